@@ -1,0 +1,45 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** Where slow results are kept between runs and checkouts. */
+export const cacheFolder =
+  process.env['TULLE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'tulle');
+
+/** The root of this checkout. */
+export const root = join(import.meta.dirname, '..');
+
+/** A short name for exactly these contents. */
+export function fingerprint(...parts: readonly (string | Buffer)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`${part.length}:`).update(part);
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** A short name for the contents of these files. */
+export function fingerprintFiles(paths: readonly string[], ...more: readonly string[]): string {
+  return fingerprint(...paths.map((path) => readFileSync(path)), ...more);
+}
+
+/**
+ * The folder `<cache>/<kind>/<key>`, made by `make` in a folder beside it and moved into place when
+ * complete, so that an interrupted or parallel run never leaves half of it.
+ */
+export async function cached(kind: string, key: string, make: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(cacheFolder, kind, key);
+  if (existsSync(folder)) return folder;
+  const draft = `${folder}.${randomBytes(4).toString('hex')}`;
+  mkdirSync(draft, { recursive: true });
+  try {
+    await make(draft);
+    try {
+      renameSync(draft, folder);
+    } catch (err) {
+      if (!existsSync(folder)) throw err; // else another run was quicker, with the same contents
+    }
+  } finally {
+    rmSync(draft, { recursive: true, force: true });
+  }
+  return folder;
+}
