@@ -1,0 +1,50 @@
+/**
+ * The registry of error codes: every error this project raises on purpose has a line here, with what it means.
+ *
+ * Codes are CamelCase so that one word serves the error, the log line and the `reason` of a condition or Event.
+ * A code, once released, keeps its meaning; sections are by the part that raises it.
+ */
+export const errorCodes = {
+  // api: what a user wrote
+  MeshSpecInvalid: 'A Mesh spec has fields that cannot be used.',
+  SpiffeIdInvalid: 'A text is not a SPIFFE ID this mesh accepts.',
+  TrustDomainInvalid: 'A text is not a trust domain.',
+
+  // ca: the authority
+  AuthorityNotLoaded: 'No authority is loaded yet, so nothing can be signed.',
+  AuthorityStateInvalid: 'The stored authority is truncated, edited, or not one this version understands.',
+  AuthoritySwapped: 'The stored authority is a different one than the one this replica has served with.',
+  AuthorityLost: 'The mesh had an authority and its Secret is gone.',
+  AuthorityConflict: 'Another replica wrote the authority at the same time.',
+  CsrInvalid: 'A certificate signing request cannot be used.',
+  TrustBundleInvalid: 'A trust bundle holds something that is not a CA certificate.',
+  CertificateProfileInvalid: 'A certificate was asked for that this authority never signs.',
+
+  // ca: who calls
+  CallerUnauthenticated: 'The caller did not prove who it is.',
+  CallerNotPermitted: 'The caller may not have the identity it asked for.',
+  CallerReviewUnavailable: 'Who calls cannot be checked now: the API server did not answer.',
+  IssuanceOverloaded: 'More certificates are asked for than this replica signs at once.',
+
+  // kube: the API server
+  KubernetesRequestFailed: 'The API server refused a request.',
+  KubernetesUnreachable: 'The API server did not answer.',
+  KubeconfigInvalid: 'The kubeconfig, or the in-cluster configuration, cannot be used.',
+
+  // runtime and controllers
+  EngineNotSupported: 'The Mesh asks for a node engine this version does not drive.',
+  VersionNotSupported: 'The Mesh asks for a Tulle version this operator does not install.',
+  NotDefault: 'Only the Mesh named default takes effect.',
+  LeaseLost: 'This replica is no longer the leader.',
+
+  // xds
+  XdsRequestInvalid: 'A discovery request does not follow the protocol.',
+  XdsSubscriptionTooLarge: 'A client subscribes to more than this server keeps for one stream.',
+
+  // every entry point
+  EnvironmentInvalid: 'An environment variable is missing or cannot be used.',
+  GeneratedFilesStale: 'Generated files differ from what the sources give.',
+} as const satisfies Record<string, string>;
+
+/** One of the registered codes. */
+export type ErrorCode = keyof typeof errorCodes;
