@@ -15,7 +15,7 @@ const podStatus = z.object({
     .max(253)
     .meta({ description: "The pod's service account, the last part of its identity." }),
   ips: z
-    .array(z.string().max(45))
+    .array(z.string().max(45).meta({ description: 'One address, IPv4 or IPv6.' }))
     .max(8)
     .default([])
     .meta({ description: "The pod's addresses.", 'x-kubernetes-list-type': 'atomic' }),

@@ -4,10 +4,11 @@ import { type CelRule, withRules } from './rules.ts';
 
 const logLevel = z.enum(['debug', 'info', 'warn', 'error']).default('info');
 
+/** No `..` and no empty segment: the operator mounts it from the node. */
 const absolutePath = z
   .string()
   .max(256)
-  .regex(/^\/[A-Za-z0-9._/-]+$/);
+  .regex(/^(\/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)+$/);
 
 const quantity = z
   .union([z.int(), z.string().regex(/^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/)])
@@ -25,6 +26,13 @@ const resources = z.object({
 });
 
 export type Resources = z.output<typeof resources>;
+
+/** SPIFFE-ID section 2.1; the same form `src/ca/spiffe-id.ts` accepts in identities. */
+const trustDomainForm: CelRule = {
+  rule: "self.matches('^[a-z0-9._-]+$')",
+  message:
+    'spec.trustDomain must be lower-case letters, digits, dots, dashes and underscores, for example cluster.local or mesh.example.org.',
+};
 
 const trustDomainIsImmutable: CelRule = {
   rule: 'self == oldSelf',
@@ -152,13 +160,13 @@ export const meshSpec = z.object({
     .string()
     .min(1)
     .max(255)
-    .regex(/^[a-z0-9._-]+$/)
+    .regex(/^[a-z0-9._-]+$/, trustDomainForm.message)
     .default(defaultTrustDomain)
     .meta({
       description:
         'The trust domain: the first part of every identity, spiffe://<trustDomain>/ns/<namespace>/sa/<serviceAccount>. ' +
         'Lower-case letters, digits, dots, dashes and underscores, 255 bytes at most. Immutable.',
-      'x-kubernetes-validations': [trustDomainIsImmutable],
+      'x-kubernetes-validations': [trustDomainForm, trustDomainIsImmutable],
     }),
   mtls: mtls.prefault({}).meta({ description: 'Mutual TLS between workloads.' }),
   enrolment: enrolment.prefault({}).meta({ description: 'How pods come into the mesh.' }),

@@ -43,7 +43,10 @@ export const errorCodes = {
 
   // every entry point
   EnvironmentInvalid: 'An environment variable is missing or cannot be used.',
+
+  // make generate
   GeneratedFilesStale: 'Generated files differ from what the sources give.',
+  SchemaNotStructural: 'A schema of ours has no form an API server accepts.',
 } as const satisfies Record<string, string>;
 
 /** One of the registered codes. */
