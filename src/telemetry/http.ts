@@ -1,0 +1,78 @@
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { registry as processRegistry, type Registry } from './metrics.ts';
+
+/** One answer of a check: undefined when all is well, else what is wrong, in a sentence. */
+export type Check = () => string | undefined;
+
+export interface TelemetryOptions {
+  port: number;
+  host?: string;
+  /** Named reasons to be restarted. */
+  live?: Record<string, Check>;
+  /** Named reasons to get no requests yet. */
+  ready?: Record<string, Check>;
+  registry?: Registry;
+}
+
+export interface TelemetryServer {
+  /** The port in use, also where 0 was asked for. */
+  port: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves `/metrics` (Prometheus text), `/healthz` and `/readyz` over plain HTTP. A check that fails makes its path answer 503
+ * with one line a check. Nothing else is served, no path reads anything from the request but itself.
+ */
+export async function serveTelemetry(options: TelemetryOptions): Promise<TelemetryServer> {
+  const registry = options.registry ?? processRegistry;
+  const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {
+    if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405, 'only GET\n');
+    switch (request.url?.split('?')[0]) {
+      case '/metrics':
+        registry.metrics().then(
+          (text) => answer(response, 200, text, registry.contentType),
+          (error: unknown) => answer(response, 500, `${error}\n`),
+        );
+        return;
+      case '/healthz':
+        return answerChecks(response, options.live ?? {});
+      case '/readyz':
+        return answerChecks(response, options.ready ?? {});
+      default:
+        answer(response, 404, 'here are /metrics, /healthz and /readyz\n');
+    }
+  });
+  await listen(server, options.port, options.host);
+  const address = server.address();
+  return {
+    port: address !== null && typeof address === 'object' ? address.port : options.port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listen(server: Server, port: number, host: string | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ port, host }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function answerChecks(response: ServerResponse, checks: Record<string, Check>): void {
+  const results = Object.entries(checks).map(([name, check]) => ({ name, problem: check() }));
+  const failed = results.some(({ problem }) => problem !== undefined);
+  const text = results.map(({ name, problem }) => `${name}: ${problem ?? 'ok'}\n`).join('');
+  answer(response, failed ? 503 : 200, text === '' ? 'ok\n' : text);
+}
+
+function answer(response: ServerResponse, status: number, text: string, type = 'text/plain; charset=utf-8'): void {
+  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' });
+  response.end(text);
+}
