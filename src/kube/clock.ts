@@ -2,12 +2,15 @@
 export interface Clock {
   /** Wall-clock time since the epoch, ms. */
   now(): number;
+  /** A clock that is never set back or forward, ms since some moment: for durations. */
+  monotonic(): number;
   /** Resolves after `ms`, or as soon as `signal` aborts, whichever is first; it never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonic: () => performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) {

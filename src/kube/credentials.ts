@@ -37,7 +37,7 @@ export class Credentials {
 
   /** Throws when there is no current cluster or a credential file cannot be read. */
   async connection(): Promise<Connection> {
-    if (this.#current !== undefined && this.#clock.now() - this.#readAt < REREAD_MS) return this.#current;
+    if (this.#current !== undefined && this.#clock.monotonic() - this.#readAt < REREAD_MS) return this.#current;
     this.#reading ??= this.#read().finally(() => {
       this.#reading = undefined;
     });
@@ -63,7 +63,7 @@ export class Credentials {
       dispatcher,
       headers: headersOf(options),
     };
-    this.#readAt = this.#clock.now();
+    this.#readAt = this.#clock.monotonic();
     return this.#current;
   }
 

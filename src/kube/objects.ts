@@ -12,11 +12,11 @@ export interface ObjectMeta {
   generation?: number;
   creationTimestamp?: string;
   deletionTimestamp?: string;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  finalizers?: string[];
-  ownerReferences?: OwnerReference[];
-  managedFields?: ManagedFields[];
+  labels?: Readonly<Record<string, string>>;
+  annotations?: Readonly<Record<string, string>>;
+  finalizers?: readonly string[];
+  ownerReferences?: readonly OwnerReference[];
+  managedFields?: readonly ManagedFields[];
 }
 
 export interface OwnerReference {

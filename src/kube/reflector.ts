@@ -121,7 +121,7 @@ export class Reflector<T extends KubeObject> {
   /** One watch from `version` until it ends. False when only a new list helps. */
   async #watch(version: string, signal: AbortSignal): Promise<boolean> {
     const { client, query } = this.#options;
-    const startedAt = this.#clock.now();
+    const startedAt = this.#clock.monotonic();
     const timeoutSeconds = Math.round(WATCH_SECONDS * (1 + this.#random()));
     try {
       const parameters = { ...query, resourceVersion: version, allowWatchBookmarks: true, timeoutSeconds };
@@ -134,10 +134,10 @@ export class Reflector<T extends KubeObject> {
         this.#options.log.info({ path: this.path, version, err: error }, 'the watch expired, listing again');
         return false;
       }
-      if (this.#clock.now() - startedAt >= GOOD_WATCH_MS) this.#backoff.reset();
+      if (this.#clock.monotonic() - startedAt >= GOOD_WATCH_MS) this.#backoff.reset();
       throw error;
     }
-    if (this.#clock.now() - startedAt >= GOOD_WATCH_MS || signal.aborted) return true;
+    if (this.#clock.monotonic() - startedAt >= GOOD_WATCH_MS || signal.aborted) return true;
     throw new Error('the server ended the watch at once');
   }
 
@@ -159,7 +159,7 @@ export class Reflector<T extends KubeObject> {
 
   async #list(signal: AbortSignal): Promise<void> {
     const { items, version } = await this.#pages(signal);
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const verdict = judgeList({
       lastVersion: this.#version,
       held: this.store.size,
