@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 /** Where slow results are kept between runs and checkouts. */
 export const cacheFolder =
-  process.env['TULLE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'tulle');
+  process.env.TULLE_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tulle');
 
 /** The root of this checkout. */
 export const root = join(import.meta.dirname, '..');

@@ -52,7 +52,7 @@ export async function main(job: () => Promise<void>): Promise<void> {
     await job();
   } catch (err) {
     console.error(`\nerror: ${err instanceof Error ? err.message : String(err)}`);
-    if (process.env['TULLE_TRACE'] !== undefined && err instanceof Error) console.error(err.stack);
+    if (process.env.TULLE_TRACE !== undefined && err instanceof Error) console.error(err.stack);
     process.exit(1);
   }
 }

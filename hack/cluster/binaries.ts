@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, symlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { cached, fingerprintFiles, root } from '../cache.ts';
 import { run } from '../process.ts';
@@ -35,21 +35,30 @@ export async function buildBinaries(
   };
 }
 
-/** The versions that the programs are built from, by module name. */
 async function buildModule(module: Module, report: Report): Promise<string> {
   const source = join(sources, module);
   const files = ['go.mod', 'go.sum', 'main.go'].map((file) => join(source, file));
-  const key = `${module}-${fingerprintFiles(files, process.arch)}`;
+  const ldflags = `-s -w${versionFlag(readFileSync(join(source, 'go.mod'), 'utf8'))}`;
+  const key = `${module}-${fingerprintFiles(files, process.arch, ldflags)}`;
   return cached('binaries', key, async (folder) => {
     report(`building ${module} from its Go module (first run only)`);
-    const go = existsSync('/usr/local/go/bin/go') ? '/usr/local/go/bin/go' : 'go';
     const path = join(folder, module);
-    await run(go, ['build', '-mod=readonly', '-buildvcs=false', '-trimpath', '-ldflags=-s -w', '-o', path, '.'], {
-      cwd: source,
-      env: { CGO_ENABLED: '0' },
-      onLine: (line) => report(`${module}: ${line}`),
-    });
+    await run(
+      'go',
+      ['build', '-mod=readonly', '-buildvcs=false', '-trimpath', `-ldflags=${ldflags}`, '-o', path, '.'],
+      {
+        cwd: source,
+        env: { CGO_ENABLED: '0' },
+        onLine: (line) => report(`${module}: ${line}`),
+      },
+    );
     const names = new Set(readdirSync(folder));
     for (const program of modules[module]) if (!names.has(program)) symlinkSync(module, join(folder, program));
   });
+}
+
+/** Kubernetes' own build writes its version into the binary; so must ours, or nodes report none. */
+function versionFlag(goMod: string): string {
+  const version = /k8s\.io\/kubernetes (v\S+)/.exec(goMod)?.[1];
+  return version === undefined ? '' : ` -X k8s.io/component-base/version.gitVersion=${version}`;
 }

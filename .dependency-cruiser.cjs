@@ -1,0 +1,47 @@
+// The layers of src/, which imports go down only; see ARCHITECTURE.md.
+const layers = [
+  ['cmd'],
+  ['cli', 'console', 'controllers'],
+  ['render', 'ca', 'xds', 'waypoint'],
+  ['policy', 'model'],
+  ['api'],
+  ['errors'],
+];
+const within = (names) => `^src/(${names.join('|')})/`;
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
+    ...layers.slice(1).map((layer, below) => ({
+      name: `${layer.join('-')}-does-not-import-upwards`,
+      severity: 'error',
+      from: { path: within(layer) },
+      to: { path: within(layers.slice(0, below + 1).flat()) },
+    })),
+    {
+      name: 'kube-and-runtime-know-no-meshes',
+      severity: 'error',
+      from: { path: '^src/(kube|runtime)/' },
+      to: { path: '^src/', pathNot: '^src/(kube|runtime|errors|telemetry)/' },
+    },
+    {
+      name: 'pure-layers-do-no-io',
+      severity: 'error',
+      from: { path: '^src/(render|model|policy|waypoint)/' },
+      to: { path: '^(node:)?(fs|net|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects)' },
+    },
+    {
+      name: 'product-does-not-import-hack',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^(hack|test)/' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: ['node_modules', 'proto/gen'] },
+    tsPreCompilationDeps: true,
+    parser: 'swc',
+    enhancedResolveOptions: { extensions: ['.ts', '.js', '.d.ts'] },
+  },
+};

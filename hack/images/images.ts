@@ -1,0 +1,176 @@
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { cached, fingerprint, root } from '../cache.ts';
+import { buildBinaries } from '../cluster/binaries.ts';
+import { run } from '../process.ts';
+import type { Report } from '../steps.ts';
+import { buildWithEngine } from './engine.ts';
+
+export const version: string = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
+
+export interface Image {
+  readonly tag: string;
+  /** Archive of the image. */
+  readonly archive: string;
+  readonly bytes: number;
+}
+
+interface ImageSource {
+  readonly tag: string;
+  readonly dockerfile: string;
+  readonly basePackages?: readonly string[];
+  /** Puts what the Dockerfile copies into the folder. */
+  readonly prepare: (context: string, report: Report) => Promise<void>;
+}
+
+const nodePackages = ['ca-certificates', 'iproute2', 'nftables'];
+
+const sources: Readonly<Record<string, ImageSource>> = {
+  pause: {
+    tag: 'tulle.dev/pause:1',
+    dockerfile: 'hack/images/pause/Dockerfile',
+    prepare: (context) => goProgram(join(root, 'hack/images/pause/main.go'), join(context, 'pause')),
+  },
+  coredns: {
+    tag: 'tulle.dev/coredns:1.12.4',
+    dockerfile: 'hack/images/coredns/Dockerfile',
+    prepare: async (context, report) => {
+      const program = await buildBinaries(['coredns'], report);
+      cpSync(program('coredns'), join(context, 'coredns'), { dereference: true });
+    },
+  },
+  tulle: {
+    tag: `tulle.dev/tulle:${version}`,
+    dockerfile: 'hack/images/tulle/Dockerfile',
+    basePackages: nodePackages,
+    prepare: async (context) => {
+      await bundle(
+        ['operator', 'control', 'tulle'].map((name) => join(root, `src/cmd/${name}.ts`)),
+        join(context, 'app'),
+      );
+      cpSync(nodeBinary(), join(context, 'node'));
+    },
+  },
+  'tulle-node': {
+    tag: `tulle.dev/tulle-node:${version}`,
+    dockerfile: 'hack/images/tulle-node/Dockerfile',
+    basePackages: nodePackages,
+    prepare: async (context, report) => {
+      const programs = await buildDataplane(report);
+      for (const program of programs) cpSync(program, join(context, program.slice(program.lastIndexOf('/') + 1)));
+    },
+  },
+  'sample-shop': {
+    tag: `tulle.dev/sample-shop:${version}`,
+    dockerfile: 'config/samples/shop/Dockerfile',
+    basePackages: nodePackages,
+    prepare: async (context) => {
+      const folder = join(root, 'config/samples/shop/app');
+      const entries = readdirSync(folder).filter((file) => file.endsWith('.ts'));
+      await bundle(
+        entries.map((file) => join(folder, file)),
+        join(context, 'app'),
+      );
+      cpSync(nodeBinary(), join(context, 'node'));
+    },
+  },
+  'sample-redis': {
+    tag: `tulle.dev/sample-redis:${version}`,
+    dockerfile: 'config/samples/shop/redis.Dockerfile',
+    basePackages: ['redis-server'],
+    prepare: async () => {},
+  },
+};
+
+export type ImageName = keyof typeof sources;
+
+/** Every image of the project, and those of the test cluster and the samples. */
+export const imageNames = Object.keys(sources);
+
+/** Builds images, each kept in the cache by everything that went into it. */
+export async function buildImages(names: readonly string[], report: Report = () => {}): Promise<Image[]> {
+  const images: Image[] = [];
+  for (const name of names) {
+    const source = sources[name];
+    if (source === undefined) throw new Error(`no image is called ${name}; there are ${imageNames.join(', ')}`);
+    images.push(await buildImage(name, source, report));
+  }
+  return images;
+}
+
+async function buildImage(name: string, source: ImageSource, report: Report): Promise<Image> {
+  const context = mkdtempSync(join(tmpdir(), 'tulle-image-'));
+  try {
+    report(`preparing ${name}`);
+    await source.prepare(context, report);
+    const dockerfile = join(root, source.dockerfile);
+    const inputs = [source.tag, readFileSync(dockerfile), ...(source.basePackages ?? []), ...contents(context)];
+    const folder = await cached('images', `${name}-${fingerprint(...inputs)}`, async (draft) => {
+      await buildWithEngine(
+        {
+          tag: source.tag,
+          context,
+          dockerfile,
+          archive: join(draft, 'image.tar'),
+          ...(source.basePackages === undefined ? {} : { basePackages: source.basePackages }),
+        },
+        report,
+      );
+    });
+    const archive = join(folder, 'image.tar');
+    return { tag: source.tag, archive, bytes: statSync(archive).size };
+  } finally {
+    rmSync(context, { recursive: true, force: true });
+  }
+}
+
+/** Names and contents of all files below the folder, in a fixed order. */
+function contents(folder: string): (string | Buffer)[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
+    .flatMap((path) => [path.slice(folder.length), readFileSync(path)]);
+}
+
+/** Bundles entry points with all they import, for Node 24. */
+export async function bundle(entryPoints: string[], outdir: string): Promise<void> {
+  await build({
+    entryPoints,
+    outdir,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    sourcemap: 'linked',
+    sourcesContent: false,
+    logLevel: 'warning',
+    // CommonJS dependencies expect these in scope.
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    },
+  });
+}
+
+function nodeBinary(): string {
+  return join(root, `node_modules/node-linux-${process.arch}/bin/node`);
+}
+
+async function goProgram(source: string, out: string): Promise<void> {
+  mkdirSync(join(out, '..'), { recursive: true });
+  await run('go', ['build', '-buildvcs=false', '-trimpath', '-ldflags=-s -w', '-o', out, source], {
+    env: { CGO_ENABLED: '0' },
+  });
+}
+
+/** Builds the node's programs and returns their paths. */
+export async function buildDataplane(report: Report): Promise<string[]> {
+  const folder = join(root, 'dataplane');
+  await run('cargo', ['build', '--release', '--locked', '--bins'], {
+    cwd: folder,
+    onLine: (line) => report(line.trim()),
+  });
+  return ['tulle-agent', 'tulle-proxy', 'tulle-cni'].map((name) => join(folder, 'target/release', name));
+}

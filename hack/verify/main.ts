@@ -1,0 +1,52 @@
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from '../cache.ts';
+import { run } from '../process.ts';
+import { main, step } from '../steps.ts';
+import { checkLicences } from './licences.ts';
+
+const bin = (name: string) => join(root, 'node_modules/.bin', name);
+const dataplane = join(root, 'dataplane');
+
+const checks: readonly (readonly [title: string, check: () => Promise<unknown>])[] = [
+  ['Format and lint (Biome)', () => run(bin('biome'), ['ci', '--error-on-warnings', '.'], { cwd: root })],
+  ['Types (tsc)', () => run(bin('tsc'), ['-p', '.'], { cwd: root })],
+  [
+    'Layers (dependency-cruiser)',
+    () => run(bin('depcruise'), ['src', 'hack', '--config', '.dependency-cruiser.cjs'], { cwd: root }),
+  ],
+  ['Generated files', () => run(bin('node'), ['hack/generate/main.ts', '--check'], { cwd: root })],
+  [
+    'Shell scripts (shellcheck)',
+    () => run('shellcheck', globSync(['hack/**/*.sh', '.ci/run'], { cwd: root }), { cwd: root }),
+  ],
+  ['Go format and vet', verifyGo],
+  ['Rust format (rustfmt)', () => run('cargo', ['fmt', '--check'], { cwd: dataplane })],
+  [
+    'Rust lint (clippy)',
+    () =>
+      run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings'], { cwd: dataplane }),
+  ],
+  ['Licences', checkLicences],
+];
+
+/** `make verify`: every check, all of them even when one fails. */
+await main(async () => {
+  const failed: string[] = [];
+  for (const [title, check] of checks) {
+    await step(title, check).catch((err: unknown) => {
+      failed.push(title);
+      console.error(err instanceof Error ? err.message : err);
+    });
+  }
+  if (failed.length > 0) throw new Error(`not clean: ${failed.join(', ')}`);
+});
+
+async function verifyGo(): Promise<void> {
+  const files = globSync('hack/**/*.go', { cwd: root });
+  const unformatted = await run('gofmt', ['-l', ...files], { cwd: root });
+  if (unformatted !== '') throw new Error(`gofmt would change:\n${unformatted}`);
+  for (const module of globSync('hack/cluster/binaries/*/go.mod', { cwd: root })) {
+    await run('go', ['vet', '-mod=readonly', './...'], { cwd: join(root, module, '..') });
+  }
+}
