@@ -2,7 +2,7 @@
 
 /** Beginnings of HTTP/1 requests and replies, the HTTP/2 preface, and Redis commands and replies (RESP). */
 const PROTOCOL_TEXT =
-  /(?:GET|PUT|POST|HEAD|DELETE|PATCH|OPTIONS|CONNECT) [^\s]{1,2000} HTTP\/1\.[01]\r\n|HTTP\/1\.[01] \d{3}|PRI \* HTTP\/2\.0\r\n|\*\d{1,6}\r\n\$\d{1,9}\r\n|\$\d{1,9}\r\n[ -~]{4,}/;
+  /(?:GET|PUT|POST|HEAD|DELETE|PATCH|OPTIONS|CONNECT) [^\s]{1,2000} HTTP\/1\.[01]\r\n|HTTP\/1\.[01] \d{3}|PRI \* HTTP\/2\.0\r\n|\*\d{1,6}\r\n\$\d{1,9}\r\n|\$\d{1,9}\r\n[ -~]{8,}/;
 
 /**
  * Longer runs of printable characters do not happen in ciphertext: 32 in a row have a chance of (95/256)^32, about
