@@ -1,0 +1,236 @@
+import { AddressIndex } from './address-index.ts';
+import { CaptureIndex } from './capture-index.ts';
+import type { IpText } from './ip.ts';
+import type { Locality, MeshSettings, Service, Workload } from './mesh.ts';
+import { MultiMap } from './multi-map.ts';
+import type { PodFacts } from './pod-facts.ts';
+import { podResourceName } from './resource-name.ts';
+import type { ServiceFacts } from './service-facts.ts';
+import type { EndpointFacts, SliceFacts } from './slice-facts.ts';
+import { SliceIndex } from './slice-index.ts';
+import { endpointWorkload, type Membership, podWorkload } from './workload.ts';
+
+/** What came out of a commit, by resource name; undefined means gone. Values may equal what was there before. */
+export interface ModelDelta {
+  readonly workloads: ReadonlyMap<string, Workload | undefined>;
+  readonly services: ReadonlyMap<string, Service | undefined>;
+}
+
+/**
+ * The mesh, kept incrementally: `set…` takes the facts of one object (undefined: it is gone) and marks what depends on
+ * it; `commit` derives the marked resources anew. The outcome is a function of the present facts alone, whatever the
+ * order they came in (property-tested against a rebuild).
+ *
+ *   pod ─────────► its workload; whoever else has one of its addresses; slices with an endpoint there
+ *   slice ───────► its endpoints' workloads, those that changed; pods at those addresses
+ *   service ─────► itself; everything its slices list
+ *   node ────────► the workloads on it (locality)
+ *   MeshNode ────► the workloads about which its word changed (tunnel)
+ *   Mesh ────────► everything
+ */
+export class MeshModel {
+  #settings: MeshSettings;
+  readonly #pods = new Map<string, PodFacts>();
+  readonly #podsByUid = new Map<string, PodFacts>();
+  readonly #podsByNode = new MultiMap<string, PodFacts>();
+  readonly #services = new Map<string, ServiceFacts>();
+  readonly #localities = new Map<string, Locality>();
+  readonly #addresses = new AddressIndex();
+  readonly #slices = new SliceIndex();
+  readonly #captures = new CaptureIndex();
+
+  readonly #dirtyPods = new Set<string>();
+  readonly #dirtySlices = new Set<string>();
+  readonly #dirtyServices = new Set<string>();
+  /** Resource names of the endpoint workloads a slice gave at the last commit. */
+  readonly #endpointNames = new Map<string, ReadonlySet<string>>();
+
+  readonly #workloads = new Map<string, Workload>();
+  #tunnelled = 0;
+  /** Service key → resource, as of the last commit. */
+  readonly #emittedServices = new Map<string, Service>();
+
+  constructor(settings: MeshSettings) {
+    this.#settings = settings;
+  }
+
+  /** As of the last commit, by resource name. */
+  get workloads(): ReadonlyMap<string, Workload> {
+    return this.#workloads;
+  }
+
+  /** As of the last commit, by `namespace/name`. */
+  get services(): ReadonlyMap<string, Service> {
+    return this.#emittedServices;
+  }
+
+  /** How many of the workloads peers tunnel to. */
+  get tunnelled(): number {
+    return this.#tunnelled;
+  }
+
+  get settings(): MeshSettings {
+    return this.#settings;
+  }
+
+  setSettings(settings: MeshSettings): void {
+    const renamed = settings.trustDomain !== this.#settings.trustDomain;
+    this.#settings = settings;
+    if (!renamed) return;
+    for (const key of this.#pods.keys()) this.#dirtyPods.add(key);
+    for (const slice of this.#slices.all()) this.#dirtySlices.add(slice.key);
+  }
+
+  setPod(key: string, next: PodFacts | undefined): void {
+    const previous = this.#pods.get(key);
+    if (previous === undefined && next === undefined) return;
+    this.#dirtyPods.add(key);
+    this.#markAddresses(previous);
+    if (previous !== undefined) {
+      this.#podsByNode.delete(previous.node, previous);
+      this.#podsByUid.delete(previous.uid);
+      this.#pods.delete(key);
+    }
+    this.#addresses.replace(previous, next);
+    if (next !== undefined) {
+      this.#podsByNode.add(next.node, next);
+      this.#podsByUid.set(next.uid, next);
+      this.#pods.set(key, next);
+    }
+    this.#markAddresses(next);
+  }
+
+  setService(key: string, next: ServiceFacts | undefined): void {
+    if (next === undefined) this.#services.delete(key);
+    else this.#services.set(key, next);
+    this.#dirtyServices.add(key);
+    for (const slice of this.#slices.ofService(key)) {
+      this.#dirtySlices.add(slice.key);
+      this.#markPodsAt(slice.endpoints.keys());
+    }
+  }
+
+  setSlice(key: string, next: SliceFacts | undefined): void {
+    this.#dirtySlices.add(key);
+    this.#markPodsAt(this.#slices.replace(key, next));
+  }
+
+  setLocality(node: string, next: Locality | undefined): void {
+    const previous = this.#localities.get(node);
+    if (previous?.region === next?.region && previous?.zone === next?.zone) return;
+    if (next === undefined) this.#localities.delete(node);
+    else this.#localities.set(node, next);
+    for (const pod of this.#podsByNode.get(node)) this.#dirtyPods.add(pod.key);
+    for (const slice of this.#slices.all()) if (hasEndpointOn(slice, node)) this.#dirtySlices.add(slice.key);
+  }
+
+  /** The UIDs of the pods a node's agent says it captured; undefined when there is no such node any more. */
+  setCaptured(node: string, uids: ReadonlySet<string> | undefined): void {
+    for (const uid of this.#captures.replace(node, uids)) {
+      const pod = this.#podsByUid.get(uid);
+      if (pod !== undefined) this.#dirtyPods.add(pod.key);
+    }
+  }
+
+  /** Whether a commit would have anything to do. */
+  get dirty(): boolean {
+    return this.#dirtyPods.size + this.#dirtySlices.size + this.#dirtyServices.size > 0;
+  }
+
+  commit(): ModelDelta {
+    const workloads = new Map<string, Workload | undefined>();
+    const services = new Map<string, Service | undefined>();
+    for (const key of this.#dirtyServices) this.#commitService(key, services);
+    for (const key of this.#dirtySlices) this.#commitSlice(key, workloads);
+    for (const key of this.#dirtyPods) this.#commitPod(key, workloads);
+    this.#dirtyServices.clear();
+    this.#dirtySlices.clear();
+    this.#dirtyPods.clear();
+    for (const [name, workload] of workloads) this.#keep(name, workload);
+    return { workloads, services };
+  }
+
+  #keep(name: string, workload: Workload | undefined): void {
+    this.#tunnelled += Number(workload?.tunnel ?? false) - Number(this.#workloads.get(name)?.tunnel ?? false);
+    if (workload === undefined) this.#workloads.delete(name);
+    else this.#workloads.set(name, workload);
+  }
+
+  #markAddresses(pod: PodFacts | undefined): void {
+    if (pod === undefined) return;
+    this.#markPodsAt(pod.ips);
+    for (const ip of pod.ips) for (const slice of this.#slices.at(ip)) this.#dirtySlices.add(slice.key);
+  }
+
+  #markPodsAt(ips: Iterable<IpText>): void {
+    for (const ip of ips) for (const pod of this.#addresses.podsAt(ip)) this.#dirtyPods.add(pod.key);
+  }
+
+  #commitService(key: string, out: Map<string, Service | undefined>): void {
+    const previous = this.#emittedServices.get(key);
+    const next = this.#services.get(key)?.service;
+    if (previous !== undefined) out.set(previous.resourceName, undefined);
+    if (next !== undefined) out.set(next.resourceName, next);
+    if (next === undefined) this.#emittedServices.delete(key);
+    else this.#emittedServices.set(key, next);
+  }
+
+  #commitPod(key: string, out: Map<string, Workload | undefined>): void {
+    const pod = this.#pods.get(key);
+    const addresses = pod === undefined ? [] : this.#addresses.addressesOf(pod);
+    if (pod === undefined || addresses.length === 0) {
+      const [namespace = '', name = ''] = key.split('/');
+      out.set(podResourceName(namespace, name), undefined);
+      return;
+    }
+    const workload = podWorkload(pod, {
+      addresses,
+      captured: this.#captures.isCaptured(pod.uid, pod.node),
+      locality: this.#localities.get(pod.node),
+      memberships: this.#membershipsOf(pod, addresses),
+      settings: this.#settings,
+    });
+    out.set(workload.resourceName, workload);
+  }
+
+  #membershipsOf(pod: PodFacts, addresses: readonly IpText[]): Membership[] {
+    const slices = new Set(addresses.flatMap((ip) => [...this.#slices.at(ip)]));
+    return [...slices].flatMap((slice) => {
+      const endpoints = addresses.flatMap((ip) => slice.endpoints.get(ip) ?? []);
+      const service = this.#services.get(slice.serviceKey);
+      return service !== undefined && endpoints.some((endpoint) => isPod(endpoint, pod)) ? [{ service, slice }] : [];
+    });
+  }
+
+  /** The endpoints of a slice that name no pod and are at no pod's address. */
+  #commitSlice(key: string, out: Map<string, Workload | undefined>): void {
+    for (const name of this.#endpointNames.get(key) ?? []) out.set(name, undefined);
+    this.#endpointNames.delete(key);
+    const slice = this.#slices.get(key);
+    const service = slice && this.#services.get(slice.serviceKey);
+    if (slice === undefined || service === undefined) return;
+    const names = new Set<string>();
+    for (const [ip, endpoints] of slice.endpoints) {
+      const endpoint = endpoints.find(({ pod }) => pod === undefined);
+      if (endpoint === undefined || this.#addresses.owner(ip) !== undefined) continue;
+      const locality = this.#localities.get(endpoint.node);
+      const workload = endpointWorkload(ip, endpoint, { service, slice }, locality, this.#settings);
+      names.add(workload.resourceName);
+      out.set(workload.resourceName, workload);
+    }
+    if (names.size > 0) this.#endpointNames.set(key, names);
+  }
+}
+
+/** An endpoint that names its pod means that one only; one that does not means the pod that owns its address. */
+function isPod(endpoint: EndpointFacts, pod: PodFacts): boolean {
+  if (endpoint.pod === undefined) return !pod.hostNetwork;
+  return endpoint.pod.key === pod.key && (endpoint.pod.uid ?? pod.uid) === pod.uid;
+}
+
+function hasEndpointOn(slice: SliceFacts, node: string): boolean {
+  for (const endpoints of slice.endpoints.values()) {
+    if (endpoints.some((endpoint) => endpoint.pod === undefined && endpoint.node === node)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,23 @@
+/** A token bucket: `burst` requests at once, `perSecond` after that. Times in ms of one clock. */
+export class RequestBudget {
+  readonly #burst: number;
+  readonly #perMs: number;
+  #tokens: number;
+  #at: number;
+
+  constructor(burst: number, perSecond: number, now: number) {
+    this.#burst = burst;
+    this.#perMs = perSecond / 1000;
+    this.#tokens = burst;
+    this.#at = now;
+  }
+
+  /** Whether one more request is within the budget. */
+  spend(now: number): boolean {
+    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#perMs);
+    this.#at = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+}

@@ -1,0 +1,35 @@
+import { fromBinary } from '@bufbuild/protobuf';
+import { DeltaDiscoveryRequestSchema } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { TulleError } from '../errors/tulle-error.ts';
+import type { SubscriptionRequest } from './subscription.ts';
+
+/** A DeltaDiscoveryRequest, parsed. `client` is the node's id, told on the first request of a stream only. */
+export interface DiscoveryRequest extends SubscriptionRequest {
+  readonly type: string;
+  readonly client: string;
+}
+
+/** What a client says of itself or of a refusal goes into the log: not more than this. */
+const maxTextLength = 1024;
+
+/** @throws TulleError XdsRequestInvalid */
+export function decodeRequest(bytes: Uint8Array): DiscoveryRequest {
+  const message = parse(bytes);
+  return {
+    type: message.typeUrl,
+    client: (message.node?.id ?? '').slice(0, maxTextLength),
+    subscribe: message.resourceNamesSubscribe,
+    unsubscribe: message.resourceNamesUnsubscribe,
+    initialVersions: new Map(Object.entries(message.initialResourceVersions)),
+    nonce: message.responseNonce,
+    refusal: message.errorDetail?.message.slice(0, maxTextLength),
+  };
+}
+
+function parse(bytes: Uint8Array) {
+  try {
+    return fromBinary(DeltaDiscoveryRequestSchema, bytes);
+  } catch (cause) {
+    throw new TulleError('XdsRequestInvalid', 'not a DeltaDiscoveryRequest', { cause });
+  }
+}
