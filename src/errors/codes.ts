@@ -40,6 +40,9 @@ export const errorCodes = {
   // xds
   XdsRequestInvalid: 'A discovery request does not follow the protocol.',
   XdsSubscriptionTooLarge: 'A client subscribes to more than this server keeps for one stream.',
+  XdsRequestsTooMany: 'A client sends requests, or opens streams, faster than anything needs.',
+  XdsClientSilent: 'A client did not acknowledge what it was told.',
+  XdsNotReady: 'The mesh is not known yet, or this replica is going away, so nobody is told of it.',
 
   // every entry point
   EnvironmentInvalid: 'An environment variable is missing or cannot be used.',
