@@ -26,10 +26,11 @@ module.exports = {
       to: { path: '^src/', pathNot: '^src/(kube|runtime|errors|telemetry)/' },
     },
     {
+      // node:net is not among them: model reads addresses with its parsers, which do no I/O.
       name: 'pure-layers-do-no-io',
       severity: 'error',
       from: { path: '^src/(render|model|policy|waypoint)/' },
-      to: { path: '^(node:)?(fs|net|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects)' },
+      to: { path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects)' },
     },
     {
       name: 'product-does-not-import-hack',

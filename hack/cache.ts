@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -29,6 +29,7 @@ export function fingerprintFiles(paths: readonly string[], ...more: readonly str
 export async function cached(kind: string, key: string, make: (folder: string) => Promise<void>): Promise<string> {
   const folder = join(cacheFolder, kind, key);
   if (existsSync(folder)) return folder;
+  dropOld(kind, key);
   const draft = `${folder}.${randomBytes(4).toString('hex')}`;
   mkdirSync(draft, { recursive: true });
   try {
@@ -42,4 +43,22 @@ export async function cached(kind: string, key: string, make: (folder: string) =
     rmSync(draft, { recursive: true, force: true });
   }
   return folder;
+}
+
+/** How many versions of one thing the cache keeps: other checkouts and branches want theirs. */
+const keptVersions = 4;
+
+/** Drops the oldest versions of what `key` (`<name>-<fingerprint>`) is a new version of. */
+function dropOld(kind: string, key: string): void {
+  const parent = join(cacheFolder, kind);
+  const name = key.slice(0, key.lastIndexOf('-') + 1);
+  if (name === '' || !existsSync(parent)) return;
+  readdirSync(parent)
+    .filter((entry) => entry.startsWith(name) && !entry.slice(name.length).includes('-'))
+    .map((entry) => join(parent, entry))
+    .sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)
+    .slice(keptVersions)
+    .forEach((path) => {
+      rmSync(path, { recursive: true, force: true });
+    });
 }

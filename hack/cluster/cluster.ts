@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { buildImages, type Image } from '../images/images.ts';
 import { isAlive, processesWithVariable, run, startDaemon, until } from '../process.ts';
@@ -34,7 +34,7 @@ export interface Cluster {
 export interface ClusterOptions {
   readonly name: string;
   readonly nodes: number;
-  /** Where a copy of the administrator's kubeconfig is written. */
+  /** Where a copy of the administrator's kubeconfig is written, and beside it a link to kubectl. */
   readonly kubeconfig: string;
 }
 
@@ -78,6 +78,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     await ready(cluster, report);
     mkdirSync(dirname(options.kubeconfig), { recursive: true });
     copyFileSync(layout.kubeconfig, options.kubeconfig);
+    const kubectl = join(dirname(options.kubeconfig), 'kubectl');
+    rmSync(kubectl, { force: true });
+    symlinkSync(program('kubectl'), kubectl);
     return cluster;
   });
 }

@@ -67,12 +67,7 @@ const sources: Readonly<Record<string, ImageSource>> = {
     dockerfile: 'config/samples/shop/Dockerfile',
     basePackages: nodePackages,
     prepare: async (context) => {
-      const folder = join(root, 'config/samples/shop/app');
-      const entries = readdirSync(folder).filter((file) => file.endsWith('.ts'));
-      await bundle(
-        entries.map((file) => join(folder, file)),
-        join(context, 'app'),
-      );
+      await bundle([join(root, 'config/samples/shop/app/main.ts')], join(context, 'app'));
       cpSync(nodeBinary(), join(context, 'node'));
     },
   },
