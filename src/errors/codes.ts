@@ -15,7 +15,7 @@ export const errorCodes = {
   AuthorityStateInvalid: 'The stored authority is truncated, edited, or not one this version understands.',
   AuthoritySwapped: 'The stored authority is a different one than the one this replica has served with.',
   AuthorityLost: 'The mesh had an authority and its Secret is gone.',
-  AuthorityConflict: 'Another replica wrote the authority at the same time.',
+  AuthorityExpired: 'The root certificate that signs is not valid now.',
   CsrInvalid: 'A certificate signing request cannot be used.',
   TrustBundleInvalid: 'A trust bundle holds something that is not a CA certificate.',
   CertificateProfileInvalid: 'A certificate was asked for that this authority never signs.',

@@ -1,0 +1,98 @@
+import { components, neverEnrolledNamespaces, systemNamespace } from '../api/names.ts';
+import { TulleError } from '../errors/tulle-error.ts';
+import type { Caller } from './caller.ts';
+import { isLive, type PodLookup, type PodRecord } from './pod-lookup.ts';
+import {
+  parseSpiffeId,
+  parseWorkloadIdentity,
+  type SpiffeId,
+  type TrustDomain,
+  workloadSpiffeId,
+} from './spiffe-id.ts';
+
+/** An identity a caller may have, and on what grounds. */
+export interface Entitlement {
+  readonly id: SpiffeId;
+  /** The caller's own node, undefined while its pod is not bound to one. */
+  readonly node: string | undefined;
+}
+
+/**
+ * Which identity a caller gets a certificate for.
+ *
+ *   no identity asked for      its own pod's, while that pod exists with the token's UID and has not ended
+ *   an identity asked for      that one, if the caller is a node proxy, its pod exists with the token's UID on the token's node, and
+ *                              a pod with that identity is on the same node now, has not ended, and can be enrolled at all
+ *
+ * Nothing here is remembered between calls.
+ * @param requested the SPIFFE ID asked for, undefined for the caller's own
+ * @throws TulleError CallerNotPermitted, CallerUnauthenticated, SpiffeIdInvalid
+ */
+export async function entitle(
+  caller: Caller,
+  requested: string | undefined,
+  trustDomain: TrustDomain,
+  pods: PodLookup,
+): Promise<Entitlement> {
+  const id = requested === undefined ? undefined : parseSpiffeId(requested);
+  const pod = await callerPod(caller, pods);
+  if (id === undefined) return { id: ownIdentity(caller, trustDomain), node: pod.node };
+  return impersonate(caller, id, trustDomain, pod, pods);
+}
+
+function ownIdentity(caller: Caller, trustDomain: TrustDomain): SpiffeId {
+  return workloadSpiffeId({ trustDomain, namespace: caller.namespace, serviceAccount: caller.serviceAccount });
+}
+
+async function impersonate(
+  caller: Caller,
+  id: SpiffeId,
+  trustDomain: TrustDomain,
+  pod: PodRecord,
+  pods: PodLookup,
+): Promise<Entitlement> {
+  const denied = (why: string) => denial(caller, id, why);
+  if (caller.namespace !== systemNamespace || caller.serviceAccount !== components.proxy) {
+    throw denied(`only ${systemNamespace}/${components.proxy} may ask for an identity other than its own`);
+  }
+  const node = pod.node;
+  if (node === undefined) throw denied('the calling pod is not on a node');
+  const wanted = parseWorkloadIdentity(id);
+  if (wanted.trustDomain !== trustDomain) throw denied(`this mesh is the trust domain ${trustDomain}`);
+  if (neverEnrolledNamespaces.includes(wanted.namespace)) {
+    throw denied(`pods of namespace ${wanted.namespace} are never in the mesh`);
+  }
+  const has = (candidates: readonly PodRecord[]) =>
+    candidates.some(
+      (candidate) =>
+        candidate.node === node &&
+        candidate.namespace === wanted.namespace &&
+        candidate.serviceAccount === wanted.serviceAccount &&
+        isLive(candidate) &&
+        !candidate.hostNetwork,
+    );
+  if (!has(await pods.podsOnNode(node)) && !has(await pods.podsOnNode(node, { fresh: true }))) {
+    throw denied(`no pod with this identity runs on node ${node} now`);
+  }
+  return { id, node };
+}
+
+/** The pod the caller's token is bound to, which must exist under the same UID, service account and node, and not have ended. */
+async function callerPod(caller: Caller, pods: PodLookup): Promise<PodRecord> {
+  const { name, uid } = caller.pod;
+  const isBound = (pod: PodRecord | undefined): pod is PodRecord => pod?.uid === uid;
+  const cached = await pods.podByName(caller.namespace, name);
+  const pod = isBound(cached) ? cached : await pods.podByName(caller.namespace, name, { fresh: true });
+  const gone = (why: string) =>
+    new TulleError('CallerUnauthenticated', `The token's pod ${caller.namespace}/${name} with UID ${uid} ${why}.`);
+  if (!isBound(pod)) throw gone('does not exist');
+  if (!isLive(pod)) throw gone(`has ended (${pod.phase})`);
+  if (pod.serviceAccount !== caller.serviceAccount) throw gone(`is not of service account ${caller.serviceAccount}`);
+  if (caller.node !== undefined && pod.node !== caller.node) throw gone(`is not on the token's node ${caller.node}`);
+  return pod;
+}
+
+function denial(caller: Caller, id: SpiffeId, why: string): TulleError {
+  const who = `${caller.namespace}/${caller.pod.name}`;
+  return new TulleError('CallerNotPermitted', `${who} asked for ${id} and may not have it: ${why}.`);
+}

@@ -1,0 +1,135 @@
+/** The authority's stores and the token reviewer on a real API server. */
+import {
+  annotations,
+  authoritySecretName,
+  components,
+  fieldManagers,
+  managedBy,
+  ownedLabels,
+  systemNamespace,
+  trustBundle,
+} from '../api/names.ts';
+import { TulleError } from '../errors/tulle-error.ts';
+import { isConflict, type KubeClient } from '../kube/client.ts';
+import type { Log } from '../kube/log.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { Reflector } from '../kube/reflector.ts';
+import type { BundleStore, PublishedBundle, SecretStore, StoredSecret } from './stores.ts';
+
+const secretsPath = `/api/v1/namespaces/${systemNamespace}/secrets`;
+const secretPath = `${secretsPath}/${authoritySecretName}`;
+const configMapsPath = `/api/v1/namespaces/${systemNamespace}/configmaps`;
+/** The one key of the Secret. */
+const stateKey = 'authority.json';
+
+interface Secret extends KubeObject {
+  data?: Record<string, string>;
+}
+
+interface ConfigMap extends KubeObject {
+  data?: Record<string, string>;
+}
+
+const labels = { [ownedLabels.managedBy]: managedBy, [ownedLabels.name]: components.control };
+
+/** The Secret `tulle-ca`. A client's 404 and 409 are answers here, everything else is thrown as it is. */
+export function kubernetesSecretStore(client: Pick<KubeClient, 'find' | 'create' | 'replace'>): SecretStore {
+  return {
+    async read(): Promise<StoredSecret | undefined> {
+      const secret = await client.find<Secret>(secretPath);
+      if (secret === undefined) return undefined;
+      const state = Buffer.from(secret.data?.[stateKey] ?? '', 'base64').toString('utf8');
+      return { state, version: secret.metadata.resourceVersion ?? '' };
+    },
+    create: (state) =>
+      unlessConflict(
+        () => client.create(secretsPath, secretOf(state), { fieldManager: fieldManagers.control }),
+        'created',
+        'exists',
+      ),
+    async replace(state, version) {
+      // Without a version the API server would overwrite whatever is there.
+      if (version === '')
+        throw new TulleError('AuthorityStateInvalid', 'The Secret tulle-ca was read without a version.');
+      const write = () => client.replace(secretPath, secretOf(state, version), { fieldManager: fieldManagers.control });
+      return unlessConflict(write, 'replaced', 'conflict');
+    },
+  };
+}
+
+function secretOf(state: string, resourceVersion?: string): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: {
+      name: authoritySecretName,
+      namespace: systemNamespace,
+      labels,
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    },
+    type: 'Opaque',
+    data: { [stateKey]: Buffer.from(state).toString('base64') },
+  };
+}
+
+async function unlessConflict<A, B>(write: () => Promise<unknown>, done: A, conflict: B): Promise<A | B> {
+  try {
+    await write();
+    return done;
+  } catch (error) {
+    if (isConflict(error)) return conflict;
+    throw error;
+  }
+}
+
+/** The ConfigMap `tulle-trust-bundle`, written by server-side apply. */
+export function kubernetesBundleStore(client: Pick<KubeClient, 'find' | 'apply'>): BundleStore {
+  return {
+    async read(): Promise<PublishedBundle | undefined> {
+      const configMap = await client.find<ConfigMap>(`${configMapsPath}/${trustBundle.configMapName}`);
+      if (configMap === undefined) return undefined;
+      return {
+        pem: configMap.data?.[trustBundle.key] ?? '',
+        sha256: configMap.metadata.annotations?.[annotations.bundleSha256],
+      };
+    },
+    async publish({ pem, sha256 }) {
+      const configMap = {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: {
+          name: trustBundle.configMapName,
+          namespace: systemNamespace,
+          labels,
+          annotations: sha256 === undefined ? {} : { [annotations.bundleSha256]: sha256 },
+        },
+        data: { [trustBundle.key]: pem },
+      };
+      await client.apply(configMap, { fieldManager: fieldManagers.control, force: true });
+    },
+  };
+}
+
+/** `subscribe` of the authority: wakes it when the Secret or the bundle changes. */
+export function watchAuthority(
+  client: Pick<KubeClient, 'list' | 'watch'>,
+  log: Log,
+): (wake: () => void, signal: AbortSignal) => void {
+  return (wake, signal) => {
+    for (const [path, name] of [
+      [secretsPath, authoritySecretName],
+      [configMapsPath, trustBundle.configMapName],
+    ] as const) {
+      const reflector = new Reflector<KubeObject>({
+        client,
+        path,
+        query: { fieldSelector: `metadata.name=${name}` },
+        log,
+        // Only that it changed is of interest: the key is not kept a second time.
+        transform: ({ metadata }) => ({ metadata: { ...metadata, annotations: {}, managedFields: [] } }),
+      });
+      reflector.onEvent(wake);
+      reflector.start(signal);
+    }
+  };
+}

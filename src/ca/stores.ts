@@ -1,0 +1,32 @@
+/** What the authority keeps outside itself; `kubernetes.ts` has the real ones. */
+
+/** The one Secret that holds the authority's state. */
+export interface SecretStore {
+  /** What is stored, undefined when there is no Secret. */
+  read(): Promise<StoredSecret | undefined>;
+  /** Makes the Secret unless there is one: of any number of callers one gets `created`. */
+  create(state: string): Promise<'created' | 'exists'>;
+  /** Compare-and-swap: writes only over the version that was read. */
+  replace(state: string, version: string): Promise<'replaced' | 'conflict'>;
+}
+
+export interface StoredSecret {
+  /** Empty when the Secret is there and its content is not. */
+  readonly state: string;
+  /** The Secret's resourceVersion. */
+  readonly version: string;
+}
+
+/** The ConfigMap every proxy gets its roots from. */
+export interface BundleStore {
+  read(): Promise<PublishedBundle | undefined>;
+  /** Makes the ConfigMap hold exactly this; several replicas may write the same at once. */
+  publish(bundle: PublishedBundle): Promise<void>;
+}
+
+export interface PublishedBundle {
+  /** The roots, PEM; empty when the key is missing. */
+  readonly pem: string;
+  /** What the annotation says the SHA-256 of `pem` is; undefined without the annotation. */
+  readonly sha256: string | undefined;
+}
