@@ -1,0 +1,193 @@
+import { deepStrictEqual, strictEqual } from 'node:assert/strict';
+import type { ModelDelta } from '../../../src/model/mesh-model.ts';
+import { maxServicesOfWorkload } from '../../../src/model/workload.ts';
+import { apply, modelOf } from './cluster.ts';
+import { meshNode, node, pod, service, slice } from './objects.ts';
+
+const web = 'Kubernetes//Pod/shop/web-0';
+const cart = 'shop/cart.shop.svc.cluster.local';
+
+describe('a pod in the model', () => {
+  it('is tunnelled to when its own node captured it, and to be reached in plaintext when that is over', () => {
+    const model = modelOf({ pod: pod({ name: 'web-0', uid: 'u1' }) }, { meshNode: meshNode('node-1', ['u1']) });
+    strictEqual(model.workloads.get(web)?.tunnel, true);
+    apply(model, { meshNode: meshNode('node-1', [], ['u1']) });
+    strictEqual(model.commit().workloads.get(web)?.tunnel, false);
+  });
+
+  it('is not announced by a node it does not run on', () => {
+    const model = modelOf(
+      { pod: pod({ name: 'web-0', uid: 'u1', node: 'node-1' }) },
+      { meshNode: meshNode('node-2', ['u1']) },
+    );
+    strictEqual(model.workloads.get(web)?.tunnel, false);
+  });
+
+  it('is not taken out of the mesh by a node it does not run on', () => {
+    const model = modelOf(
+      { pod: pod({ name: 'web-0', uid: 'u1', node: 'node-1' }) },
+      { meshNode: meshNode('node-1', ['u1']) },
+      { meshNode: meshNode('node-2', ['u1']) },
+    );
+    apply(model, { meshNode: meshNode('node-2', [], ['u1']) });
+    model.commit();
+    strictEqual(model.workloads.get(web)?.tunnel, true);
+  });
+
+  it('does not inherit the tunnel of its predecessor of the same name', () => {
+    const model = modelOf({ pod: pod({ name: 'web-0', uid: 'u1' }) }, { meshNode: meshNode('node-1', ['u1']) });
+    apply(model, { pod: pod({ name: 'web-0', uid: 'u2' }) });
+    strictEqual(model.commit().workloads.get(web)?.tunnel, false);
+  });
+
+  it('loses an address to a newer pod, and is no workload any more without one', () => {
+    const model = modelOf({ pod: pod({ name: 'web-0', created: '2026-01-01T00:00:00Z' }) });
+    apply(model, { pod: pod({ name: 'late', created: '2026-01-01T00:00:01Z' }) });
+    const { workloads } = model.commit();
+    strictEqual(workloads.has(web) && workloads.get(web), undefined);
+    deepStrictEqual(workloads.get('Kubernetes//Pod/shop/late')?.addresses, ['10.0.0.1']);
+    apply(model, { noPod: 'shop/late' });
+    deepStrictEqual(model.commit().workloads.get(web)?.addresses, ['10.0.0.1']);
+  });
+
+  it('keeps its address when a host-network pod is newer there', () => {
+    const model = modelOf(
+      { pod: pod({ name: 'web-0' }) },
+      { pod: pod({ name: 'host', hostNetwork: true, created: '2026-02-01T00:00:00Z' }) },
+    );
+    deepStrictEqual(model.workloads.get(web)?.addresses, ['10.0.0.1']);
+    strictEqual(model.workloads.get(web)?.sharesAddress, false);
+    strictEqual(model.workloads.get('Kubernetes//Pod/shop/host')?.sharesAddress, true);
+  });
+
+  it('is never tunnelled to in the host network, whatever its node says', () => {
+    const model = modelOf(
+      { pod: pod({ name: 'web-0', uid: 'u1', hostNetwork: true }) },
+      { meshNode: meshNode('node-1', ['u1']) },
+    );
+    strictEqual(model.workloads.get(web)?.tunnel, false);
+  });
+
+  it('is where its node is', () => {
+    const model = modelOf({ pod: pod({ name: 'web-0' }) }, { node: node('node-1', 'eu', 'eu-1') });
+    deepStrictEqual(model.workloads.get(web)?.locality, { region: 'eu', zone: 'eu-1' });
+  });
+});
+
+describe('a service in the model', () => {
+  const parts = [
+    { pod: pod({ name: 'web-0' }) },
+    { service: service({ name: 'cart' }) },
+    { slice: slice({ name: 'cart-x', service: 'cart', endpoints: [{ ip: '10.0.0.1', pod: 'web-0' }] }) },
+  ];
+  const ports = (...targets: number[]) =>
+    targets.map((targetPort) => ({ servicePort: 80, targetPort, appProtocol: 'Http11' }));
+
+  it('is backed by the pods its slices name, with the ports of those slices by name', () => {
+    const model = modelOf(...parts);
+    deepStrictEqual([...(model.workloads.get(web)?.services ?? [])], [[cart, ports(8080)]]);
+  });
+
+  it('gives its pods a new target port when only the slice’s ports change', () => {
+    const model = modelOf(...parts);
+    const endpoints = [{ ip: '10.0.0.1', pod: 'web-0' }];
+    apply(model, {
+      slice: slice({ name: 'cart-x', service: 'cart', endpoints, ports: [{ name: 'http', port: 9090 }] }),
+    });
+    deepStrictEqual(model.commit().workloads.get(web)?.services.get(cart), ports(9090));
+  });
+
+  it('is not backed by the successor of a pod whose slice is older', () => {
+    const model = modelOf(...parts);
+    apply(model, { pod: pod({ name: 'web-0', uid: 'successor' }) });
+    strictEqual(model.commit().workloads.get(web)?.services.size, 0);
+  });
+
+  it('is not backed by a pod that the slice puts at another pod’s address', () => {
+    const model = modelOf(...parts, { pod: pod({ name: 'victim', ips: ['10.0.0.9'] }) });
+    apply(model, { slice: slice({ name: 'lie', service: 'cart', endpoints: [{ ip: '10.0.0.9', pod: 'web-0' }] }) });
+    strictEqual(model.commit().workloads.get('Kubernetes//Pod/shop/victim')?.services.size, 0);
+  });
+
+  it('reaches an endpoint that is no pod in plaintext, by its service only', () => {
+    const model = modelOf(
+      { service: service({ name: 'kubernetes', namespace: 'default', ports: [{ name: 'https', port: 443 }] }) },
+      {
+        slice: slice({
+          name: 'kubernetes',
+          namespace: 'default',
+          service: 'kubernetes',
+          ports: [{ name: 'https', port: 6443 }],
+          endpoints: [{ ip: '172.16.0.1' }],
+        }),
+      },
+    );
+    const endpoint = model.workloads.get('Kubernetes/discovery.k8s.io/EndpointSlice/default/kubernetes/172.16.0.1');
+    strictEqual(endpoint?.tunnel, false);
+    strictEqual(endpoint?.sharesAddress, true);
+    deepStrictEqual([...(endpoint?.services.keys() ?? [])], ['default/kubernetes.default.svc.cluster.local']);
+  });
+
+  it('never makes a plaintext endpoint of a pod’s address: the pod itself is meant', () => {
+    const model = modelOf(...parts, { meshNode: meshNode('node-1', ['uid-shop-web-0']) });
+    const lie = { name: 'lie', namespace: 'evil', service: 'trap', endpoints: [{ ip: '10.0.0.1' }] };
+    apply(model, { service: service({ name: 'trap', namespace: 'evil' }) });
+    apply(model, { slice: slice(lie) });
+    model.commit();
+    deepStrictEqual([...model.workloads.keys()], [web]);
+    strictEqual(model.workloads.get(web)?.tunnel, true);
+  });
+
+  it('gives way at an endpoint’s address to a pod that comes there, and takes it back after', () => {
+    const lone = { slice: slice({ name: 's', service: 'cart', endpoints: [{ ip: '10.0.0.5' }] }) };
+    const name = 'Kubernetes/discovery.k8s.io/EndpointSlice/shop/s/10.0.0.5';
+    const model = modelOf({ service: service({ name: 'cart' }) }, lone);
+    strictEqual(model.workloads.has(name), true);
+    apply(model, { pod: pod({ name: 'web-0', ips: ['10.0.0.5'] }) });
+    model.commit();
+    deepStrictEqual([...model.workloads.keys()], [web]);
+    apply(model, { noPod: 'shop/web-0' });
+    model.commit();
+    deepStrictEqual([...model.workloads.keys()], [name]);
+  });
+
+  it('leaves out of its own slice what somebody else says is not ready', () => {
+    const endpoints = [{ ip: '10.0.0.1', pod: 'web-0', ready: false }];
+    const model = modelOf(...parts, { slice: slice({ name: 'cart-x', service: 'cart', endpoints, managedBy: 'me' }) });
+    strictEqual(model.workloads.get(web)?.services.size, 0);
+  });
+
+  it('does not let strangers grow a pod’s resource without bound, nor push its own service out', () => {
+    const strangers = Array.from({ length: maxServicesOfWorkload + 5 }, (_, index) => [
+      { service: service({ name: `s${index}`, namespace: 'evil' }) },
+      {
+        slice: slice({
+          name: `s${index}`,
+          namespace: 'evil',
+          service: `s${index}`,
+          endpoints: [{ ip: '10.0.0.1', pod: 'web-0', podNamespace: 'shop' }],
+        }),
+      },
+    ]);
+    const services = modelOf(...parts, ...strangers.flat()).workloads.get(web)?.services;
+    strictEqual(services?.size, maxServicesOfWorkload);
+    strictEqual(services.has(cart), true);
+  });
+});
+
+describe('a change in the model', () => {
+  it('touches what depends on it and nothing else', () => {
+    const many = Array.from({ length: 50 }, (_, index) => ({
+      pod: pod({ name: `p${index}`, ips: [`10.0.1.${index}`] }),
+    }));
+    const model = modelOf(...many, { service: service({ name: 'cart' }) });
+    const touched = ({ workloads, services }: ModelDelta) => [...workloads.keys(), ...services.keys()];
+    apply(model, { pod: pod({ name: 'p7', ips: ['10.0.1.7'], ready: false }) });
+    deepStrictEqual(touched(model.commit()), ['Kubernetes//Pod/shop/p7']);
+    apply(model, { meshNode: meshNode('node-1', ['uid-shop-p3']) });
+    deepStrictEqual(touched(model.commit()), ['Kubernetes//Pod/shop/p3']);
+    apply(model, { slice: slice({ name: 's', service: 'cart', endpoints: [{ ip: '10.0.1.9', pod: 'p9' }] }) });
+    deepStrictEqual(touched(model.commit()), ['Kubernetes//Pod/shop/p9']);
+    strictEqual(model.dirty, false);
+  });
+});
