@@ -1,5 +1,6 @@
 import { components, neverEnrolledNamespaces, systemNamespace } from '../api/names.ts';
 import { TulleError } from '../errors/tulle-error.ts';
+import { boundPod } from './bound-pod.ts';
 import type { Caller } from './caller.ts';
 import { isLive, type PodLookup, type PodRecord } from './pod-lookup.ts';
 import {
@@ -35,7 +36,7 @@ export async function entitle(
   pods: PodLookup,
 ): Promise<Entitlement> {
   const id = requested === undefined ? undefined : parseSpiffeId(requested);
-  const pod = await callerPod(caller, pods);
+  const pod = await boundPod(caller, pods);
   if (id === undefined) return { id: ownIdentity(caller, trustDomain), node: pod.node };
   return impersonate(caller, id, trustDomain, pod, pods);
 }
@@ -75,21 +76,6 @@ async function impersonate(
     throw denied(`no pod with this identity runs on node ${node} now`);
   }
   return { id, node };
-}
-
-/** The pod the caller's token is bound to, which must exist under the same UID, service account and node, and not have ended. */
-async function callerPod(caller: Caller, pods: PodLookup): Promise<PodRecord> {
-  const { name, uid } = caller.pod;
-  const isBound = (pod: PodRecord | undefined): pod is PodRecord => pod?.uid === uid;
-  const cached = await pods.podByName(caller.namespace, name);
-  const pod = isBound(cached) ? cached : await pods.podByName(caller.namespace, name, { fresh: true });
-  const gone = (why: string) =>
-    new TulleError('CallerUnauthenticated', `The token's pod ${caller.namespace}/${name} with UID ${uid} ${why}.`);
-  if (!isBound(pod)) throw gone('does not exist');
-  if (!isLive(pod)) throw gone(`has ended (${pod.phase})`);
-  if (pod.serviceAccount !== caller.serviceAccount) throw gone(`is not of service account ${caller.serviceAccount}`);
-  if (caller.node !== undefined && pod.node !== caller.node) throw gone(`is not on the token's node ${caller.node}`);
-  return pod;
 }
 
 function denial(caller: Caller, id: SpiffeId, why: string): TulleError {

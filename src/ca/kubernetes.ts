@@ -12,9 +12,10 @@ import {
 import { TulleError } from '../errors/tulle-error.ts';
 import { isConflict, type KubeClient } from '../kube/client.ts';
 import type { Log } from '../kube/log.ts';
-import type { KubeObject } from '../kube/objects.ts';
+import type { KubeObject, TokenReview } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
 import type { BundleStore, PublishedBundle, SecretStore, StoredSecret } from './stores.ts';
+import type { TokenReviewer } from './token-reviewer.ts';
 
 const secretsPath = `/api/v1/namespaces/${systemNamespace}/secrets`;
 const secretPath = `${secretsPath}/${authoritySecretName}`;
@@ -131,5 +132,19 @@ export function watchAuthority(
       reflector.onEvent(wake);
       reflector.start(signal);
     }
+  };
+}
+
+/** Token reviews, by the API server. */
+export function kubernetesTokenReviewer(client: Pick<KubeClient, 'create'>): TokenReviewer {
+  return {
+    async review(token, audiences) {
+      const review = await client.create<TokenReview>('/apis/authentication.k8s.io/v1/tokenreviews', {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenReview',
+        spec: { token, audiences },
+      });
+      return review.status ?? {};
+    },
   };
 }

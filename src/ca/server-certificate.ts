@@ -1,0 +1,128 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { experimental, type ServerCredentials } from '@grpc/grpc-js';
+import { explain } from '../errors/tulle-error.ts';
+import type { Clock } from '../kube/clock.ts';
+import type { Log } from '../kube/log.ts';
+import type { CertificateAuthority } from './authority.ts';
+import { publicKeyOf } from './public-key.ts';
+
+export interface ServerCertificateOptions {
+  readonly authority: Pick<CertificateAuthority, 'signServer' | 'bundle'>;
+  /** What clients may call the server. */
+  readonly dnsNames: readonly string[];
+  readonly clock: Pick<Clock, 'now' | 'sleep'>;
+  readonly log: Log;
+}
+
+/** A server's key and certificate, in memory only. */
+export interface ServerKeyPair {
+  /** Leaf, PEM. Clients have the root. */
+  readonly certificate: string;
+  /** PKCS #8, PEM. */
+  readonly privateKey: string;
+  readonly issuedAt: number;
+  /** ms since the epoch. */
+  readonly notAfter: number;
+  /** The bundle it was issued under. */
+  readonly bundleSha256: string;
+}
+
+/** How often the age of the certificate and the authority are looked at, ms. */
+const lookIntervalMs = 10_000;
+/** The same while there is no certificate yet, ms. */
+const firstLookIntervalMs = 200;
+
+/**
+ * The TLS certificate of this replica's own gRPC server, signed by the authority the clients trust.
+ *
+ * The key is new with every certificate and never leaves the process. A certificate is renewed at half of its life, and at once
+ * when the trust bundle changes; connections that are open go on with the one they began with.
+ */
+export function serverCertificate(options: ServerCertificateOptions): ServerCertificate {
+  return new ServerCertificate(options);
+}
+
+export class ServerCertificate {
+  readonly #options: ServerCertificateOptions;
+  readonly #listeners = new Set<(pair: ServerKeyPair) => void>();
+  #current: ServerKeyPair | undefined;
+
+  constructor(options: ServerCertificateOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined until the authority is loaded. */
+  current(): ServerKeyPair | undefined {
+    return this.#current;
+  }
+
+  /** Calls `listener` with what there is, and with every renewal. */
+  onChange(listener: (pair: ServerKeyPair) => void): () => void {
+    this.#listeners.add(listener);
+    if (this.#current !== undefined) listener(this.#current);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Renews until the signal aborts; resolves then and never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.renewIfDue();
+      await this.#options.clock.sleep(this.#current === undefined ? firstLookIntervalMs : lookIntervalMs, signal);
+    }
+  }
+
+  /** One look: makes a new certificate when there is none, it is half used up, or the authority has moved on. */
+  renewIfDue(): void {
+    const { authority, clock, dnsNames, log } = this.#options;
+    const bundle = authority.bundle();
+    if (bundle === undefined || !isDue(this.#current, bundle.sha256, clock.now())) return;
+    try {
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const issued = authority.signServer(dnsNames, publicKeyOf(privateKey));
+      this.#current = {
+        certificate: issued.pem,
+        privateKey: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+        issuedAt: clock.now(),
+        notAfter: issued.validity.notAfter.getTime(),
+        bundleSha256: bundle.sha256,
+      };
+      log.info(
+        { serial: issued.serial, notAfter: issued.validity.notAfter.toISOString() },
+        'server certificate issued',
+      );
+    } catch (error) {
+      log.error({ err: error }, `the server certificate cannot be renewed: ${explain(error)}`);
+      return;
+    }
+    for (const listener of this.#listeners) listener(this.#current);
+  }
+
+  /**
+   * Credentials for a grpc-js server that follow every renewal without a restart of the server; clients authenticate with a token,
+   * so no client certificate is asked for. Calls wait for nothing: before the first certificate, handshakes fail.
+   */
+  credentials(): ServerCredentials {
+    const removers = new Map<unknown, () => void>();
+    const provider: experimental.CertificateProvider = {
+      addCaCertificateListener: () => {},
+      removeCaCertificateListener: () => {},
+      addIdentityCertificateListener: (listener) => {
+        const remove = this.onChange(({ certificate, privateKey }) =>
+          listener({ certificate: Buffer.from(certificate), privateKey: Buffer.from(privateKey) }),
+        );
+        removers.set(listener, remove);
+      },
+      removeIdentityCertificateListener: (listener) => {
+        removers.get(listener)?.();
+        removers.delete(listener);
+      },
+    };
+    // Whatever its parameters are called, grpc-js 1.14 takes the server's own identity first and the client roots second.
+    return experimental.createCertificateProviderServerCredentials(provider, null, false);
+  }
+}
+
+function isDue(current: ServerKeyPair | undefined, bundleSha256: string, now: number): boolean {
+  if (current === undefined || current.bundleSha256 !== bundleSha256) return true;
+  return now >= current.issuedAt + (current.notAfter - current.issuedAt) / 2;
+}
