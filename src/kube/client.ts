@@ -1,6 +1,6 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import type { Dispatcher } from 'undici';
-import { ApiError, isNotFound } from './api-error.ts';
+import { ApiError, isConflict, isNotFound } from './api-error.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { Credentials } from './credentials.ts';
 import { Discovery } from './discovery.ts';
@@ -130,6 +130,15 @@ export class KubeClient {
   async delete(path: string, options: DeleteOptions = {}): Promise<void> {
     const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options };
     await this.#send({ method: 'DELETE', path, body });
+  }
+
+  /** As `delete`; what is not there, or by the preconditions not meant, is left alone. */
+  async deleteIfThere(path: string, options: DeleteOptions = {}): Promise<void> {
+    try {
+      await this.delete(path, options);
+    } catch (error) {
+      if (!isNotFound(error) && !(isConflict(error) && options.preconditions !== undefined)) throw error;
+    }
   }
 
   /**

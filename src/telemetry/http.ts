@@ -12,6 +12,8 @@ export interface TelemetryOptions {
   /** Named reasons to get no requests yet. */
   ready?: Record<string, Check>;
   registry?: Registry;
+  /** Called before each scrape, to set gauges that are read from elsewhere. */
+  beforeMetrics?: () => void;
 }
 
 export interface TelemetryServer {
@@ -30,6 +32,7 @@ export async function serveTelemetry(options: TelemetryOptions): Promise<Telemet
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405, 'only GET\n');
     switch (request.url?.split('?')[0]) {
       case '/metrics':
+        options.beforeMetrics?.();
         registry.metrics().then(
           (text) => answer(response, 200, text, registry.contentType),
           (error: unknown) => answer(response, 500, `${error}\n`),

@@ -1,0 +1,44 @@
+/** Entry point of tulle-operator; its environment is in `operatorSettings`. */
+import { KubeConfig } from '@kubernetes/client-node';
+import { components, fieldManagers, systemNamespace } from '../api/names.ts';
+import { setupControllers } from '../controllers/setup.ts';
+import { MeshOperator } from '../runtime/mesh-operator.ts';
+import { operatorSettings } from '../runtime/settings.ts';
+import { createLogger } from '../telemetry/log.ts';
+import { exposeProcessMetrics } from '../telemetry/metrics.ts';
+
+/** Long enough for the passes that run to end, shorter than the pod's termination grace period, ms. */
+const STOP_WITHIN_MS = 20_000;
+
+const log = createLogger('operator');
+
+async function main(): Promise<void> {
+  exposeProcessMetrics();
+  const { release, instance, telemetryPort } = operatorSettings(process.env);
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromDefault();
+  const operator = new MeshOperator({
+    kubeConfig,
+    log,
+    fieldManager: fieldManagers.operator,
+    election: { namespace: systemNamespace, name: components.operator, identity: instance },
+    telemetryPort,
+    setup: (started) => setupControllers(started, { release, instance }),
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      log.info({ signal }, 'stopping');
+      const late = setTimeout(() => end(new Error(`not stopped within ${STOP_WITHIN_MS} ms`)), STOP_WITHIN_MS);
+      operator.stop().then(() => clearTimeout(late), end);
+    });
+  }
+  log.info({ version: release.version, instance }, 'starting');
+  await operator.start();
+}
+
+function end(error: unknown): void {
+  log.error({ err: error }, 'the operator cannot go on');
+  process.exit(1);
+}
+
+main().catch(end);

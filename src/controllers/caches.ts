@@ -1,0 +1,87 @@
+import type { Mesh } from '../api/mesh.ts';
+import type { MeshNode } from '../api/mesh-node.ts';
+import { meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
+import { type ConfigMap, type KubeObject, type Namespace, objectKey } from '../kube/objects.ts';
+import type { Reflector } from '../kube/reflector.ts';
+import { type OwnedKind, ownedKinds } from '../render/mesh-objects.ts';
+import { meshLabel } from '../render/ownership.ts';
+import type { MeshOperator } from '../runtime/mesh-operator.ts';
+import { EnrolmentIndex } from './enrolment-index.ts';
+
+/** Local copies of everything the operator's controllers read. */
+export interface Caches {
+  meshes: Reflector<Mesh>;
+  meshNodes: Reflector<MeshNode>;
+  /** Names and UIDs only. */
+  nodes: Reflector<KubeObject>;
+  namespaces: Reflector<Namespace>;
+  /** Every ConfigMap named tulle-trust-bundle: control's, and our copies. */
+  bundles: Reflector<ConfigMap>;
+  owned: OwnedObjects;
+  /** What the MeshNodes say of each namespace; up to date before any controller hears of a change. */
+  enrolment: EnrolmentIndex;
+}
+
+/** The objects rendered from a Mesh, by kind, as they are now. */
+export class OwnedObjects {
+  readonly reflectors: readonly { kind: OwnedKind; reflector: Reflector<KubeObject> }[];
+
+  constructor(reflect: (path: string, labelSelector: string) => Reflector<KubeObject>) {
+    this.reflectors = ownedKinds.map((kind) => ({ kind, reflector: reflect(kind.path, meshLabel) }));
+  }
+
+  find(object: KubeObject): KubeObject | undefined {
+    return this.#of(object.kind)?.store.get(objectKey(object));
+  }
+
+  get<T extends KubeObject>(kind: string, key: string): (T | KubeObject) | undefined {
+    return this.#of(kind)?.store.get(key);
+  }
+
+  /** Everything rendered from this Mesh. */
+  of(mesh: string): KubeObject[] {
+    return this.reflectors
+      .flatMap(({ reflector }) => reflector.store.list())
+      .filter(({ metadata }) => metadata.labels?.[meshLabel] === mesh);
+  }
+
+  #of(kind: string | undefined): Reflector<KubeObject> | undefined {
+    return this.reflectors.find((owned) => owned.kind.kind === kind)?.reflector;
+  }
+}
+
+/** Registers the reflectors with the operator. */
+export function createCaches(operator: Pick<MeshOperator, 'reflect'>): Caches {
+  const enrolment = new EnrolmentIndex();
+  const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath });
+  meshNodes.onEvent((event) => {
+    const pods = event.type === 'deleted' ? [] : (event.object.status?.pods ?? []);
+    enrolment.set(event.object.metadata.name, pods);
+  });
+  return {
+    meshes: operator.reflect<Mesh>({ path: meshesPath }),
+    meshNodes,
+    nodes: operator.reflect<KubeObject>({ path: '/api/v1/nodes', transform: metadataOnly }),
+    namespaces: operator.reflect<Namespace>({ path: '/api/v1/namespaces' }),
+    bundles: operator.reflect<ConfigMap>({
+      path: '/api/v1/configmaps',
+      query: { fieldSelector: `metadata.name=${trustBundle.configMapName}` },
+    }),
+    owned: new OwnedObjects((path, labelSelector) => operator.reflect<KubeObject>({ path, query: { labelSelector } })),
+    enrolment,
+  };
+}
+
+function metadataOnly({ apiVersion, kind, metadata }: KubeObject): KubeObject {
+  const { name, uid, resourceVersion, deletionTimestamp } = metadata;
+  return {
+    apiVersion: apiVersion ?? 'v1',
+    kind: kind ?? 'Node',
+    metadata: {
+      name,
+      ...(uid === undefined ? {} : { uid }),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import type { Clock } from '../kube/clock.ts';
+import type { EventNote, EventRecorder } from '../kube/events.ts';
+import type { Namespace } from '../kube/objects.ts';
+import { done, type Outcome, requeueAfter } from '../runtime/reconciler.ts';
+import type { Counts, EnrolmentIndex, PodProblem } from './enrolment-index.ts';
+import { some } from './rollout.ts';
+
+/** A state must hold so long before it is announced, ms: nodes report one after another. */
+const SETTLE_MS = 3_000;
+
+type State = 'none' | 'pending' | 'secured' | 'failed';
+
+interface Seen {
+  state: State;
+  since: number;
+  announced: State | undefined;
+}
+
+/**
+ * Tells a namespace's users, by Events, when its pods have all been secured and when some could not be: once for each change that lasts, not
+ * for each pod.
+ */
+export class EnrolmentAnnouncer {
+  readonly #clock: Clock;
+  readonly #events: Pick<EventRecorder, 'record'>;
+  readonly #index: EnrolmentIndex;
+  readonly #seen = new Map<string, Seen>();
+
+  constructor(context: { clock: Clock; events: Pick<EventRecorder, 'record'>; caches: { enrolment: EnrolmentIndex } }) {
+    this.#clock = context.clock;
+    this.#events = context.events;
+    this.#index = context.caches.enrolment;
+  }
+
+  /** Asks to be called again when a state has yet to prove that it lasts. */
+  async announce(namespace: Namespace): Promise<Outcome> {
+    const { name } = namespace.metadata;
+    const counts = this.#index.counts(name);
+    const state = stateOf(counts);
+    const now = this.#clock.monotonic();
+    const before = this.#seen.get(name);
+    const seen = before?.state === state ? before : { state, since: now, announced: before?.announced };
+    this.#seen.set(name, seen);
+    const note = seen.announced === state ? undefined : noteOf(state, counts, this.#index.problems(name));
+    if (note === undefined) return done;
+    const left = seen.since + SETTLE_MS - now;
+    if (left > 0) return requeueAfter(left);
+    seen.announced = state;
+    await this.#events.record(namespace, note);
+    return done;
+  }
+
+  forget(namespace: string): void {
+    this.#seen.delete(namespace);
+  }
+}
+
+function stateOf({ secured, pending, failed }: Counts): State {
+  if (failed > 0) return 'failed';
+  if (pending > 0) return 'pending';
+  return secured > 0 ? 'secured' : 'none';
+}
+
+function noteOf(state: State, counts: Counts, problems: readonly PodProblem[]): EventNote | undefined {
+  const all = counts.secured + counts.pending + counts.failed;
+  if (state === 'secured') {
+    const note = all === 1 ? 'Its one pod is secured.' : `All ${all} pods are secured.`;
+    return { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note };
+  }
+  if (state === 'failed') {
+    const pods = problems.map(({ name, reason }) => `${name} (${reason || 'no reason given'})`);
+    const note = `${counts.failed} of ${all} pods are outside the mesh: ${some(pods, 5)}. See the MeshNodes of their nodes.`;
+    return { type: 'Warning', reason: 'PodsNotSecured', action: 'Enrol', note };
+  }
+  return undefined;
+}

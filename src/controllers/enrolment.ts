@@ -1,0 +1,57 @@
+/** How much of what is labelled into the mesh really is in it: counts and the condition Enrolled of the Mesh, from the MeshNodes. */
+import type { Mesh } from '../api/mesh.ts';
+import { fieldManagers, meshName } from '../api/names.ts';
+import type { Verdict } from '../kube/conditions.ts';
+import { done, type Reconcile, requeueAfter, type Source, source } from '../runtime/reconciler.ts';
+import { verdictFor } from './acceptance.ts';
+import type { Caches } from './caches.ts';
+import type { MeshContext } from './context.ts';
+import type { Counts, PodProblem } from './enrolment-index.ts';
+import { reportMesh } from './mesh-status.ts';
+import { isEnrolled } from './namespace.ts';
+import { some } from './rollout.ts';
+
+/** Every agent and control replica watches the Mesh, so its status is written at most so often, ms. */
+const WRITE_EVERY_MS = 1_000;
+
+/** A manager of its own: this part of the status comes and goes apart from the other. */
+const fieldManager = `${fieldManagers.operator}-enrolment`;
+
+export function enrolmentSources({ meshes, meshNodes, namespaces }: Caches): Source[] {
+  const mesh = () => [meshName];
+  return [source(meshes, ({ metadata }) => [metadata.name]), source(meshNodes, mesh), source(namespaces, mesh)];
+}
+
+export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reconcile {
+  let writtenAt = Number.NEGATIVE_INFINITY;
+  return async (key) => {
+    const mesh = caches.meshes.store.get(key);
+    if (mesh === undefined || key !== meshName || mesh.metadata.deletionTimestamp !== undefined) return done;
+    const left = writtenAt + WRITE_EVERY_MS - clock.monotonic();
+    if (left > 0) return requeueAfter(left);
+    const namespaces = caches.namespaces.store.list().filter(isEnrolled).length;
+    const pods = caches.enrolment.total();
+    const condition = enrolled(mesh, namespaces, pods, caches.enrolment.firstProblems(6));
+    const part = { enrolment: { namespaces, pods }, conditions: [condition] };
+    if (await reportMesh(client, clock, mesh, part, fieldManager)) writtenAt = clock.monotonic();
+    return done;
+  };
+}
+
+/** The condition Enrolled. With nothing labelled it is False: whoever waits for it has just labelled something. */
+export function enrolled(mesh: Mesh, namespaces: number, pods: Counts, problems: readonly PodProblem[]): Verdict {
+  const say = verdictFor(mesh, 'Enrolled');
+  const all = pods.secured + pods.pending + pods.failed;
+  if (pods.failed > 0) {
+    const named = problems.map(({ namespace, name, reason }) => `${namespace}/${name} (${reason})`);
+    return say('False', 'PodsNotSecured', `${pods.failed} of ${all} pods are outside the mesh: ${some(named, 5)}.`);
+  }
+  if (pods.pending > 0)
+    return say('False', 'PodsPending', `${pods.pending} of ${all} pods are on their way into the mesh.`);
+  if (all === 0) {
+    const message =
+      namespaces === 0 ? 'No namespace is labelled into the mesh.' : 'No pod is reported by any node yet.';
+    return say('False', 'NothingEnrolled', message);
+  }
+  return say('True', 'AllSecured', `All ${all} pods are secured.`);
+}

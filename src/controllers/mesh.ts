@@ -1,0 +1,108 @@
+/**
+ * The Mesh: what it stands for is applied, what it no longer stands for is deleted, and its status says how far that is.
+ * A Mesh that cannot take effect changes nothing: what runs, runs on.
+ */
+import type { Mesh, MeshSpec } from '../api/mesh.ts';
+import { components, fieldManagers, meshesPath, meshFinalizer, meshName, systemNamespace } from '../api/names.ts';
+import { setFinalizers, withFinalizer } from '../kube/finalizers.ts';
+import { type KubeObject, objectKey } from '../kube/objects.ts';
+import { applyIfChanged } from '../kube/server-side-apply.ts';
+import { renderMesh } from '../render/mesh-objects.ts';
+import { appliedHashAnnotation, meshLabel } from '../render/ownership.ts';
+import { done, type Outcome, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
+import { accept, verdictFor } from './acceptance.ts';
+import type { Caches } from './caches.ts';
+import { deleteObject, type MeshContext } from './context.ts';
+import { removeMesh } from './mesh-removal.ts';
+import { report } from './mesh-status.ts';
+import { daemonSetProgress, deploymentProgress, type Progress, type Rollout, readiness } from './rollout.ts';
+
+export function meshSources({ meshes, meshNodes, nodes, owned }: Caches): Source[] {
+  return [
+    source(meshes, (mesh) => [mesh.metadata.name]),
+    source(meshNodes, () => [meshName]),
+    source(nodes, () => [meshName]),
+    ...owned.reflectors.map(({ reflector }) =>
+      source(reflector, ({ metadata }) => [metadata.labels?.[meshLabel] ?? meshName]),
+    ),
+  ];
+}
+
+export function reconcileMesh(context: MeshContext): Reconcile {
+  return async (key, signal) => {
+    const mesh = context.caches.meshes.store.get(key);
+    if (mesh === undefined) return done;
+    if (mesh.metadata.deletionTimestamp !== undefined) return removeMesh(context, mesh, signal);
+    return keepMesh(context, mesh, signal);
+  };
+}
+
+async function keepMesh(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<Outcome> {
+  const { client, release } = context;
+  const acceptance = accept(mesh, release);
+  if (mesh.metadata.name !== meshName) {
+    await report(context, mesh, { conditions: [acceptance.condition] });
+    return done;
+  }
+  const path = `${meshesPath}/${meshName}`;
+  await setFinalizers(client, path, mesh, withFinalizer(mesh, meshFinalizer), fieldManagers.operator);
+  const failure = acceptance.spec === undefined ? undefined : await tryApply(context, mesh, acceptance.spec, signal);
+  const rollout = rolloutOf(context.caches);
+  const { ready, reason, message } = readiness(rollout, context.caches.meshNodes.store.list());
+  const say = verdictFor(mesh, 'Ready');
+  await report(context, mesh, {
+    conditions: [
+      acceptance.condition,
+      failure === undefined
+        ? say(ready ? 'True' : 'False', reason, message)
+        : say('False', 'ApplyFailed', String(failure)),
+    ],
+    rollout: { control: counts(rollout.control), agent: counts(rollout.agent), proxy: counts(rollout.proxy) },
+  });
+  if (failure !== undefined) throw failure;
+  return done;
+}
+
+/** What kept an object from being applied or pruned, if anything did: reported first, thrown then. */
+async function tryApply(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<unknown> {
+  try {
+    await applyMesh(context, mesh, spec, signal);
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+async function applyMesh(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<void> {
+  const { client, caches, release, log } = context;
+  const { name } = mesh.metadata;
+  const objects = renderMesh(spec, release, name);
+  const options = { client, fieldManager: fieldManagers.operator, hashAnnotation: appliedHashAnnotation };
+  for (const object of objects) {
+    signal.throwIfAborted();
+    if (await applyIfChanged(object, caches.owned.find(object), options)) {
+      log.info({ kind: object.kind, object: objectKey(object) }, 'applied');
+    }
+  }
+  const rendered = new Set(objects.map(identity));
+  for (const object of caches.owned.of(name)) {
+    if (!rendered.has(identity(object))) await deleteObject(context, object, signal);
+  }
+}
+
+function rolloutOf({ owned }: Caches): Rollout {
+  const key = (name: string) => `${systemNamespace}/${name}`;
+  return {
+    control: deploymentProgress(owned.get('Deployment', key(components.control))),
+    agent: daemonSetProgress(owned.get('DaemonSet', key(components.agent))),
+    proxy: daemonSetProgress(owned.get('DaemonSet', key(components.proxy))),
+  };
+}
+
+function counts({ ready, desired }: Progress) {
+  return { ready, desired };
+}
+
+function identity({ kind, ...object }: KubeObject): string {
+  return `${kind} ${objectKey(object)}`;
+}

@@ -1,0 +1,41 @@
+import { apiGroup, components } from '../api/names.ts';
+import { type Clock, systemClock } from '../kube/clock.ts';
+import { EventRecorder } from '../kube/events.ts';
+import type { Release } from '../render/release.ts';
+import type { MeshOperator } from '../runtime/mesh-operator.ts';
+import { createCaches } from './caches.ts';
+import { enrolmentSources, reconcileEnrolment } from './enrolment.ts';
+import { meshSources, reconcileMesh } from './mesh.ts';
+import { meshNodeSources, reconcileMeshNode } from './mesh-node.ts';
+import { namespaceSources, reconcileNamespace } from './namespace.ts';
+
+export interface ControllersOptions {
+  release: Release;
+  /** This replica, for example its pod's name: the reporting instance of Events. */
+  instance: string;
+  clock?: Clock;
+}
+
+/** Registers everything the operator watches and does. */
+export function setupControllers(operator: MeshOperator, options: ControllersOptions): void {
+  const { client, log } = operator;
+  const { release, instance, clock = systemClock } = options;
+  const caches = createCaches(operator);
+  const controller = `${apiGroup}/${components.operator}`;
+  const events = new EventRecorder({ client, controller, instance, log, clock });
+  const context = { client, caches, release, clock, log, events };
+  operator.control({ name: 'mesh', sources: meshSources(caches), reconcile: reconcileMesh(context) });
+  operator.control({
+    name: 'mesh-node',
+    sources: meshNodeSources(caches),
+    reconcile: reconcileMeshNode(context),
+    workers: 4,
+  });
+  operator.control({
+    name: 'namespace',
+    sources: namespaceSources(caches),
+    reconcile: reconcileNamespace(context),
+    workers: 4,
+  });
+  operator.control({ name: 'enrolment', sources: enrolmentSources(caches), reconcile: reconcileEnrolment(context) });
+}

@@ -1,0 +1,53 @@
+import type { MeshSpec } from '../api/mesh.ts';
+import { systemNamespace } from '../api/names.ts';
+import type { Manifest } from '../kube/objects.ts';
+import { renderAccess } from './access.ts';
+import { renderAdmission } from './admission.ts';
+import { renderAgent } from './agent.ts';
+import { renderControl } from './control.ts';
+import { renderProxy } from './proxy.ts';
+import type { Release } from './release.ts';
+
+/** Every object a Mesh stands for, in the order to apply them: rights before those who use them, control before its clients. */
+export function renderMesh(spec: MeshSpec, release: Release, mesh: string): Manifest[] {
+  return [
+    ...renderAccess(mesh),
+    ...renderAdmission(mesh),
+    ...renderControl(spec, release, mesh),
+    ...renderProxy(spec, release, mesh),
+    ...renderAgent(spec, release, mesh),
+  ];
+}
+
+/** A collection that holds rendered objects. */
+export interface OwnedKind {
+  apiVersion: string;
+  kind: string;
+  /** The collection's path. Namespaced kinds are in `tulle-system`. */
+  path: string;
+}
+
+/** Every kind `renderMesh` may give: what the operator watches, and where it looks for what to prune. */
+export const ownedKinds: readonly OwnedKind[] = [
+  namespaced('v1', 'ServiceAccount', 'serviceaccounts'),
+  namespaced('v1', 'Service', 'services'),
+  namespaced('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets'),
+  namespaced('apps/v1', 'Deployment', 'deployments'),
+  namespaced('apps/v1', 'DaemonSet', 'daemonsets'),
+  cluster('rbac.authorization.k8s.io/v1', 'ClusterRole', 'clusterroles'),
+  cluster('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings'),
+  cluster('admissionregistration.k8s.io/v1', 'ValidatingAdmissionPolicy', 'validatingadmissionpolicies'),
+  cluster('admissionregistration.k8s.io/v1', 'ValidatingAdmissionPolicyBinding', 'validatingadmissionpolicybindings'),
+];
+
+function namespaced(apiVersion: string, kind: string, plural: string): OwnedKind {
+  return { apiVersion, kind, path: `${root(apiVersion)}/namespaces/${systemNamespace}/${plural}` };
+}
+
+function cluster(apiVersion: string, kind: string, plural: string): OwnedKind {
+  return { apiVersion, kind, path: `${root(apiVersion)}/${plural}` };
+}
+
+function root(apiVersion: string): string {
+  return apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+}

@@ -1,0 +1,45 @@
+import type { KubeObject } from '../kube/objects.ts';
+import type { Reflector, ReflectorEvent } from '../kube/reflector.ts';
+
+/** What a pass over a key ended with. A pass that failed throws, and is tried again with backoff. */
+export type Outcome = { kind: 'done' } | { kind: 'requeue'; afterMs: number };
+
+/** Nothing more to do until something changes. */
+export const done: Outcome = { kind: 'done' };
+
+/** Look again after so long even when nothing changes, ms. */
+export function requeueAfter(afterMs: number): Outcome {
+  return { kind: 'requeue', afterMs };
+}
+
+/**
+ * Brings one object, named by its key, to what it should be: reads caches, decides, writes, reports. It must give the same result however
+ * often it runs, and writes nothing when there is nothing to do. `signal` aborts when this replica must stop writing.
+ */
+export type Reconcile = (key: string, signal: AbortSignal) => Promise<Outcome>;
+
+/** Where a controller's keys come from: changes of one reflector's objects. */
+export interface Source {
+  readonly reflector: { readonly path: string; readonly hasSynced: boolean };
+  /** Calls `add` with each key a change concerns. Called once, before the reflector starts. */
+  connect(add: (key: string) => void): void;
+  /** The keys of everything that is there now. */
+  seed(): string[];
+}
+
+/** A source of the keys `keysOf` gives for an object; after a change, of its old and its new form. */
+export function source<T extends KubeObject>(reflector: Reflector<T>, keysOf: (object: T) => Iterable<string>): Source {
+  return {
+    reflector,
+    connect: (add) =>
+      reflector.onEvent((event) => {
+        for (const key of new Set(concerned(event, keysOf))) add(key);
+      }),
+    seed: () => reflector.store.list().flatMap((object) => [...keysOf(object)]),
+  };
+}
+
+function* concerned<T extends KubeObject>(event: ReflectorEvent<T>, keysOf: (object: T) => Iterable<string>) {
+  yield* keysOf(event.object);
+  if (event.type === 'modified') yield* keysOf(event.old);
+}
