@@ -1,0 +1,63 @@
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import {
+  DeltaDiscoveryRequestSchema,
+  DeltaDiscoveryResponseSchema,
+} from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { addressType, type Resource } from '../../../src/xds/resource.ts';
+import { encodeResponse, type Response } from '../../../src/xds/response.ts';
+
+export type Request = MessageInitShape<typeof DeltaDiscoveryRequestSchema>;
+
+export interface Answer {
+  readonly nonce: string;
+  readonly type: string;
+  /** Name → version. */
+  readonly resources: Record<string, string>;
+  readonly removed: readonly string[];
+}
+
+export function encodeRequest(request: Request): Uint8Array {
+  return toBinary(
+    DeltaDiscoveryRequestSchema,
+    create(DeltaDiscoveryRequestSchema, { typeUrl: addressType, ...request }),
+  );
+}
+
+export function decodeAnswer(message: Uint8Array): Answer {
+  const response = fromBinary(DeltaDiscoveryResponseSchema, message);
+  return {
+    nonce: response.nonce,
+    type: response.typeUrl,
+    resources: Object.fromEntries(response.resources.map(({ name, version }) => [name, version])),
+    removed: response.removedResources,
+  };
+}
+
+/** A response as it looks after the wire. */
+export function seen(response: Response | undefined): Answer | undefined {
+  return response && decodeAnswer(encodeResponse(response));
+}
+
+/** What a proxy keeps: what it was sent and not told is gone. */
+export class ProxyCache {
+  readonly versions = new Map<string, string>();
+
+  take({ resources, removed }: Answer): void {
+    for (const name of removed) this.versions.delete(name);
+    for (const [name, version] of Object.entries(resources)) this.versions.set(name, version);
+  }
+}
+
+/** A resource whose content is its version. */
+export function resource(
+  name: string,
+  version = '1',
+  more: { aliases?: readonly string[]; memberOf?: readonly string[] } = {},
+): Resource {
+  const { aliases = [], memberOf = [] } = more;
+  const bytes = toBinary(
+    DeltaDiscoveryResponseSchema,
+    create(DeltaDiscoveryResponseSchema, { resources: [{ name, version, aliases: [...aliases] }] }),
+  );
+  return { name, version, frame: bytes, aliases, memberOf };
+}

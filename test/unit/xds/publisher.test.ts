@@ -1,0 +1,172 @@
+import { deepStrictEqual, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { fromBinary } from '@bufbuild/protobuf';
+import {
+  type DeltaDiscoveryResponse,
+  DeltaDiscoveryResponseSchema,
+} from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { AuthorizationSchema } from '../../../proto/gen/istio/security/authorization_pb.js';
+import {
+  AddressSchema,
+  AppProtocol,
+  LoadBalancing_HealthPolicy,
+  NetworkMode,
+  TunnelProtocol,
+  WorkloadStatus,
+  WorkloadType,
+} from '../../../proto/gen/istio/workload/workload_pb.js';
+import { Publisher } from '../../../src/xds/publisher.ts';
+import { addressType, authorizationType } from '../../../src/xds/resource.ts';
+import type { ResourceStore } from '../../../src/xds/resource-store.ts';
+import { encodeResponse } from '../../../src/xds/response.ts';
+import { apply, type Change, permissive } from '../model/cluster.ts';
+import { meshNode, node, pod, service, slice } from '../model/objects.ts';
+
+/** What a proxy would read of these resources. */
+function read(store: ResourceStore, ...names: readonly string[]): DeltaDiscoveryResponse {
+  const resources = names.map((name) => store.get(name)).filter((resource) => resource !== undefined);
+  strictEqual(resources.length, names.length, `of ${names.join(', ')}`);
+  const bytes = encodeResponse({ type: store.type, nonce: 'n', resources, removed: ['gone'] });
+  return fromBinary(DeltaDiscoveryResponseSchema, bytes);
+}
+
+function published(settings: Publisher['model']['settings'], ...changes: readonly Change[]): Publisher {
+  const publisher = new Publisher(settings);
+  for (const change of changes) apply(publisher.model, change);
+  publisher.publish();
+  return publisher;
+}
+
+const web = 'Kubernetes//Pod/shop/web-0';
+const cart = 'shop/cart.shop.svc.cluster.local';
+const shop: readonly Change[] = [
+  {
+    pod: pod({
+      name: 'web-0',
+      uid: 'u1',
+      ips: ['10.0.0.1', 'fd00::1'],
+      serviceAccount: 'web',
+      owner: { kind: 'ReplicaSet', name: 'web' },
+      labels: { app: 'web', version: 'v2' },
+    }),
+  },
+  { node: node('node-1', 'eu', 'eu-1') },
+  { meshNode: meshNode('node-1', ['u1']) },
+  { service: service({ name: 'cart', spec: { publishNotReadyAddresses: true } }) },
+  { slice: slice({ name: 's', service: 'cart', endpoints: [{ ip: '10.0.0.1', pod: 'web-0', uid: 'u1' }] }) },
+];
+
+describe('what a proxy reads', () => {
+  it('of a pod is all it needs to reach it', () => {
+    const { resources, typeUrl, nonce, removedResources } = read(published(permissive, ...shop).addresses, web);
+    deepStrictEqual([typeUrl, nonce, removedResources], [addressType, 'n', ['gone']]);
+    const [resource] = resources;
+    strictEqual(resource?.name, web);
+    strictEqual(resource.resource?.typeUrl, addressType);
+    deepStrictEqual(resource.aliases, ['/10.0.0.1', '/fd00:0:0:0:0:0:0:1']);
+    const { type } = fromBinary(AddressSchema, resource.resource.value);
+    ok(type.case === 'workload');
+    const { services, addresses, locality, ...workload } = type.value;
+    deepStrictEqual(
+      addresses.map((address) => address.length),
+      [4, 16],
+    );
+    deepStrictEqual([locality?.region, locality?.zone], ['eu', 'eu-1']);
+    deepStrictEqual(
+      services[cart]?.ports.map(({ servicePort, targetPort, appProtocol }) => [servicePort, targetPort, appProtocol]),
+      [[80, 8080, AppProtocol.HTTP11]],
+    );
+    const expected = {
+      uid: web,
+      name: 'web-0',
+      namespace: 'shop',
+      network: '',
+      tunnelProtocol: TunnelProtocol.HBONE,
+      trustDomain: '',
+      serviceAccount: 'web',
+      node: 'node-1',
+      canonicalName: 'web',
+      canonicalRevision: 'v2',
+      workloadType: WorkloadType.DEPLOYMENT,
+      workloadName: 'web',
+      status: WorkloadStatus.HEALTHY,
+      clusterId: 'Kubernetes',
+      networkMode: NetworkMode.STANDARD,
+    };
+    for (const [field, value] of Object.entries(expected)) {
+      strictEqual(Object.entries(workload).find(([name]) => name === field)?.[1], value, field);
+    }
+  });
+
+  it('of a service is its addresses and ports', () => {
+    const [resource] = read(published(permissive, ...shop).addresses, cart).resources;
+    const { type } = fromBinary(AddressSchema, resource?.resource?.value ?? new Uint8Array());
+    ok(type.case === 'service');
+    strictEqual(type.value.hostname, 'cart.shop.svc.cluster.local');
+    deepStrictEqual(
+      type.value.addresses.map(({ address, network }) => [[...address], network]),
+      [[[10, 96, 0, 1], '']],
+    );
+    strictEqual(type.value.loadBalancing?.healthPolicy, LoadBalancing_HealthPolicy.ALLOW_ALL);
+  });
+
+  it('of a trust domain of its own is its name', () => {
+    const { addresses } = published({ trustDomain: 'example.org', strictMtls: false }, ...shop);
+    const { type } = fromBinary(AddressSchema, read(addresses, web).resources[0]?.resource?.value ?? new Uint8Array());
+    ok(type.case === 'workload');
+    strictEqual(type.value.trustDomain, 'example.org');
+  });
+
+  it('of Strict is a policy that denies whoever has no identity', () => {
+    const publisher = published({ ...permissive, strictMtls: true });
+    const [resource] = read(publisher.authorizations, 'tulle-system/strict-mtls').resources;
+    strictEqual(resource?.resource?.typeUrl, authorizationType);
+    const policy = fromBinary(AuthorizationSchema, resource.resource.value);
+    deepStrictEqual(
+      [policy.namespace, policy.name, policy.scope, policy.action],
+      ['tulle-system', 'strict-mtls', 0, 1],
+    );
+    const [match] = policy.rules[0]?.clauses[0]?.matches ?? [];
+    deepStrictEqual(
+      match?.notPrincipals.map(({ matchType }) => matchType.case),
+      ['presence'],
+    );
+    publisher.model.setSettings(permissive);
+    publisher.publish();
+    strictEqual(publisher.authorizations.size, 0);
+  });
+});
+
+describe('a version', () => {
+  it('is the same in every replica and after every restart, whatever the order things came in', () => {
+    const version = (changes: readonly Change[]) => published(permissive, ...changes).addresses.get(web)?.version;
+    strictEqual(version(shop), version(shop.toReversed()));
+  });
+
+  it('is another when anything is', () => {
+    const publisher = published(permissive, ...shop);
+    const before = publisher.addresses.get(web)?.version;
+    apply(publisher.model, { meshNode: meshNode('node-1', []) });
+    publisher.publish();
+    notStrictEqual(publisher.addresses.get(web)?.version, before);
+  });
+});
+
+describe('a change', () => {
+  it('of nothing a proxy is told of is not told', () => {
+    const publisher = published(permissive, ...shop);
+    const told: string[] = [];
+    publisher.addresses.onChange(({ names }) => told.push(...names));
+    apply(publisher.model, { slice: slice({ name: 'other', service: 'nobody', endpoints: [{ ip: '10.0.0.1' }] }) });
+    for (const change of shop) apply(publisher.model, change);
+    publisher.publish();
+    deepStrictEqual(told, []);
+  });
+
+  it('leaves the bytes of everything else alone', () => {
+    const publisher = published(permissive, ...shop);
+    const before = publisher.addresses.get(cart)?.frame;
+    apply(publisher.model, { meshNode: meshNode('node-1', []) });
+    publisher.publish();
+    strictEqual(publisher.addresses.get(cart)?.frame, before);
+  });
+});
