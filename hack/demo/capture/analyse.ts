@@ -38,6 +38,8 @@ export interface TlsReport {
   readonly encryptedBytes: number;
   /** Microseconds since 1970; undefined when nothing encrypted was captured. */
   readonly firstEncryptedAt: number | undefined;
+  /** The first bytes of an encrypted record, hexadecimal; empty when nothing encrypted was captured. */
+  readonly sample: string;
 }
 
 export interface CaptureReport {
@@ -126,7 +128,13 @@ function tlsReport(client: Direction, server: Direction): TlsReport {
     records: readings.reduce((sum, { tls }) => sum + tls.records, 0),
     encryptedBytes: readings.reduce((sum, { tls }) => sum + tls.encryptedBytes, 0),
     firstEncryptedAt: firstEncrypted.length === 0 ? undefined : Math.min(...firstEncrypted),
+    sample: readings.map(encryptedSample).find((sample) => sample !== '') ?? '',
   };
+}
+
+function encryptedSample({ run, tls }: Direction['readings'][number]): string {
+  const begin = tls.firstEncrypted;
+  return begin === undefined ? '' : run.bytes.toString('hex', begin, begin + 24);
 }
 
 function reportStray({ at, packet }: StrayPacket): Readable {

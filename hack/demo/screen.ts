@@ -1,0 +1,42 @@
+/** What the demo prints, as text. */
+
+import type { IdentityPair } from './identities.ts';
+import type { EnrolmentProgress } from './shop.ts';
+import type { Finding } from './verdict.ts';
+import type { ReadableCall } from './wire.ts';
+
+/** One readable call of each kind: HTTP and Redis where there are both. */
+export function readableExcerpts(readable: readonly ReadableCall[]): string[] {
+  const excerpts = new Map<string, string>();
+  for (const { from, to, port, sample } of readable) {
+    const asked = /^(?:GET|PUT|POST) |^\*\d/.test(sample);
+    const kind = `${from} → ${to}`;
+    if (asked && !excerpts.has(kind)) excerpts.set(kind, `${kind}, port ${port}: ${sample.slice(0, 100)}`);
+  }
+  return [...excerpts.values()];
+}
+
+export function progressText(progress: EnrolmentProgress, pods: number): string {
+  const { secured, pending, failed, olderConnections } = progress;
+  const parts = [`${secured} of ${pods} pods Secured`, `${pending} Pending`];
+  if (failed > 0) parts.push(`${failed} Failed`);
+  parts.push(`connections from before the label: ${olderConnections}`);
+  return parts.join(', ');
+}
+
+/** A line for each kind of connection, with the identities of its two ends. */
+export function identityLines(pairs: readonly IdentityPair[]): string[] {
+  return pairs.map(({ from, to, countedBySource, countedByDestination }) => {
+    const counts = `${countedBySource} connections counted by the source, ${countedByDestination} by the destination`;
+    return `${from}\n  → ${to}   ${counts}`;
+  });
+}
+
+export function findingLines(findings: readonly Finding[]): string[] {
+  return findings.map(({ promise, holds, seen }) => `${holds ? '✓' : '✗'} ${promise}\n    ${seen}`);
+}
+
+/** Microseconds as seconds, for people. */
+export function secondsText(micros: number): string {
+  return `${(micros / 1e6).toFixed(2)} s`;
+}
