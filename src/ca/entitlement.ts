@@ -21,8 +21,8 @@ export interface Entitlement {
 /**
  * Which identity a caller gets a certificate for.
  *
- *   no identity asked for      its own pod's, while that pod exists with the token's UID and has not ended
- *   an identity asked for      that one, if the caller is a node proxy, its pod exists with the token's UID on the token's node, and
+ *   none, or its own           its own pod's, while that pod exists with the token's UID and has not ended
+ *   another                    that one, if the caller is a node proxy, its pod exists with the token's UID on the token's node, and
  *                              a pod with that identity is on the same node now, has not ended, and can be enrolled at all
  *
  * Nothing here is remembered between calls.
@@ -35,10 +35,10 @@ export async function entitle(
   trustDomain: TrustDomain,
   pods: PodLookup,
 ): Promise<Entitlement> {
-  const id = requested === undefined ? undefined : parseSpiffeId(requested);
+  const own = ownIdentity(caller, trustDomain);
+  const id = requested === undefined ? own : parseSpiffeId(requested);
   const pod = await boundPod(caller, pods);
-  if (id === undefined) return { id: ownIdentity(caller, trustDomain), node: pod.node };
-  return impersonate(caller, id, trustDomain, pod, pods);
+  return id === own ? { id: own, node: pod.node } : impersonate(caller, id, trustDomain, pod, pods);
 }
 
 function ownIdentity(caller: Caller, trustDomain: TrustDomain): SpiffeId {

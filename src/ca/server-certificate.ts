@@ -107,10 +107,10 @@ export class ServerCertificate {
       addCaCertificateListener: () => {},
       removeCaCertificateListener: () => {},
       addIdentityCertificateListener: (listener) => {
-        const remove = this.onChange(({ certificate, privateKey }) =>
-          listener({ certificate: Buffer.from(certificate), privateKey: Buffer.from(privateKey) }),
-        );
-        removers.set(listener, remove);
+        const tell = ({ certificate, privateKey }: ServerKeyPair) =>
+          listener({ certificate: Buffer.from(certificate), privateKey: Buffer.from(privateKey) });
+        // grpc-js takes no news while it is still adding its listener.
+        queueMicrotask(() => removers.set(listener, this.onChange(tell)));
       },
       removeIdentityCertificateListener: (listener) => {
         removers.get(listener)?.();
