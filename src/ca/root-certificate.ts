@@ -28,11 +28,11 @@ export function readRootCertificate(pem: string, trustDomain: TrustDomain, code:
   const certificate = parse(pem, code);
   const fault = (why: string) => new TulleError(code, `A root certificate cannot be used: ${why}.`);
   if (!certificate.ca) throw fault('it is not a CA certificate');
-  if (!certificate.verify(certificate.publicKey)) throw fault('it is not signed by its own key');
+  const publicKey = readPublicKey(certificate, code);
+  if (!certificate.verify(publicKey.key)) throw fault('it is not signed by its own key');
   const expected = trustDomainSpiffeId(trustDomain);
   const { subject, uris } = certificateFields(certificate, code);
   if (uris.length !== 1 || uris[0] !== expected) throw fault(`its one URI name must be ${expected}`);
-  const publicKey = publicKeyOf(certificate.publicKey);
   return {
     id: keyIdentifier(publicKey).toString('hex'),
     trustDomain,
@@ -42,6 +42,15 @@ export function readRootCertificate(pem: string, trustDomain: TrustDomain, code:
     validity: { notBefore: certificate.validFromDate, notAfter: certificate.validToDate },
     pem: certificate.toString(),
   };
+}
+
+/** Decoding the key is put off by node:crypto until it is asked for, and may fail then. */
+function readPublicKey(certificate: X509Certificate, code: ErrorCode): P256PublicKey {
+  try {
+    return publicKeyOf(certificate.publicKey);
+  } catch (cause) {
+    throw new TulleError(code, "A root certificate's public key is not ECDSA P-256.", { cause });
+  }
 }
 
 /** X509Certificate takes the first block and ignores what follows, so one block is made sure of first. */
