@@ -77,6 +77,20 @@ describe('what a packet capture gives away', () => {
     assert.deepEqual([flow.client.address, flow.server.address], [WEB, CART]);
   });
 
+  it('reads data that came with the first packet', () => {
+    const [syn, ...rest] = send({ ...toCart, destinationPort: 15008 }, tls13.client.subarray(100), {
+      initialSequence: 1100,
+    });
+    assert.ok(syn);
+    const opening = { ...syn, sequence: 1000, payload: tls13.client.subarray(0, 100) };
+    const flow = onlyFlow([
+      opening,
+      ...rest,
+      ...send({ ...fromCart, sourcePort: 15008 }, tls13.server, { synAck: true }),
+    ]);
+    assert.deepEqual([flow.readable, flow.tls?.handshakeSeen], [[], true]);
+  });
+
   it('is not put off by segments in any order, repeated, or cut small', () => {
     const packets = connection(15008, tls13.client, tls13.server, { size: 333 });
     const [syn, ...rest] = packets;
@@ -107,6 +121,12 @@ describe('what a packet capture gives away', () => {
     assert.match(complaints(send({ ...toCart, destinationPort: 15008 }, dressed, { syn: false })).join(), /readable/);
   });
 
+  it('finds text of no protocol it knows, too', () => {
+    const letter = record(23, Buffer.from('{"card":"4111 1111 1111 1111","name":"A. Customer"}'));
+    const packets = connection(15008, Buffer.concat([tls13.client, letter]), tls13.server);
+    assert.match(complaints(packets).join(), /readable text/);
+  });
+
   it('finds text that follows proper TLS', () => {
     const flow = onlyFlow(connection(15008, Buffer.concat([tls13.client, Buffer.from(REQUEST)]), tls13.server));
     assert.equal(flow.readable.length, 1);
@@ -114,7 +134,9 @@ describe('what a packet capture gives away', () => {
   });
 
   it('finds handshake messages and alerts in the clear after the keys are there', () => {
-    for (const odd of [record(22, ciphertext(40)), record(21, Buffer.from([1, 0])), record(20, ciphertext(9))]) {
+    const helloAgain = tls13.client.subarray(0, 5 + tls13.client.readUInt16BE(3));
+    const longCipherSpec = record(20, Buffer.concat([Buffer.from([1]), ciphertext(9)]));
+    for (const odd of [helloAgain, record(22, ciphertext(40)), record(21, Buffer.from([1, 0])), longCipherSpec]) {
       assert.equal(complaints(connection(15008, Buffer.concat([tls13.client, odd]), tls13.server)).length, 1);
     }
   });
@@ -173,8 +195,12 @@ describe('what a packet capture gives away', () => {
   });
 
   it('leaves out what is not between two shop pods', () => {
-    const { flows, other, packets } = analyse([{ from: WEB, to: STRANGER, payload: REQUEST }]);
-    assert.deepEqual([flows, other, packets], [[], [], 1]);
+    const strangers = [
+      { from: WEB, to: STRANGER, payload: REQUEST },
+      { from: STRANGER, to: WEB, payload: REQUEST },
+    ];
+    const { flows, other, packets } = analyse(strangers);
+    assert.deepEqual([flows, other, packets], [[], [], 2]);
   });
 
   it('says when packets of the shop were captured in part only', () => {

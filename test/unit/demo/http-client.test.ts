@@ -119,6 +119,7 @@ describe('the HTTP client of the shop', () => {
       await client.request('GET', url);
       await assert.rejects(client.request('GET', url), /abort|timeout/i);
       assert.equal(requests.length, 2);
+      assert.equal(client.counts.retriesOnStaleConnection, 0);
     }));
 
   it('gives back replies of any status', () =>

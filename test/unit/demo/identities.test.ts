@@ -47,5 +47,7 @@ describe('the identities that proxies counted', () => {
     const page = line({ odd: 'a\\"b,c="d\\\\', ...call, source_principal: 'x\\ny' }, 1);
     assert.equal(seenIdentities(page)[0]?.sourceIdentity, 'x\ny');
     assert.equal(seenIdentities(page)[0]?.destinationIdentity, cart);
+    const quoted = line({ ...call, source_principal: 'a\\"b' }, 1);
+    assert.equal(seenIdentities(quoted)[0]?.sourceIdentity, 'a"b');
   });
 });

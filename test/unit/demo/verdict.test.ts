@@ -31,6 +31,9 @@ describe('the verdict of the demo', () => {
   it('tells the time from the label to the first encrypted byte', () => {
     assert.equal(timeToFirstEncryptedByte(goodFacts()), 2 * SECOND);
     assert.equal(timeToFirstEncryptedByte({ ...goodFacts(), ...withFlows([]) }), undefined);
+    const earlier = flow('web', 'cart', 15008, 3 * SECOND);
+    const facts = goodFacts();
+    assert.equal(timeToFirstEncryptedByte({ ...facts, ...withFlows([earlier, ...flowsOf(facts)]) }), 2 * SECOND);
   });
 
   it('is bad when the capture shows nothing before the label', () => {
