@@ -85,7 +85,8 @@ const authority = withRules(
   }),
   [
     {
-      cel: 'self.rootTtlSeconds > self.leafTtlSeconds * 2',
+      // The API server also holds the rule against the default of the object around it, in which both are still absent.
+      cel: '!has(self.rootTtlSeconds) || !has(self.leafTtlSeconds) || self.rootTtlSeconds > self.leafTtlSeconds * 2',
       holds: (value) => value.rootTtlSeconds > value.leafTtlSeconds * 2,
       message:
         'spec.authority.rootTtlSeconds must be more than twice spec.authority.leafTtlSeconds: ' +
