@@ -1,1 +1,39 @@
-fn main() {}
+//! `tulle-proxy`: reads its environment, runs until told to stop.
+use std::process::ExitCode;
+
+use tulle_proxy::config::Config;
+use tulle_proxy::{logging, run};
+
+fn main() -> ExitCode {
+    let config = match Config::read(|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(err) => {
+            logging::start("info");
+            tracing::error!(%err, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::start(&config.log);
+    raise_descriptor_limit();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(run::run(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            tracing::error!(%err, "stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Every proxied connection takes two descriptors; the soft limit is often 1,024.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(err) = raised {
+        tracing::warn!(%err, "the limit of open files stays as it is");
+    }
+}

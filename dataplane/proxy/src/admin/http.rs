@@ -1,0 +1,126 @@
+//! Small HTTP/1 servers, on a port or a unix socket.
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+const HEADER_LIMIT: Duration = Duration::from_secs(5);
+/// For a whole connection, its answers included.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+const MAX_CONNECTIONS: usize = 64;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An answer: status, media type, text.
+pub struct Answer(pub StatusCode, pub &'static str, pub String);
+
+impl Answer {
+    pub fn json(value: &impl serde::Serialize) -> Self {
+        match serde_json::to_string(value) {
+            Ok(text) => Self(StatusCode::OK, "application/json", text),
+            Err(err) => Self(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", err.to_string()),
+        }
+    }
+
+    pub fn text(status: StatusCode, text: &str) -> Self {
+        Self(status, "text/plain", text.to_owned())
+    }
+}
+
+/// Answers a path; none is 404. Only GET is asked of it.
+pub trait Pages: Fn(&str) -> Option<Answer> + Send + Sync + 'static {}
+impl<F: Fn(&str) -> Option<Answer> + Send + Sync + 'static> Pages for F {}
+
+/// Serves `pages` on `address` for ever.
+///
+/// # Errors
+/// When the port cannot be opened.
+pub async fn serve_port(address: SocketAddr, pages: impl Pages) -> io::Result<()> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|err| io::Error::new(err.kind(), format!("opening {address}: {err}")))?;
+    let (pages, turns) = (Arc::new(pages), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => serve(stream, &pages, &turns).await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Serves `pages` on a unix socket of the owner's only, in place of a dead one of the same name.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve_socket(path: &Path, pages: impl Pages) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let (pages, turns) = (Arc::new(pages), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => serve(stream, &pages, &turns).await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn serve<P: Pages>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    pages: &Arc<P>,
+    turns: &Arc<Semaphore>,
+) {
+    let Ok(turn) = turns.clone().acquire_owned().await else { return };
+    let pages = pages.clone();
+    tokio::spawn(async move {
+        let _turn = turn;
+        let service = service_fn(move |request| {
+            let answer = answer(&*pages, &request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_LIMIT)
+            .max_buf_size(16 * 1024)
+            .serve_connection(TokioIo::new(stream), service);
+        // Whether the client stayed to the end is its own affair.
+        let _ended = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+    });
+}
+
+fn answer(pages: &impl Pages, request: &Request<Incoming>) -> Response<Full<bytes::Bytes>> {
+    let Answer(status, media, text) = if request.method() == Method::GET {
+        let found = pages(request.uri().path());
+        found.unwrap_or_else(|| Answer::text(StatusCode::NOT_FOUND, "not found\n"))
+    } else {
+        Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media));
+    response
+}

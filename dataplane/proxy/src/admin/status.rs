@@ -1,0 +1,103 @@
+//! The status the agent polls, readiness, and metrics.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::dump::{ConfigDump, timestamp};
+use super::http::Answer;
+use crate::pod::PodManager;
+use crate::rotation::Acknowledged;
+use crate::shared::Shared;
+
+/// Everything the pages are made from.
+#[derive(Clone)]
+pub struct Overview {
+    pub shared: Arc<Shared>,
+    pub pods: Arc<PodManager>,
+    pub acknowledged: Arc<Acknowledged>,
+    /// Set on SIGTERM.
+    pub draining: Arc<AtomicBool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    version: &'static str,
+    ready: bool,
+    trust_bundle_sha256: Option<String>,
+    workloads: Vec<WorkloadStatus>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkloadStatus {
+    uid: String,
+    identity: String,
+    certificate_not_after: Option<String>,
+}
+
+impl Overview {
+    /// Whether this proxy really serves: it knows the mesh, knows its pods, serves them all, and is not leaving.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err("draining");
+        }
+        if !self.shared.synced.borrow().both() {
+            return Err("waiting for the control plane's xDS");
+        }
+        if !self.pods.ready() {
+            return Err("waiting for the agent's pods to be served");
+        }
+        Ok(())
+    }
+
+    /// `GET /status`, on the unix socket.
+    pub fn status_page(&self, path: &str) -> Option<Answer> {
+        (path == "/status").then(|| Answer::json(&self.status()))
+    }
+
+    /// Port 15021.
+    pub fn readiness_page(&self, path: &str) -> Option<Answer> {
+        (path == "/healthz/ready").then(|| match self.ready() {
+            Ok(()) => Answer::text(StatusCode::OK, "ready\n"),
+            Err(reason) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, &format!("{reason}\n")),
+        })
+    }
+
+    /// Port 15020.
+    pub fn metrics_page(&self, path: &str) -> Option<Answer> {
+        const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        (path == "/metrics").then(|| match self.shared.metrics.encode() {
+            Ok(text) => Answer(StatusCode::OK, OPEN_METRICS, text),
+            Err(err) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &err.to_string()),
+        })
+    }
+
+    /// Port 15000, on loopback.
+    pub fn admin_page(&self, path: &str) -> Option<Answer> {
+        match path {
+            "/config_dump" => Some(Answer::json(&ConfigDump::new(self))),
+            "/status" => Some(Answer::json(&self.status())),
+            _ => None,
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            ready: self.ready().is_ok(),
+            trust_bundle_sha256: self.acknowledged.sha256().map(|sha256| sha256.to_string()),
+            workloads: self.pods.served().into_iter().map(|pod| WorkloadStatus {
+                uid: pod.uid,
+                identity: pod.identity.to_string(),
+                certificate_not_after: pod.certificate_not_after.map(|at: SystemTime| timestamp(at)),
+            }).collect(),
+        }
+    }
+}

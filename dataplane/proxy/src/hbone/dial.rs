@@ -1,0 +1,78 @@
+//! Making a tunnel: TCP from the pod, mutual TLS, HTTP/2.
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::pool::{Peer, TunnelError};
+use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
+use crate::identity::certificate::{Validity, WorkloadCertificate};
+use crate::inpod::netns::NetNs;
+use crate::inpod::socket;
+use crate::tls::ALPN_H2;
+
+const TLS_LIMIT: Duration = Duration::from_secs(5);
+
+/// A tunnel that is open and not yet driven.
+pub struct Dialed {
+    pub send: SendRequest<Bytes>,
+    pub connection: Connection<TlsStream<TcpStream>, Bytes>,
+    pub peer_not_after: SystemTime,
+}
+
+/// Connects to `peer` from the pod, and believes it only if it is exactly who it should be.
+///
+/// # Errors
+/// Which of the three layers failed, and how.
+pub async fn dial(
+    netns: &NetNs,
+    certificate: &Arc<WorkloadCertificate>,
+    peer: &Peer,
+) -> Result<Dialed, TunnelError> {
+    let at = peer.address;
+    let tcp = socket::connect(netns, at).await.map_err(|err| TunnelError::Connect(at, err))?;
+    let (tls, peer_not_after) =
+        secure(tcp, certificate, peer).await.map_err(|err| TunnelError::Tls(at, err))?;
+    let (send, connection) = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(MAX_HEADERS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_max_send_streams(MAX_STREAMS as usize)
+        .enable_push(false)
+        .handshake(tls)
+        .await
+        .map_err(|err| TunnelError::Http(at, err))?;
+    Ok(Dialed { send, connection, peer_not_after })
+}
+
+async fn secure(
+    tcp: TcpStream,
+    certificate: &Arc<WorkloadCertificate>,
+    peer: &Peer,
+) -> io::Result<(TlsStream<TcpStream>, SystemTime)> {
+    socket::notice_dead_peer(&tcp)?;
+    let config = certificate.client(&peer.identity).map_err(io::Error::other)?;
+    let name = ServerName::IpAddress(peer.address.ip().into());
+    let tls = tokio::time::timeout(TLS_LIMIT, TlsConnector::from(config).connect(name, tcp))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))??;
+    let (_, session) = tls.get_ref();
+    if session.alpn_protocol() != Some(ALPN_H2) {
+        return Err(io::Error::other("the peer did not agree to h2"));
+    }
+    let leaf = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
+    let not_after = Validity::of(leaf).map_err(io::Error::other)?.not_after;
+    Ok((tls, not_after))
+}
+

@@ -1,0 +1,184 @@
+//! One certificate an identity, however many pods share it; kept fresh while any does.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::ca_client::{IssueError, Issuer};
+use super::certificate::{CertificateError, CertificateRequest, WorkloadCertificate};
+use super::renewal::{renewal_delay, retry_delay};
+use super::spiffe::SpiffeId;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::bundle::RootSet;
+
+const ISSUE_LIMIT: Duration = Duration::from_secs(10);
+/// A changed bundle makes every identity of the node renew; this spreads them.
+const ROTATION_SPREAD: Duration = Duration::from_secs(3);
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("the certificate authority did not answer within {} s", ISSUE_LIMIT.as_secs())]
+    TimedOut,
+}
+
+/// Where an identity's certificate is kept. Dropping the last of these stops its renewal.
+pub struct IdentitySlot {
+    identity: SpiffeId,
+    state: watch::Sender<SlotState>,
+    refresh: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+#[derive(Default, Clone)]
+struct SlotState {
+    certificate: Option<Arc<WorkloadCertificate>>,
+    last_error: Option<String>,
+}
+
+impl IdentitySlot {
+    pub fn identity(&self) -> &SpiffeId {
+        &self.identity
+    }
+
+    /// The certificate to use now; none before the first, or past its end.
+    pub fn current(&self) -> Option<Arc<WorkloadCertificate>> {
+        let certificate = self.state.borrow().certificate.clone()?;
+        (SystemTime::now() < certificate.validity().not_after).then_some(certificate)
+    }
+
+    /// Waits for a certificate, for as long as `limit`.
+    ///
+    /// # Errors
+    /// The last failure's text, or that the time is up.
+    pub async fn ready(&self, limit: Duration) -> Result<Arc<WorkloadCertificate>, String> {
+        let mut state = self.state.subscribe();
+        let wait = state.wait_for(|state| state.certificate.is_some());
+        if let Ok(Ok(state)) = tokio::time::timeout(limit, wait).await
+            && let Some(certificate) = state.certificate.clone()
+        {
+            return Ok(certificate);
+        }
+        let last = self.state.borrow().last_error.clone();
+        let reason = last.unwrap_or_else(|| "no answer yet".to_owned());
+        Err(format!("no certificate for {} within {} s: {reason}", self.identity, limit.as_secs()))
+    }
+}
+
+impl Drop for IdentitySlot {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Hands out identities' slots.
+pub struct CertificateManager {
+    issuer: Arc<dyn Issuer>,
+    metrics: Arc<Metrics>,
+    slots: Mutex<HashMap<SpiffeId, Weak<IdentitySlot>>>,
+}
+
+impl CertificateManager {
+    pub fn new(issuer: Arc<dyn Issuer>, metrics: Arc<Metrics>) -> Self {
+        Self { issuer, metrics, slots: Mutex::default() }
+    }
+
+    /// The slot of `identity`; the first to ask starts fetching.
+    pub fn acquire(&self, identity: &SpiffeId) -> Arc<IdentitySlot> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(identity).and_then(Weak::upgrade) {
+            return slot;
+        }
+        slots.retain(|_, slot| slot.strong_count() > 0);
+        let slot = Arc::new(IdentitySlot {
+            identity: identity.clone(),
+            state: watch::Sender::default(),
+            refresh: Arc::default(),
+            stop: CancellationToken::new(),
+        });
+        slots.insert(identity.clone(), Arc::downgrade(&slot));
+        let maintenance =
+            maintain(Arc::downgrade(&slot), self.issuer.clone(), self.metrics.clone());
+        let stop = slot.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(maintenance).await });
+        slot
+    }
+
+    /// Every identity in use now.
+    pub fn in_use(&self) -> Vec<Arc<IdentitySlot>> {
+        self.slots().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Renews what came with other roots than `bundle`; says whether all agree with it already.
+    pub fn agree_with(&self, bundle: &RootSet) -> bool {
+        let mut agreed = true;
+        for slot in self.in_use() {
+            let certificate = slot.state.borrow().certificate.clone();
+            if certificate.is_some_and(|certificate| certificate.root_set() != bundle) {
+                agreed = false;
+                slot.refresh.notify_one();
+            }
+        }
+        agreed
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<SpiffeId, Weak<IdentitySlot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fetches, waits until half-life, fetches again; after a failure, retries sooner.
+/// What was there stays in use until it ends.
+async fn maintain(slot: Weak<IdentitySlot>, issuer: Arc<dyn Issuer>, metrics: Arc<Metrics>) {
+    let mut failures = 0u32;
+    loop {
+        let Some(held) = slot.upgrade() else { return };
+        let (identity, refresh) = (held.identity.clone(), held.refresh.clone());
+        drop(held);
+        let outcome = fetch(&*issuer, &identity).await;
+        let Some(held) = slot.upgrade() else { return };
+        metrics.certificate_fetched(outcome.is_ok());
+        let wait = match outcome {
+            Ok(certificate) => {
+                failures = 0;
+                let wait = renewal_delay(certificate.validity(), SystemTime::now(), fastrand::f64());
+                tracing::info!(identity = %identity, serial = certificate.validity().serial,
+                    renewal_seconds = wait.as_secs(), "certificate fetched");
+                held.state.send_replace(SlotState {
+                    certificate: Some(Arc::new(certificate)),
+                    last_error: None,
+                });
+                wait
+            }
+            Err(err) => {
+                failures = failures.saturating_add(1);
+                let wait = retry_delay(failures, fastrand::f64());
+                tracing::warn!(identity = %identity, err = %err, failures,
+                    retry_milliseconds = wait.as_millis(), "certificate not fetched");
+                held.state.send_modify(|state| state.last_error = Some(err.to_string()));
+                wait
+            }
+        };
+        drop(held);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = refresh.notified() => {
+                tokio::time::sleep(ROTATION_SPREAD.mul_f64(fastrand::f64())).await;
+            }
+        }
+    }
+}
+
+async fn fetch(issuer: &dyn Issuer, identity: &SpiffeId) -> Result<WorkloadCertificate, FetchError> {
+    let request = CertificateRequest::new(identity)?;
+    let answer = tokio::time::timeout(ISSUE_LIMIT, issuer.issue(identity, request.csr()))
+        .await
+        .map_err(|_| FetchError::TimedOut)??;
+    Ok(request.complete(&answer)?)
+}

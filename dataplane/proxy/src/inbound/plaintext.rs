@@ -1,0 +1,64 @@
+//! Plaintext that arrives for the pod: from outside the mesh, where policy lets it.
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::authorize::authorize;
+use super::forward::{carry, connect, facts, question};
+use crate::inpod::{is_own_port, original, socket};
+use crate::pod::Pod;
+use crate::relay;
+use crate::telemetry::connection::{Facts, Record, refused};
+
+/// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
+pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
+    let to = match original::destination(&client) {
+        Ok(to) if !is_own_port(to.port()) => to,
+        Ok(to) => {
+            tracing::debug!(pod = %pod.name(), %from, %to, "plaintext to the proxy's own port refused");
+            return socket::reset_on_close(&client);
+        }
+        Err(err) => {
+            tracing::debug!(pod = %pod.name(), %from, %err, "plaintext refused");
+            return socket::reset_on_close(&client);
+        }
+    };
+    if let Err(refusal) = forward(&pod, &mut client, from, to).await {
+        socket::reset_on_close(&client);
+        refused(pod.shared.config.access_log, &refusal.facts, refusal.reason);
+    }
+}
+
+struct Refusal {
+    facts: Facts,
+    reason: String,
+}
+
+async fn forward(pod: &Pod, client: &mut TcpStream, from: SocketAddr, to: SocketAddr) -> Result<(), Box<Refusal>> {
+    let asked = question(None, from, to);
+    let mut facts = facts(pod, &asked, from, to);
+    // Watched before it is asked, so that no policy can come in between.
+    let watched = pod.live.watch(to.ip(), asked.clone());
+    let admitted = match authorize(pod, to.ip(), &asked).await {
+        Ok(admitted) => admitted,
+        Err(denial) => return Err(Box::new(Refusal { facts, reason: denial.to_string() })),
+    };
+    facts.policy = admitted.policy;
+    facts.destination_workload = Some(admitted.workload);
+    let application = match connect(pod, from, to).await {
+        Ok(application) => application,
+        Err(err) => {
+            let reason = format!("connecting to the application: {err}");
+            return Err(Box::new(Refusal { facts, reason }));
+        }
+    };
+    let record = Record::open(&pod.shared.metrics, pod.shared.config.access_log, facts);
+    let (mut source, mut sink) = relay::split(client);
+    let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
+    if outcome.is_err() {
+        socket::reset_on_close(client);
+    }
+    record.close(outcome);
+    Ok(())
+}

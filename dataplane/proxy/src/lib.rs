@@ -1,0 +1,21 @@
+//! The node's secure overlay: it serves every enrolled pod of its node in the pod's own
+//! network namespace, tunnels its connections in mutual TLS, and enforces layer 4 policy.
+pub mod admin;
+pub mod config;
+pub mod hbone;
+pub mod identity;
+pub mod inbound;
+pub mod inpod;
+pub mod logging;
+pub mod outbound;
+pub mod pod;
+pub mod policy;
+pub mod relay;
+pub mod rotation;
+pub mod run;
+pub mod shared;
+pub mod state;
+pub mod telemetry;
+pub mod tls;
+pub mod xds;
+pub mod zds;

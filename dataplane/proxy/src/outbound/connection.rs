@@ -1,0 +1,157 @@
+//! One connection an application makes, from the redirect to its end.
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::resolve::{Origin, Refusal, Route, Way, resolve};
+use crate::hbone::headers;
+use crate::hbone::pool::{Peer, TunnelError, TunnelStream};
+use crate::inpod::{original, socket};
+use crate::pod::Pod;
+use crate::relay::{self, pump};
+use crate::state::Workload;
+use crate::telemetry::connection::{Facts, Record, refused};
+use crate::telemetry::labels::Reporter;
+
+#[derive(Debug, thiserror::Error)]
+enum OutboundError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("this pod has no certificate that is in force")]
+    NoCertificate,
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+    #[error("connecting to {0}: {1}")]
+    Connect(SocketAddr, io::Error),
+}
+
+/// Where the connection's bytes go.
+enum Upstream {
+    Plain(TcpStream),
+    Tunnel(TunnelStream),
+}
+
+/// Takes a connection redirected to 15001 where it was going.
+pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
+    let to = match original::destination(&client) {
+        Ok(to) => to,
+        Err(err) => {
+            tracing::debug!(pod = %pod.name(), %from, %err, "outbound connection refused");
+            return socket::reset_on_close(&client);
+        }
+    };
+    let (route, source) = find(&pod, to);
+    let trace = headers::Trace::new();
+    let facts = facts(&pod, from, to, &route, source.clone(), &trace);
+    let log = pod.shared.config.access_log;
+    match connect(&pod, &route, source.as_deref(), from, &trace).await {
+        Err(err) => {
+            socket::reset_on_close(&client);
+            refused(log, &facts, err.to_string());
+        }
+        Ok(upstream) => {
+            let record = Record::open(&pod.shared.metrics, log, facts);
+            let outcome = carry(&mut client, upstream, &record).await;
+            if outcome.is_err() {
+                socket::reset_on_close(&client);
+            }
+            record.close(outcome.map_err(|err| err.to_string()));
+        }
+    }
+}
+
+fn find(pod: &Pod, to: SocketAddr) -> (Route, Option<Arc<Workload>>) {
+    let mesh = pod.shared.state.read();
+    let source = mesh.workload(&pod.workload_uid).cloned();
+    let network = &pod.shared.config.network;
+    let origin = Origin { workload: source.as_deref(), network, chance: fastrand::f64() };
+    (resolve(&mesh, &origin, to), source)
+}
+
+fn facts(
+    pod: &Pod,
+    from: SocketAddr,
+    to: SocketAddr,
+    route: &Route,
+    source_workload: Option<Arc<Workload>>,
+    trace: &headers::Trace,
+) -> Facts {
+    let peer = match &route.way {
+        Way::Tunnel { peer, .. } => Some(peer),
+        _ => None,
+    };
+    Facts {
+        reporter: Reporter::source,
+        source: from,
+        source_workload,
+        source_identity: peer.map(|_| pod.identity().clone()),
+        destination: to,
+        upstream: match &route.way {
+            Way::Tunnel { peer, .. } => Some(peer.address),
+            Way::Plaintext(address) => Some(*address),
+            Way::Refused(_) => None,
+        },
+        destination_workload: route.workload.clone(),
+        destination_identity: peer.map(|peer| peer.identity.clone()),
+        service: route.service.clone(),
+        hbone: peer.is_some(),
+        policy: None,
+        trace: peer.map(|_| trace.id()),
+    }
+}
+
+async fn connect(
+    pod: &Pod,
+    route: &Route,
+    source: Option<&Workload>,
+    from: SocketAddr,
+    trace: &headers::Trace,
+) -> Result<Upstream, OutboundError> {
+    match &route.way {
+        Way::Refused(refusal) => Err((*refusal).into()),
+        Way::Plaintext(to) => {
+            let stream = socket::connect(&pod.netns, *to).await;
+            stream.map(Upstream::Plain).map_err(|err| OutboundError::Connect(*to, err))
+        }
+        Way::Tunnel { peer, target } => {
+            let headers = headers::outbound(source, from.ip(), trace);
+            tunnel(pod, peer, *target, headers).await.map(Upstream::Tunnel)
+        }
+    }
+}
+
+async fn tunnel(
+    pod: &Pod,
+    peer: &Peer,
+    target: SocketAddr,
+    headers: http::HeaderMap,
+) -> Result<TunnelStream, OutboundError> {
+    let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
+    Ok(pod.pool.open(&pod.netns, &certificate, peer, target, headers).await?)
+}
+
+async fn carry(client: &mut TcpStream, upstream: Upstream, record: &Record) -> io::Result<()> {
+    let (mut source, mut sink) = relay::split(client);
+    match upstream {
+        Upstream::Tunnel(mut tunnel) => {
+            tokio::try_join!(
+                pump(&mut source, &mut tunnel.sink, &record.request),
+                pump(&mut tunnel.source, &mut sink, &record.response),
+            )?;
+        }
+        Upstream::Plain(mut stream) => {
+            let (mut far_source, mut far_sink) = relay::split(&mut stream);
+            let moved = tokio::try_join!(
+                pump(&mut source, &mut far_sink, &record.request),
+                pump(&mut far_source, &mut sink, &record.response),
+            );
+            if moved.is_err() {
+                socket::reset_on_close(&stream);
+            }
+            moved?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Connections the pod's applications make.
+mod balance;
+mod connection;
+mod resolve;
+
+pub use connection::serve;

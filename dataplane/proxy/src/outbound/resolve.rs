@@ -1,0 +1,155 @@
+//! Where a connection goes and how: pure, on one consistent view of the mesh.
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::balance::{eligible, pick, preferred};
+use crate::hbone::pool::Peer;
+use crate::inpod::{HBONE_PORT, is_own_port};
+use crate::state::service::{Waypoint, WaypointDestination};
+use crate::state::{Protocol, Service, Snapshot, Workload};
+
+/// The way of one connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    pub way: Way,
+    /// Who takes the connection: the destination itself, or a waypoint before it.
+    pub workload: Option<Arc<Workload>>,
+    pub service: Option<Arc<Service>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Way {
+    /// Through a tunnel to `peer`, which connects on to `target`.
+    Tunnel { peer: Peer, target: SocketAddr },
+    /// As it is: the destination is not in the mesh.
+    Plaintext(SocketAddr),
+    Refused(Refusal),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the destination is the proxy itself")]
+    OwnPort,
+    #[error("the service has no such port")]
+    NoPort,
+    #[error("the service has no healthy endpoint")]
+    NoEndpoint,
+    #[error("the destination wants a waypoint, and none can be reached")]
+    NoWaypoint,
+}
+
+/// Who asks, and a throw of the dice.
+pub struct Origin<'a> {
+    pub workload: Option<&'a Workload>,
+    pub network: &'a str,
+    /// In 0..1.
+    pub chance: f64,
+}
+
+/// Finds the way for a connection to `to`.
+pub fn resolve(mesh: &Snapshot, origin: &Origin<'_>, to: SocketAddr) -> Route {
+    if let Some(service) = mesh.service_by_vip(origin.network, to.ip()) {
+        let service = service.clone();
+        let (way, workload) = to_service(mesh, origin, &service, to);
+        return Route { way, workload, service: Some(service) };
+    }
+    let Some(workload) = mesh.workload_by_ip(origin.network, to.ip()) else {
+        return Route { way: Way::Plaintext(to), workload: None, service: None };
+    };
+    if let Some(waypoint) = &workload.waypoint {
+        let (way, workload) = to_waypoint(mesh, origin, waypoint, to);
+        return Route { way, workload, service: None };
+    }
+    Route { way: direct(workload, to), workload: Some(workload.clone()), service: None }
+}
+
+/// To a workload at an address of its own. What xDS calls HBONE is never sent plaintext.
+fn direct(workload: &Workload, to: SocketAddr) -> Way {
+    match workload.protocol {
+        Protocol::Plaintext => Way::Plaintext(to),
+        Protocol::Hbone if is_own_port(to.port()) => Way::Refused(Refusal::OwnPort),
+        Protocol::Hbone => Way::Tunnel { peer: peer(workload, to.ip(), HBONE_PORT), target: to },
+    }
+}
+
+fn peer(workload: &Workload, ip: IpAddr, port: u16) -> Peer {
+    Peer { identity: workload.identity.clone(), address: SocketAddr::new(ip, port) }
+}
+
+fn to_service(
+    mesh: &Snapshot,
+    origin: &Origin<'_>,
+    service: &Arc<Service>,
+    to: SocketAddr,
+) -> (Way, Option<Arc<Workload>>) {
+    if let Some(waypoint) = &service.waypoint {
+        return to_waypoint(mesh, origin, waypoint, to);
+    }
+    if !service.ports.contains_key(&to.port()) {
+        return (Way::Refused(Refusal::NoPort), None);
+    }
+    match endpoint(mesh, origin, service, to) {
+        Some((workload, at)) => (direct(&workload, at), Some(workload)),
+        None => (Way::Refused(Refusal::NoEndpoint), None),
+    }
+}
+
+/// An endpoint of `service` for a connection to `to`, and its address there.
+fn endpoint(
+    mesh: &Snapshot,
+    origin: &Origin<'_>,
+    service: &Service,
+    to: SocketAddr,
+) -> Option<(Arc<Workload>, SocketAddr)> {
+    let usable = mesh
+        .endpoints(&service.id)
+        .filter(|workload| eligible(service, workload, origin.network))
+        .filter(|workload| target_port(service, workload, to.port()).is_some())
+        .cloned()
+        .collect();
+    let workload = pick(preferred(service, origin.workload, usable), origin.chance)?;
+    let port = target_port(service, &workload, to.port())?;
+    let same_family = workload.addresses.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
+    let ip = *same_family.or(workload.addresses.first())?;
+    Some((workload, SocketAddr::new(ip, port)))
+}
+
+/// What the endpoint itself says of the port counts before what the service says; 0 is no port.
+fn target_port(service: &Service, workload: &Workload, port: u16) -> Option<u16> {
+    let own = workload.services.get(&service.id).and_then(|ports| ports.get(&port));
+    own.or_else(|| service.ports.get(&port)).copied().filter(|port| *port != 0)
+}
+
+/// Through a waypoint, which then knows the destination as it was dialled. Going
+/// round a waypoint that is missing would skip its policy: refused instead.
+fn to_waypoint(
+    mesh: &Snapshot,
+    origin: &Origin<'_>,
+    waypoint: &Waypoint,
+    target: SocketAddr,
+) -> (Way, Option<Arc<Workload>>) {
+    let at = |ip| SocketAddr::new(ip, waypoint.port);
+    let found = match &waypoint.destination {
+        WaypointDestination::Service(name) => mesh.service(name).and_then(|service| {
+            let ip = service.addresses.first().map_or(target.ip(), |address| address.ip);
+            endpoint(mesh, origin, service, at(ip))
+        }),
+        WaypointDestination::Address(address) => match mesh.service_by_vip(&address.network, address.ip) {
+            Some(service) => endpoint(mesh, origin, service, at(address.ip)),
+            None => mesh
+                .workload_by_ip(&address.network, address.ip)
+                .map(|workload| (workload.clone(), at(address.ip))),
+        },
+    };
+    match found {
+        Some((workload, address)) if workload.protocol == Protocol::Hbone => {
+            let peer = peer(&workload, address.ip(), address.port());
+            (Way::Tunnel { peer, target }, Some(workload))
+        }
+        _ => (Way::Refused(Refusal::NoWaypoint), None),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_test.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! The pods of this node that are ours to serve.
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::listeners::{Accepting, Listeners};
+use super::Pod;
+use crate::identity::spiffe::SpiffeId;
+use crate::inpod::netns::NetNs;
+use crate::shared::Shared;
+use crate::zds;
+
+/// How long the agent waits for one pod, at most.
+const ADD_LIMIT: Duration = Duration::from_secs(10);
+
+struct Entry {
+    pod: Arc<Pod>,
+    accepting: Arc<Accepting>,
+}
+
+/// One pod, for status pages.
+pub struct Served {
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    pub identity: SpiffeId,
+    pub certificate_not_after: Option<SystemTime>,
+    pub connections: usize,
+}
+
+pub struct PodManager {
+    shared: Arc<Shared>,
+    pods: Mutex<HashMap<String, Entry>>,
+    /// Uids that were asked for and could not be served.
+    failed: Mutex<HashSet<String>>,
+    agent_connected: AtomicBool,
+    snapshot_seen: AtomicBool,
+}
+
+impl PodManager {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            pods: Mutex::default(),
+            failed: Mutex::default(),
+            agent_connected: AtomicBool::new(false),
+            snapshot_seen: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the agent has told all pods there are, and all of them are served.
+    pub fn ready(&self) -> bool {
+        self.snapshot_seen.load(Ordering::Acquire) && lock(&self.failed).is_empty()
+    }
+
+    /// Whether the agent is there now.
+    pub fn agent_connected(&self) -> bool {
+        self.agent_connected.load(Ordering::Acquire)
+    }
+
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        lock(&self.pods).values().map(|entry| entry.pod.clone()).collect()
+    }
+
+    /// All pods, in the order of their uids.
+    pub fn served(&self) -> Vec<Served> {
+        let mut served: Vec<_> = self.pods().iter().map(|pod| Served {
+            uid: pod.info.uid.clone(),
+            name: pod.info.name.clone(),
+            namespace: pod.info.namespace.clone(),
+            identity: pod.identity().clone(),
+            certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
+            connections: pod.connections.open(),
+        }).collect();
+        served.sort_by(|a, b| a.uid.cmp(&b.uid));
+        served
+    }
+
+    /// Stops accepting, in favour of a successor, and lets open connections finish.
+    pub async fn drain(&self) {
+        let entries: Vec<_> = lock(&self.pods).drain().map(|(_, entry)| entry).collect();
+        join_all(entries.iter().map(|entry| entry.accepting.hand_over())).await;
+        let limit = self.shared.config.drain;
+        let left = join_all(entries.iter().map(|entry| entry.pod.connections.drain(limit))).await;
+        tracing::info!(pods = entries.len(), cut_off = left.iter().sum::<usize>(), "drained");
+    }
+
+    /// Serves a pod; nothing of it is kept when anything fails.
+    async fn serve(&self, info: zds::Pod, netns: OwnedFd) -> Result<(), String> {
+        let deadline = Instant::now() + ADD_LIMIT;
+        let netns = NetNs::new(netns).map_err(|err| format!("looking at the pod's namespace: {err}"))?;
+        let domain = &self.shared.config.trust_domain;
+        let identity = SpiffeId::service_account(domain, &info.namespace, &info.service_account)
+            .map_err(|err| format!("the pod's identity: {err}"))?;
+        if let Some(entry) = lock(&self.pods).get(&info.uid)
+            && entry.pod.netns.id() == netns.id()
+            && entry.pod.identity() == &identity
+        {
+            return Ok(());
+        }
+        // Without the mesh's view a destination in the mesh would be taken for one outside.
+        let mut synced = self.shared.synced.clone();
+        let view = synced.wait_for(|synced| synced.both());
+        if !matches!(tokio::time::timeout_at(deadline, view).await, Ok(Ok(_))) {
+            return Err("no answer from the control plane's xDS yet".to_owned());
+        }
+        let slot = self.shared.certificates.acquire(&identity);
+        slot.ready(deadline.saturating_duration_since(Instant::now())).await?;
+        let listeners = Listeners::open(&netns).map_err(|err| err.to_string())?;
+
+        let pod = Arc::new(Pod::new(info, netns, slot, self.shared.clone()));
+        let accepting = Arc::new(listeners.accept(&pod));
+        tracing::info!(pod = %pod.name(), uid = pod.info.uid, identity = %pod.identity(), "pod served");
+        let entry = Entry { pod: pod.clone(), accepting };
+        let before = lock(&self.pods).insert(pod.info.uid.clone(), entry);
+        if let Some(before) = before {
+            self.let_go(before);
+        }
+        Ok(())
+    }
+
+    /// Closes a pod's ports and lets its open connections finish, without waiting for them.
+    fn let_go(&self, entry: Entry) {
+        let limit = self.shared.config.drain;
+        tokio::spawn(async move {
+            entry.accepting.stop().await;
+            let left = entry.pod.connections.drain(limit).await;
+            tracing::info!(pod = %entry.pod.name(), uid = entry.pod.info.uid, cut_off = left, "pod let go");
+        });
+    }
+
+    fn count(&self) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.shared.metrics.pods.set(gauge(lock(&self.pods).len()));
+        self.shared.metrics.pods_failed.set(gauge(lock(&self.failed).len()));
+    }
+}
+
+impl zds::Handler for PodManager {
+    async fn add(&self, pod: zds::Pod, netns: OwnedFd) -> Result<(), String> {
+        let uid = pod.uid.clone();
+        let result = self.serve(pod, netns).await;
+        match &result {
+            Ok(()) => lock(&self.failed).remove(&uid),
+            Err(_) => lock(&self.failed).insert(uid),
+        };
+        self.count();
+        result
+    }
+
+    fn keep(&self, uid: &str) -> Result<(), String> {
+        let served = lock(&self.pods).contains_key(uid);
+        if served { Ok(()) } else { Err(format!("the pod {uid} is not served here")) }
+    }
+
+    fn delete(&self, uid: &str) {
+        lock(&self.failed).remove(uid);
+        let entry = lock(&self.pods).remove(uid);
+        if let Some(entry) = entry {
+            self.let_go(entry);
+        }
+        self.count();
+    }
+
+    fn snapshot(&self, listed: &HashSet<String>) {
+        lock(&self.failed).retain(|uid| listed.contains(uid));
+        let gone: Vec<_> =
+            lock(&self.pods).extract_if(|uid, _| !listed.contains(uid)).map(|(_, entry)| entry).collect();
+        gone.into_iter().for_each(|entry| self.let_go(entry));
+        self.snapshot_seen.store(true, Ordering::Release);
+        self.count();
+    }
+
+    fn connected(&self, connected: bool) {
+        self.agent_connected.store(connected, Ordering::Release);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

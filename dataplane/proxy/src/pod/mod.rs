@@ -1,0 +1,68 @@
+//! A pod being served: its namespace, its identity, its open connections.
+mod connections;
+mod listeners;
+mod manager;
+mod steer;
+
+pub use connections::Connections;
+pub use manager::{PodManager, Served};
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::hbone::pool::Pool;
+use crate::identity::certificate::WorkloadCertificate;
+use crate::identity::manager::IdentitySlot;
+use crate::identity::spiffe::SpiffeId;
+use crate::inbound::Live;
+use crate::inpod::netns::NetNs;
+use crate::shared::Shared;
+use crate::zds;
+
+/// Tunnels of one pod that may be shaking hands at once; more wait in the listener's queue.
+const HANDSHAKES: usize = 512;
+
+pub struct Pod {
+    pub info: zds::Pod,
+    /// The uid xDS knows it by.
+    pub workload_uid: String,
+    pub netns: NetNs,
+    pub pool: Pool,
+    pub connections: Connections,
+    /// Accepted connections whose policy is asked again when it changes.
+    pub live: Live,
+    pub handshakes: Arc<Semaphore>,
+    pub shared: Arc<Shared>,
+    slot: Arc<IdentitySlot>,
+}
+
+impl Pod {
+    fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
+        Self {
+            workload_uid: shared.config.workload_uid(&info.namespace, &info.name),
+            info,
+            netns,
+            pool: Pool::new(shared.metrics.clone()),
+            connections: Connections::default(),
+            live: Live::default(),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            shared,
+            slot,
+        }
+    }
+
+    /// `namespace/name`, for logs.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.info.namespace, self.info.name)
+    }
+
+    pub fn identity(&self) -> &SpiffeId {
+        self.slot.identity()
+    }
+
+    /// The certificate to use now; none when it has ended and no other could be had.
+    pub fn certificate(&self) -> Option<Arc<WorkloadCertificate>> {
+        self.slot.current()
+    }
+}

@@ -1,0 +1,117 @@
+//! The decision for one connection, as WIRE's evaluation rules say.
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::rule::{Action, Match, Policy, ServiceAccountMatch, StringMatch, Values};
+use crate::identity::spiffe::SpiffeId;
+
+/// What policy may ask about.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The proven identity; none where the peer came in plaintext.
+    pub source: Option<SpiffeId>,
+    pub source_ip: IpAddr,
+    pub destination_ip: IpAddr,
+    pub destination_port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    Deny,
+}
+
+/// The verdict, and what made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    /// The policy that decided; none where nothing matched.
+    pub policy: Option<String>,
+    /// What it would have been, were the dry-run policies in force and it had been different.
+    pub dry_run: Option<(Verdict, Option<String>)>,
+}
+
+/// Evaluates `policies`, all of which apply to the destination workload.
+pub fn evaluate(policies: &[Arc<Policy>], connection: &Connection) -> Decision {
+    let (verdict, policy) = decide(policies.iter().filter(|policy| !policy.dry_run), connection);
+    let dry_run = policies
+        .iter()
+        .any(|policy| policy.dry_run)
+        .then(|| decide(policies.iter(), connection))
+        .filter(|(would, _)| *would != verdict);
+    Decision { verdict, policy, dry_run }
+}
+
+fn decide<'a>(
+    policies: impl Iterator<Item = &'a Arc<Policy>> + Clone,
+    connection: &Connection,
+) -> (Verdict, Option<String>) {
+    let of = |action| policies.clone().filter(move |policy| policy.action == action);
+    let matching = |action| of(action).find(|policy| policy.matches(connection));
+    if let Some(denying) = matching(Action::Deny) {
+        return (Verdict::Deny, Some(denying.name.clone()));
+    }
+    if of(Action::Allow).next().is_none() {
+        return (Verdict::Allow, None);
+    }
+    match matching(Action::Allow) {
+        Some(allowing) => (Verdict::Allow, Some(allowing.name.clone())),
+        None => (Verdict::Deny, None),
+    }
+}
+
+impl Policy {
+    fn matches(&self, connection: &Connection) -> bool {
+        let fits = |m: &Match| m.fits(connection);
+        self.rules
+            .iter()
+            .any(|clauses| clauses.iter().all(|matches| matches.iter().any(fits)))
+    }
+}
+
+impl Match {
+    fn fits(&self, connection: &Connection) -> bool {
+        let source = connection.source.as_ref();
+        let principal = source.map(SpiffeId::principal);
+        let kubernetes = source.and_then(SpiffeId::kubernetes);
+        let namespace = kubernetes.map(|(namespace, _)| namespace);
+
+        self.namespaces.fit(|wanted| wanted.fits(namespace))
+            && self.principals.fit(|wanted| wanted.fits(principal))
+            && self.source_ips.fit(|net: &IpNet| net.contains(&connection.source_ip))
+            && self.destination_ips.fit(|net: &IpNet| net.contains(&connection.destination_ip))
+            && self.destination_ports.fit(|port| *port == connection.destination_port)
+            && self.service_accounts.fit(|wanted| wanted.fits(kubernetes))
+    }
+}
+
+impl<T> Values<T> {
+    fn fit(&self, fits: impl Fn(&T) -> bool) -> bool {
+        (self.any.is_empty() || self.any.iter().any(&fits)) && !self.none.iter().any(&fits)
+    }
+}
+
+impl StringMatch {
+    /// A value that is not there fits nothing.
+    fn fits(&self, value: Option<&str>) -> bool {
+        let Some(value) = value else { return false };
+        match self {
+            Self::Exact(text) => value == text,
+            Self::Prefix(text) => value.starts_with(text.as_str()),
+            Self::Suffix(text) => value.ends_with(text.as_str()),
+            Self::Presence => true,
+        }
+    }
+}
+
+impl ServiceAccountMatch {
+    fn fits(&self, source: Option<(&str, &str)>) -> bool {
+        source == Some((self.namespace.as_str(), self.service_account.as_str()))
+    }
+}
+
+#[cfg(test)]
+#[path = "evaluate_test.rs"]
+mod tests;

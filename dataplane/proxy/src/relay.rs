@@ -1,0 +1,155 @@
+//! Moving bytes between two connections, each direction by itself.
+use std::future::Future;
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+const SMALLEST_READ: usize = 64 * 1024;
+const LARGEST_READ: usize = 256 * 1024;
+
+/// Where bytes come from, a piece at a time; none at the end.
+pub trait Source: Send {
+    fn next(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
+}
+
+/// Where bytes go. A piece is taken whole before the next is asked for, so no
+/// more than one is held here.
+pub trait Sink: Send {
+    fn send(&mut self, piece: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+    /// Ends this direction; the other goes on.
+    fn finish(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// Counts bytes as they pass.
+#[derive(Clone, Default)]
+pub struct Meter {
+    pub total: Counter,
+    pub connection: Counter,
+}
+
+impl Meter {
+    fn count(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.total.inc_by(bytes);
+        self.connection.inc_by(bytes);
+    }
+}
+
+/// Moves bytes from `source` to `sink` until the end, and passes the end on.
+///
+/// # Errors
+/// As either side fails.
+pub async fn pump(source: &mut impl Source, sink: &mut impl Sink, meter: &Meter) -> io::Result<()> {
+    while let Some(piece) = source.next().await? {
+        meter.count(piece.len());
+        sink.send(piece).await?;
+    }
+    sink.finish().await
+}
+
+/// The reading half of a TCP connection. Holds no buffer while nothing comes.
+pub struct TcpSource<'a> {
+    half: ReadHalf<'a>,
+    buffer: BytesMut,
+    size: usize,
+}
+
+/// The writing half of a TCP connection.
+pub struct TcpSink<'a>(WriteHalf<'a>);
+
+/// Both halves of a connection.
+pub fn split(stream: &mut TcpStream) -> (TcpSource<'_>, TcpSink<'_>) {
+    let (read, write) = stream.split();
+    let source = TcpSource { half: read, buffer: BytesMut::new(), size: SMALLEST_READ };
+    (source, TcpSink(write))
+}
+
+impl Source for TcpSource<'_> {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            self.half.readable().await?;
+            self.buffer.reserve(self.size);
+            match self.half.try_read_buf(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(count) => {
+                    // Bulk fills the buffer and gets a larger one; chatter stays small.
+                    self.size = if count >= self.size { LARGEST_READ } else { SMALLEST_READ };
+                    return Ok(Some(self.buffer.split().freeze()));
+                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.buffer = BytesMut::new();
+                }
+                Err(err) => return Err(err),
+            }
+        }
+    }
+}
+
+impl Sink for TcpSink<'_> {
+    async fn send(&mut self, mut piece: Bytes) -> io::Result<()> {
+        while piece.has_remaining() {
+            self.0.writable().await?;
+            match self.0.try_write(&piece) {
+                Ok(count) => piece.advance(count),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> io::Result<()> {
+        tokio::io::AsyncWriteExt::shutdown(&mut self.0).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn an_end_in_one_direction_leaves_the_other_open() {
+        let (mut client, mut near) = pair().await;
+        let (mut far, mut server) = pair().await;
+        let meters = (Meter::default(), Meter::default());
+        let counted = meters.clone();
+        let relay = tokio::spawn(async move {
+            let (mut near_source, mut near_sink) = split(&mut near);
+            let (mut far_source, mut far_sink) = split(&mut far);
+            tokio::try_join!(
+                pump(&mut near_source, &mut far_sink, &meters.0),
+                pump(&mut far_source, &mut near_sink, &meters.1),
+            )
+        });
+        let question = vec![7u8; 3 * LARGEST_READ];
+        let ask = question.clone();
+        let asking = tokio::spawn(async move {
+            client.write_all(&ask).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            answer
+        });
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, question);
+        // The client has ended; the server has not.
+        server.write_all(b"late answer").await.unwrap();
+        server.shutdown().await.unwrap();
+        assert_eq!(asking.await.unwrap(), b"late answer");
+        relay.await.unwrap().unwrap();
+        assert_eq!(counted.0.connection.get(), question.len() as u64);
+        assert_eq!(counted.1.total.get(), 11);
+    }
+}

@@ -1,0 +1,254 @@
+//! The indexes, and one consistent way to change and to read them.
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::watch;
+
+use super::{NetworkIp, Service, ServiceName, Workload};
+use crate::policy::{Policy, Scope};
+
+/// One change, as a resource arrived or went.
+#[derive(Debug)]
+pub enum Change {
+    Workload(Box<Workload>),
+    Service(Box<Service>),
+    /// A workload or service of this resource name is gone.
+    AddressGone(String),
+    Policy(Box<Policy>),
+    PolicyGone(String),
+}
+
+/// Everything known of the mesh. Only ever changed by [`MeshState::apply`].
+#[derive(Default)]
+pub struct Snapshot {
+    workloads: HashMap<String, Arc<Workload>>,
+    /// Uids by address, the newest last: an address may change hands before its old holder is withdrawn.
+    by_ip: HashMap<NetworkIp, Vec<String>>,
+    services: HashMap<ServiceName, Arc<Service>>,
+    by_vip: HashMap<NetworkIp, ServiceName>,
+    endpoints: HashMap<ServiceName, HashMap<String, Arc<Workload>>>,
+    policies: HashMap<String, Arc<Policy>>,
+    /// Names of policies for everybody (`None`) or for a namespace.
+    policies_by_scope: HashMap<Option<String>, HashSet<String>>,
+}
+
+impl Snapshot {
+    pub fn workload(&self, uid: &str) -> Option<&Arc<Workload>> {
+        self.workloads.get(uid)
+    }
+
+    /// Who has an address of its own. Host-network workloads share theirs with the
+    /// node and are answered only where nobody else has it.
+    pub fn workload_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
+        let uids = self.by_ip.get(&NetworkIp { network: network.to_owned(), ip })?;
+        let mut holders = uids.iter().rev().filter_map(|uid| self.workloads.get(uid));
+        let newest = holders.clone().next();
+        holders.find(|workload| !workload.host_network).or(newest)
+    }
+
+    pub fn service_by_vip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Service>> {
+        let name = self.by_vip.get(&NetworkIp { network: network.to_owned(), ip })?;
+        self.services.get(name)
+    }
+
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The workloads behind a service, in no order.
+    pub fn endpoints(&self, name: &ServiceName) -> impl Iterator<Item = &Arc<Workload>> {
+        self.endpoints.get(name).into_iter().flat_map(HashMap::values)
+    }
+
+    /// The policies in force for a workload.
+    ///
+    /// # Errors
+    /// The name of a policy the workload refers to that has not arrived.
+    pub fn policies_for(&self, workload: &Workload) -> Result<Vec<Arc<Policy>>, String> {
+        let scoped = [None, Some(workload.namespace.clone())]
+            .into_iter()
+            .filter_map(|scope| self.policies_by_scope.get(&scope))
+            .flatten()
+            .filter_map(|name| self.policies.get(name).cloned());
+        let selecting = workload.policies.iter().map(|name| {
+            self.policies.get(name).cloned().ok_or_else(|| name.clone())
+        });
+        scoped.map(Ok).chain(selecting).collect()
+    }
+
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    /// Whether a connection allowed before `change` may be denied after it.
+    fn changes_policies(&self, change: &Change) -> bool {
+        match change {
+            Change::Policy(_) | Change::PolicyGone(_) => true,
+            Change::Workload(new) => {
+                self.workloads.get(&new.uid).is_some_and(|old| old.policies != new.policies)
+            }
+            Change::Service(_) | Change::AddressGone(_) => false,
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Workload(workload) => self.insert_workload(*workload),
+            Change::Service(service) => self.insert_service(*service),
+            Change::AddressGone(name) => self.remove_address(&name),
+            Change::Policy(policy) => self.insert_policy(*policy),
+            Change::PolicyGone(name) => self.remove_policy(&name),
+        }
+    }
+
+    fn insert_workload(&mut self, workload: Workload) {
+        self.remove_workload(&workload.uid);
+        let workload = Arc::new(workload);
+        for ip in addresses(&workload) {
+            self.by_ip.entry(ip).or_default().push(workload.uid.clone());
+        }
+        for service in workload.services.keys() {
+            let endpoints = self.endpoints.entry(service.clone()).or_default();
+            endpoints.insert(workload.uid.clone(), workload.clone());
+        }
+        self.workloads.insert(workload.uid.clone(), workload);
+    }
+
+    fn remove_workload(&mut self, uid: &str) -> bool {
+        let Some(workload) = self.workloads.remove(uid) else { return false };
+        for ip in addresses(&workload) {
+            if let Some(holders) = self.by_ip.get_mut(&ip) {
+                holders.retain(|holder| holder != uid);
+                if holders.is_empty() {
+                    self.by_ip.remove(&ip);
+                }
+            }
+        }
+        for service in workload.services.keys() {
+            if let Some(endpoints) = self.endpoints.get_mut(service) {
+                endpoints.remove(uid);
+                if endpoints.is_empty() {
+                    self.endpoints.remove(service);
+                }
+            }
+        }
+        true
+    }
+
+    fn insert_service(&mut self, service: Service) {
+        self.remove_service(&service.id);
+        for ip in &service.addresses {
+            self.by_vip.insert(ip.clone(), service.id.clone());
+        }
+        self.services.insert(service.id.clone(), Arc::new(service));
+    }
+
+    fn remove_service(&mut self, name: &ServiceName) {
+        let Some(service) = self.services.remove(name) else { return };
+        for ip in &service.addresses {
+            // The address may already be another service's.
+            if self.by_vip.get(ip) == Some(name) {
+                self.by_vip.remove(ip);
+            }
+        }
+    }
+
+    fn remove_address(&mut self, name: &str) {
+        if !self.remove_workload(name)
+            && let Some(service) = ServiceName::parse(name)
+        {
+            self.remove_service(&service);
+        }
+    }
+
+    fn insert_policy(&mut self, policy: Policy) {
+        self.remove_policy(&policy.name);
+        if let Some(scope) = scope_key(&policy) {
+            self.policies_by_scope.entry(scope).or_default().insert(policy.name.clone());
+        }
+        self.policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+
+    fn remove_policy(&mut self, name: &str) {
+        let Some(policy) = self.policies.remove(name) else { return };
+        if let Some(scope) = scope_key(&policy)
+            && let Some(names) = self.policies_by_scope.get_mut(&scope)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.policies_by_scope.remove(&scope);
+            }
+        }
+    }
+}
+
+fn addresses(workload: &Workload) -> impl Iterator<Item = NetworkIp> + '_ {
+    workload.addresses.iter().map(|ip| NetworkIp { network: workload.network.clone(), ip: *ip })
+}
+
+fn scope_key(policy: &Policy) -> Option<Option<String>> {
+    match policy.scope {
+        Scope::Global => Some(None),
+        Scope::Namespace => Some(Some(policy.namespace.clone())),
+        Scope::Selected => None,
+    }
+}
+
+/// The shared state: many readers, one writer, and a bell for those who wait.
+pub struct MeshState {
+    snapshot: RwLock<Snapshot>,
+    generation: watch::Sender<u64>,
+    policy_generation: watch::Sender<u64>,
+}
+
+impl Default for MeshState {
+    fn default() -> Self {
+        Self { snapshot: RwLock::default(), generation: watch::Sender::new(0), policy_generation: watch::Sender::new(0) }
+    }
+}
+
+impl MeshState {
+    /// Reads; keep the guard short and never across an await.
+    pub fn read(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes changes all at once, then rings.
+    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+        let mut policies_changed = false;
+        {
+            let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+            for change in changes {
+                policies_changed |= snapshot.changes_policies(&change);
+                snapshot.apply(change);
+            }
+        }
+        self.generation.send_modify(|generation| *generation += 1);
+        if policies_changed {
+            self.policy_generation.send_modify(|generation| *generation += 1);
+        }
+    }
+
+    /// Counts up with every change of a policy, or of the policies a workload names.
+    pub fn policy_changes(&self) -> watch::Receiver<u64> {
+        self.policy_generation.subscribe()
+    }
+
+    /// Counts up with every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}
+
+#[cfg(test)]
+#[path = "store_test.rs"]
+mod tests;

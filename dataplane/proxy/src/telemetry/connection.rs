@@ -1,0 +1,122 @@
+//! The record of one connection: its metrics while it lasts, its access-log line at the end.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::labels::{End, Reporter, TcpLabels};
+use super::metrics::Metrics;
+use crate::config::AccessLog;
+use crate::identity::spiffe::SpiffeId;
+use crate::logging::ACCESS;
+use crate::relay::Meter;
+use crate::state::{Service, Workload};
+
+/// What is known of a connection by the time its route is.
+#[derive(Clone)]
+pub struct Facts {
+    pub reporter: Reporter,
+    pub source: SocketAddr,
+    pub source_workload: Option<Arc<Workload>>,
+    pub source_identity: Option<SpiffeId>,
+    /// Where the application was going, or the peer asked to go.
+    pub destination: SocketAddr,
+    /// Where it really went, when that is not the same.
+    pub upstream: Option<SocketAddr>,
+    pub destination_workload: Option<Arc<Workload>>,
+    pub destination_identity: Option<SpiffeId>,
+    pub service: Option<Arc<Service>>,
+    pub hbone: bool,
+    /// The policy that decided, where one did.
+    pub policy: Option<String>,
+    /// The trace id both ends log.
+    pub trace: Option<String>,
+}
+
+/// Counts an open connection; dropping it without an outcome logs it as cut off.
+pub struct Record {
+    facts: Facts,
+    log: AccessLog,
+    started: Instant,
+    closed: Counter,
+    /// From the client towards the server.
+    pub request: Meter,
+    /// From the server towards the client.
+    pub response: Meter,
+    outcome: Option<Result<(), String>>,
+}
+
+impl Record {
+    pub fn open(metrics: &Metrics, log: AccessLog, facts: Facts) -> Self {
+        let labels = TcpLabels::new(
+            facts.reporter,
+            End { workload: facts.source_workload.as_deref(), identity: facts.source_identity.as_ref() },
+            End { workload: facts.destination_workload.as_deref(), identity: facts.destination_identity.as_ref() },
+            facts.service.as_deref(),
+        );
+        metrics.opened.get_or_create(&labels).inc();
+        let meter = |total| Meter { total, connection: Counter::default() };
+        Self {
+            request: meter(metrics.received.get_or_create_owned(&labels)),
+            response: meter(metrics.sent.get_or_create_owned(&labels)),
+            closed: metrics.closed.get_or_create_owned(&labels),
+            facts,
+            log,
+            started: Instant::now(),
+            outcome: None,
+        }
+    }
+
+    /// Ends the record.
+    pub fn close(mut self, outcome: Result<(), String>) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.closed.inc();
+        let outcome = self.outcome.take().unwrap_or_else(|| Err("cut off".to_owned()));
+        let bytes = (self.request.connection.get(), self.response.connection.get());
+        write_line(self.log, &self.facts, bytes, self.started.elapsed().as_millis(), outcome);
+    }
+}
+
+/// The line of a connection that was refused before it was opened.
+pub fn refused(log: AccessLog, facts: &Facts, reason: String) {
+    write_line(log, facts, (0, 0), 0, Err(reason));
+}
+
+fn write_line(log: AccessLog, facts: &Facts, bytes: (u64, u64), milliseconds: u128, outcome: Result<(), String>) {
+    let wanted = match log {
+        AccessLog::All => true,
+        AccessLog::Errors => outcome.is_err(),
+        AccessLog::Off => false,
+    };
+    if !wanted {
+        return;
+    }
+    let pod = |workload: &Option<Arc<Workload>>| workload.as_ref().map(|w| format!("{}/{}", w.namespace, w.name));
+    let text = |id: &Option<SpiffeId>| id.as_ref().map(ToString::to_string);
+    tracing::info!(
+        target: ACCESS,
+        direction = match facts.reporter { Reporter::source => "outbound", Reporter::destination => "inbound" },
+        protocol = if facts.hbone { "hbone" } else { "plaintext" },
+        source = %facts.source,
+        source_workload = pod(&facts.source_workload),
+        source_identity = text(&facts.source_identity),
+        destination = %facts.destination,
+        upstream = facts.upstream.map(tracing::field::display),
+        destination_workload = pod(&facts.destination_workload),
+        destination_identity = text(&facts.destination_identity),
+        destination_service = facts.service.as_ref().map(|service| service.id.hostname.as_str()),
+        policy = facts.policy.as_deref(),
+        trace = facts.trace.as_deref(),
+        bytes_received = bytes.0,
+        bytes_sent = bytes.1,
+        duration_milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
+        error = outcome.err(),
+        "connection",
+    );
+}

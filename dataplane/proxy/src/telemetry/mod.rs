@@ -1,0 +1,4 @@
+//! What this proxy tells about its connections.
+pub mod connection;
+pub mod labels;
+pub mod metrics;

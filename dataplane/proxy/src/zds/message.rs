@@ -1,0 +1,170 @@
+//! ZDS messages, checked as they come in.
+use std::os::fd::OwnedFd;
+
+use prost::Message;
+use tulle_wire::zds::workload_request::Payload;
+use tulle_wire::zds::workload_response::Payload as Answer;
+use tulle_wire::zds::{Ack, Version, WorkloadRequest, WorkloadResponse, ZdsHello};
+
+/// Receive buffer, bytes. Longer messages are refused.
+pub const MAX_MESSAGE: usize = 1024;
+
+/// A pod as the agent names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The pod's UID.
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    pub service_account: String,
+}
+
+/// What the agent asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Serve this pod; the descriptor is its network namespace.
+    Add(Pod, OwnedFd),
+    Keep { uid: String },
+    Delete { uid: String },
+    /// Everything that is has been named since the connection began.
+    SnapshotSent,
+}
+
+/// Why a message is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ZdsError {
+    #[error("the message cannot be decoded: {0}")]
+    Decode(String),
+    #[error("the message is longer than {MAX_MESSAGE} bytes")]
+    TooLong,
+    #[error("more descriptors came than fit")]
+    TooManyDescriptors,
+    #[error("{0} descriptors came where {1} belong")]
+    Descriptors(usize, usize),
+    #[error("the message asks for nothing this proxy knows")]
+    Unknown,
+    #[error("{0} is empty")]
+    Empty(&'static str),
+}
+
+/// Reads one message and the descriptors that came with it. Descriptors not used are closed.
+pub fn parse(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
+    let request = WorkloadRequest::decode(bytes).map_err(|err| ZdsError::Decode(err.to_string()))?;
+    let payload = request.payload.ok_or(ZdsError::Unknown)?;
+    let wanted = usize::from(matches!(payload, Payload::Add(_)));
+    if descriptors.len() != wanted {
+        return Err(ZdsError::Descriptors(descriptors.len(), wanted));
+    }
+    match (payload, descriptors.pop()) {
+        (Payload::Add(add), Some(netns)) => {
+            let info = add.workload_info.ok_or(ZdsError::Empty("workload_info"))?;
+            let pod = Pod {
+                uid: filled("uid", add.uid)?,
+                name: filled("name", info.name)?,
+                namespace: filled("namespace", info.namespace)?,
+                service_account: filled("service_account", info.service_account)?,
+            };
+            Ok(Request::Add(pod, netns))
+        }
+        (Payload::Add(_), None) => Err(ZdsError::Descriptors(0, 1)),
+        (Payload::Keep(keep), _) => Ok(Request::Keep { uid: filled("uid", keep.uid)? }),
+        (Payload::Del(del), _) => Ok(Request::Delete { uid: filled("uid", del.uid)? }),
+        (Payload::SnapshotSent(_), _) => Ok(Request::SnapshotSent),
+    }
+}
+
+fn filled(field: &'static str, value: String) -> Result<String, ZdsError> {
+    if value.is_empty() { Err(ZdsError::Empty(field)) } else { Ok(value) }
+}
+
+/// The proxy's first message.
+pub fn hello() -> Vec<u8> {
+    ZdsHello { version: Version::V1.into() }.encode_to_vec()
+}
+
+/// The answer to a request: done, or what went wrong.
+pub fn ack(result: Result<(), String>) -> Vec<u8> {
+    // The agent reads into a buffer like ours.
+    let mut error = result.err().unwrap_or_default();
+    let mut end = error.len().min(MAX_MESSAGE - 64);
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    error.truncate(end);
+    WorkloadResponse { payload: Some(Answer::Ack(Ack { error })) }.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tulle_wire::zds::{AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo};
+
+    fn encode(payload: Payload) -> Vec<u8> {
+        WorkloadRequest { payload: Some(payload) }.encode_to_vec()
+    }
+
+    fn fd() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    fn add(account: &str) -> Vec<u8> {
+        encode(Payload::Add(AddWorkload {
+            uid: "u1".into(),
+            workload_info: Some(WorkloadInfo {
+                name: "web-0".into(),
+                namespace: "shop".into(),
+                service_account: account.into(),
+            }),
+        }))
+    }
+
+    #[test]
+    fn requests_are_understood() {
+        let Request::Add(pod, _) = parse(&add("web"), vec![fd()]).unwrap() else { panic!() };
+        assert_eq!((pod.uid.as_str(), pod.name.as_str(), pod.service_account.as_str()), ("u1", "web-0", "web"));
+        let del = encode(Payload::Del(DelWorkload { uid: "u1".into() }));
+        // uid has field number 2 here, unlike in its siblings.
+        assert_eq!(del, [0x12, 0x04, 0x12, 0x02, b'u', b'1']);
+        assert!(matches!(parse(&del, vec![]), Ok(Request::Delete { uid }) if uid == "u1"));
+        let keep = encode(Payload::Keep(KeepWorkload { uid: "u1".into() }));
+        assert!(matches!(parse(&keep, vec![]), Ok(Request::Keep { uid }) if uid == "u1"));
+        let sent = encode(Payload::SnapshotSent(SnapshotSent {}));
+        assert!(matches!(parse(&sent, vec![]), Ok(Request::SnapshotSent)));
+    }
+
+    #[test]
+    fn malformed_requests_are_refused() {
+        assert_eq!(parse(&[], vec![]).unwrap_err(), ZdsError::Unknown);
+        assert!(matches!(parse(&[0xff; 9], vec![]), Err(ZdsError::Decode(_))));
+        assert_eq!(parse(&add("web"), vec![]).unwrap_err(), ZdsError::Descriptors(0, 1));
+        assert_eq!(parse(&add("web"), vec![fd(), fd()]).unwrap_err(), ZdsError::Descriptors(2, 1));
+        assert_eq!(parse(&add(""), vec![fd()]).unwrap_err(), ZdsError::Empty("service_account"));
+        let del = encode(Payload::Del(DelWorkload { uid: String::new() }));
+        assert_eq!(parse(&del, vec![]).unwrap_err(), ZdsError::Empty("uid"));
+        assert!(matches!(parse(&del, vec![fd()]), Err(ZdsError::Descriptors(1, 0))));
+        let bare = encode(Payload::Add(AddWorkload { uid: "u".into(), workload_info: None }));
+        assert_eq!(parse(&bare, vec![fd()]).unwrap_err(), ZdsError::Empty("workload_info"));
+    }
+
+    #[test]
+    fn r28_random_bytes_never_panic() {
+        let mut random = fastrand::Rng::with_seed(28);
+        let good = add("web");
+        for round in 0..100_000 {
+            let mut bytes = if round % 2 == 0 { good.clone() } else { vec![0; random.usize(..64)] };
+            for byte in &mut bytes {
+                if round % 2 == 1 || random.u8(..10) == 0 {
+                    *byte = random.u8(..);
+                }
+            }
+            let _ = parse(&bytes, vec![]);
+        }
+    }
+
+    #[test]
+    fn errors_fit_the_agents_buffer() {
+        assert!(ack(Err("ä".repeat(5000))).len() <= MAX_MESSAGE);
+        let decoded = WorkloadResponse::decode(ack(Ok(())).as_slice()).unwrap();
+        assert_eq!(decoded.payload, Some(Answer::Ack(Ack { error: String::new() })));
+    }
+}

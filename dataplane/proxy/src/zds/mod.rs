@@ -1,0 +1,7 @@
+//! The agent's socket: which pods are ours, and their network namespaces.
+mod message;
+mod session;
+mod socket;
+
+pub use message::{Pod, Request, ZdsError};
+pub use session::{Handler, run};
