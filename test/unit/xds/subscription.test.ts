@@ -163,6 +163,14 @@ describe('a client that asks by name', () => {
     deepStrictEqual(content(client.acked()), [{ 'pod/next': '1' }, ['pod/web']]);
   });
 
+  it('keeps a workload that moves from one address it asked for to another', () => {
+    const client = setUp(web());
+    client.send({ subscribe: ['/10.0.0.1', '/10.0.0.2'] });
+    client.acked();
+    client.set(web('2', '10.0.0.2'));
+    deepStrictEqual(content(client.acked()), [{ 'pod/web': '2' }, ['/10.0.0.1']]);
+  });
+
   it('gets the workloads of a service with it, and as they come and go', () => {
     const cart = resource('shop/cart', '1', { aliases: ['/10.96.0.1'] });
     const pod = (name: string) => resource(name, '1', { memberOf: ['shop/cart'] });

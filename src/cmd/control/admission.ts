@@ -1,0 +1,37 @@
+import type { Metadata } from '@grpc/grpc-js';
+import { components, systemNamespace } from '../../api/names.ts';
+import { boundPod } from '../../ca/bound-pod.ts';
+import type { Caller, CallerVerifier } from '../../ca/caller.ts';
+import type { PodLookup, PodRecord } from '../../ca/pod-lookup.ts';
+import { explain, isTulleError, TulleError } from '../../errors/tulle-error.ts';
+import type { DiscoveryClient } from '../../xds/service.ts';
+
+/**
+ * Who may hear of the mesh: node proxies, by a token that is bound to a pod which is there now. Streams of one node count
+ * together, so that a compromised node cannot take what others need.
+ */
+export function admitNodeProxies(callers: CallerVerifier, pods: PodLookup) {
+  return async (metadata: Metadata): Promise<DiscoveryClient> => {
+    const [authorization, ...more] = metadata.get('authorization');
+    const single = typeof authorization === 'string' && more.length === 0 ? authorization : undefined;
+    const caller = await callers.verify(single);
+    if (caller.namespace !== systemNamespace || caller.serviceAccount !== components.proxy) {
+      throw new TulleError(
+        'CallerNotPermitted',
+        `${caller.namespace}/${caller.serviceAccount} may not hear of the mesh: only ${systemNamespace}/${components.proxy} may.`,
+      );
+    }
+    const { node, uid } = await livePod(caller, pods);
+    return { name: node ?? uid };
+  };
+}
+
+async function livePod(caller: Caller, pods: PodLookup): Promise<PodRecord> {
+  try {
+    return await boundPod(caller, pods);
+  } catch (error) {
+    if (isTulleError(error)) throw error;
+    const why = `The pod of the caller cannot be looked up now: ${explain(error)}`;
+    throw new TulleError('CallerReviewUnavailable', why, { cause: error });
+  }
+}

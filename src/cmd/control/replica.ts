@@ -1,0 +1,217 @@
+import { Server } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { type MeshSpec, parseMeshSpec } from '../../api/mesh.ts';
+import { components, controlDnsNames, meshName, systemNamespace } from '../../api/names.ts';
+import { type CertificateAuthority, createCertificateAuthority } from '../../ca/authority.ts';
+import { createCallerVerifier } from '../../ca/caller.ts';
+import { certificateService } from '../../ca/certificate-service.ts';
+import {
+  kubernetesBundleStore,
+  kubernetesSecretStore,
+  kubernetesTokenReviewer,
+  watchAuthority,
+} from '../../ca/kubernetes.ts';
+import { livePodLookup, watchedPodLookup } from '../../ca/kubernetes-pods.ts';
+import { type ServerCertificate, serverCertificate } from '../../ca/server-certificate.ts';
+import { TulleError } from '../../errors/tulle-error.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { systemClock } from '../../kube/clock.ts';
+import { LeaderElection } from '../../kube/lease.ts';
+import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
+import { counter } from '../../telemetry/metrics.ts';
+import { ClusterFeed } from '../../xds/cluster-feed.ts';
+import { Publisher } from '../../xds/publisher.ts';
+import { DiscoveryService, discoveryDefinition } from '../../xds/service.ts';
+import { admitNodeProxies } from './admission.ts';
+import { AuthorityStatus } from './authority-status.ts';
+import type { ControlSettings } from './settings.ts';
+
+export interface ControlOptions {
+  readonly client: KubeClient;
+  readonly settings: ControlSettings;
+  readonly log: Logger;
+}
+
+const certificateRequests = counter('ca_requests_total', 'Requests for a certificate, by gRPC status.', ['status']);
+
+/** Requests are small but for the first of a stream, which may name every resource of a large mesh with its version. */
+const maxRequestBytes = 8 * 1024 * 1024;
+
+const serverOptions = {
+  'grpc.max_receive_message_length': maxRequestBytes,
+  'grpc.max_concurrent_streams': 256,
+  // A peer that is gone without a word is found out.
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  // Longer than any discovery stream lives: what is left then is a client that does not read, and is cut off.
+  'grpc.max_connection_age_ms': 40 * 60_000,
+  'grpc.max_connection_age_grace_ms': 30_000,
+};
+
+/** After this the connections that are left are cut, ms. */
+const lastWordMs = 5_000;
+
+/**
+ * One replica of tulle-control: it makes a model of the cluster, tells proxies of it, and signs their certificates, all on
+ * one gRPC server. All replicas serve; the one that leads writes the status.
+ */
+export class ControlReplica {
+  readonly #options: ControlOptions;
+  readonly #running = new AbortController();
+  readonly #publisher: Publisher;
+  readonly #feed: ClusterFeed;
+  readonly #server = new Server(serverOptions);
+  readonly #tasks: Promise<void>[] = [];
+  #authority: CertificateAuthority | undefined;
+  #discovery: DiscoveryService | undefined;
+  #telemetry: TelemetryServer | undefined;
+  #grpcPort: number | undefined;
+  #leaving = false;
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+    const { client, log, settings } = options;
+    this.#publisher = new Publisher({ trustDomain: settings.trustDomain, strictMtls: false });
+    this.#feed = new ClusterFeed({ client, publisher: this.#publisher, log });
+  }
+
+  /** The port of the gRPC server, undefined until it listens. */
+  get grpcPort(): number | undefined {
+    return this.#grpcPort;
+  }
+
+  get httpPort(): number | undefined {
+    return this.#telemetry?.port;
+  }
+
+  /** Resolves when everything is served, or `stop` came first. */
+  async start(): Promise<void> {
+    try {
+      await this.#start(this.#running.signal);
+    } catch (error) {
+      if (!this.#leaving) throw error;
+    }
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
+    const known = this.#feed.start(signal);
+    await this.#feed.meshes.synced();
+    const authority = this.#startAuthority(signal);
+    const certificate = this.#startCertificate(authority, signal);
+    this.#addServices(authority);
+    await authority.ready();
+    certificate.renewIfDue();
+    this.#grpcPort = await this.#bind(certificate);
+    await known;
+    this.#options.log.info({ grpcPort: this.#grpcPort, httpPort: this.httpPort }, 'serving');
+  }
+
+  /**
+   * Leaves in order: not ready any more, then after a while no new calls, streams ended one after another, connections
+   * closed (GOAWAY), and only then the rest.
+   */
+  async stop(): Promise<void> {
+    const { leaveMs } = this.#options.settings;
+    this.#leaving = true;
+    await systemClock.sleep(leaveMs);
+    const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    await this.#discovery?.drain(leaveMs);
+    const cut = setTimeout(() => this.#server.forceShutdown(), lastWordMs);
+    await closed;
+    clearTimeout(cut);
+    this.#running.abort();
+    await Promise.allSettled([...this.#tasks, this.#feed.stopped()]);
+    await this.#telemetry?.close();
+  }
+
+  /** What keeps this replica from getting requests, by part. */
+  #readiness() {
+    return {
+      model: () => (this.#feed.ready ? undefined : `not known yet: ${this.#feed.missing().join(', ')}`),
+      authority: () => (this.#authority?.report().serving === true ? undefined : 'no certificate can be signed yet'),
+      server: () => (this.#grpcPort === undefined ? 'does not listen yet' : undefined),
+      leaving: () => (this.#leaving ? 'this replica is going away' : undefined),
+    };
+  }
+
+  #startAuthority(signal: AbortSignal): CertificateAuthority {
+    const { client, log, settings } = this.#options;
+    const status = new AuthorityStatus({
+      client,
+      log,
+      clock: systemClock,
+      mesh: () => this.#feed.meshes.store.get(meshName),
+      report: () => authority.report(),
+    });
+    const authority = createCertificateAuthority({
+      trustDomain: settings.trustDomain,
+      rootTtlSeconds: this.#spec().authority.rootTtlSeconds,
+      leafTtlSeconds: () => this.#spec().authority.leafTtlSeconds,
+      secrets: kubernetesSecretStore(client),
+      bundles: kubernetesBundleStore(client),
+      subscribe: watchAuthority(client, log),
+      clock: systemClock,
+      log,
+      onReport: () => status.wake(),
+    });
+    this.#authority = authority;
+    this.#feed.meshes.onEvent(() => status.wake());
+    const election = new LeaderElection({
+      client,
+      log,
+      namespace: systemNamespace,
+      name: components.control,
+      identity: settings.instance,
+    });
+    this.#tasks.push(
+      authority.run(signal),
+      election.run(signal, (term) => status.lead(term)),
+    );
+    return authority;
+  }
+
+  #startCertificate(authority: CertificateAuthority, signal: AbortSignal): ServerCertificate {
+    const { log } = this.#options;
+    const certificate = serverCertificate({ authority, dnsNames: controlDnsNames, clock: systemClock, log });
+    this.#tasks.push(certificate.run(signal));
+    return certificate;
+  }
+
+  #addServices(authority: CertificateAuthority): void {
+    const { client, log } = this.#options;
+    const callers = createCallerVerifier({ reviewer: kubernetesTokenReviewer(client), clock: systemClock });
+    const pods = watchedPodLookup(this.#feed.pods, livePodLookup(client));
+    const onOutcome = (status: string) => certificateRequests.inc({ status });
+    const certificates = certificateService({ authority, callers, pods, log, onOutcome });
+    this.#server.addService(certificates.definition, certificates.implementation);
+    this.#discovery = new DiscoveryService({
+      stores: this.#publisher.stores,
+      admit: admitNodeProxies(callers, pods),
+      ready: () => this.#feed.ready,
+      log,
+    });
+    this.#server.addService(discoveryDefinition, this.#discovery.handlers);
+  }
+
+  /** The spec in force; the defaults while there is no Mesh, or one that cannot be used. */
+  #spec(): MeshSpec {
+    const inForce = parseMeshSpec(this.#feed.meshes.store.get(meshName)?.spec).spec ?? parseMeshSpec({}).spec;
+    if (inForce !== undefined) return inForce;
+    throw new TulleError('MeshSpecInvalid', 'The defaults of the Mesh spec do not fit its own schema.');
+  }
+
+  /** Dual stack where the machine has it: `::` takes IPv4 too. */
+  async #bind(certificate: ServerCertificate): Promise<number> {
+    const { grpcPort } = this.#options.settings;
+    return this.#listen(`[::]:${grpcPort}`, certificate).catch(() => this.#listen(`0.0.0.0:${grpcPort}`, certificate));
+  }
+
+  #listen(address: string, certificate: ServerCertificate): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, certificate.credentials(), (error, port) =>
+        error === null ? resolve(port) : reject(error),
+      );
+    });
+  }
+}

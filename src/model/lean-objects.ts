@@ -1,0 +1,80 @@
+import type { MeshNode } from '../api/mesh-node.ts';
+import type { EndpointSlice, Node, ObjectMeta, Pod, Service } from '../kube/objects.ts';
+
+/**
+ * Objects with only what is read of them, for caches: a pod of several kilobytes becomes one of some hundred bytes. They
+ * stay objects, so that whoever reads a cache reads them like any other.
+ */
+
+/** What reflectors, the model and identity decisions read of a pod. */
+export function leanPod({ metadata, spec, status }: Pod): Pod {
+  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+  const controller = metadata.ownerReferences?.find((reference) => reference.controller === true);
+  return {
+    metadata: {
+      ...leanMetadata(metadata),
+      ...present({ deletionTimestamp: metadata.deletionTimestamp }),
+      labels: pick(metadata.labels, podLabels),
+      ownerReferences: controller === undefined ? [] : [controller],
+    },
+    spec: {
+      ...present({ nodeName: spec?.nodeName, serviceAccountName: spec?.serviceAccountName }),
+      hostNetwork: spec?.hostNetwork === true,
+    },
+    status: {
+      ...present({ phase: status?.phase, podIP: status?.podIP, podIPs: status?.podIPs }),
+      conditions: ready === undefined ? [] : [{ type: ready.type, status: ready.status }],
+    },
+  };
+}
+
+export function leanNode({ metadata }: Node): Node {
+  return { metadata: { ...leanMetadata(metadata), labels: pick(metadata.labels, nodeLabels) } };
+}
+
+/** Who looks after a pod is what counts of a MeshNode here; the rest of its status is for people. */
+export function leanMeshNode({ apiVersion, kind, metadata, status }: MeshNode): MeshNode {
+  const pods = (status?.pods ?? []).map((pod) => ({ ...pod, message: '', ips: [] }));
+  return { apiVersion, kind, metadata: leanMetadata(metadata), status: { pods } };
+}
+
+/** The object without the bookkeeping of who wrote which field, often half of it. */
+export function withoutManagedFields<T extends Service | EndpointSlice>(object: T): T {
+  delete object.metadata.managedFields;
+  delete object.metadata.annotations;
+  return object;
+}
+
+const podLabels = [
+  'app.kubernetes.io/name',
+  'app.kubernetes.io/version',
+  'app',
+  'version',
+  'pod-template-hash',
+] as const;
+
+const nodeLabels = ['topology.kubernetes.io/region', 'topology.kubernetes.io/zone'] as const;
+
+type Named = Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion' | 'creationTimestamp'>;
+
+function leanMetadata(metadata: Readonly<Named>) {
+  const { name, namespace, uid, resourceVersion, creationTimestamp } = metadata;
+  return { name, ...present({ namespace, uid, resourceVersion, creationTimestamp }) };
+}
+
+function pick(labels: Readonly<Record<string, string>> | undefined, keys: readonly string[]): Record<string, string> {
+  return Object.fromEntries(keys.map((key) => [key, labels?.[key]]).filter(isLabel));
+}
+
+function isLabel(entry: (string | undefined)[]): entry is [string, string] {
+  return entry[1] !== undefined;
+}
+
+type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** The fields that are there: an absent field and one that is undefined are not the same to everybody. */
+function present<T extends object>(fields: T): Present<T> {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const result: Present<T> = {};
+  return Object.assign(result, Object.fromEntries(entries));
+}

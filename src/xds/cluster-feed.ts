@@ -1,0 +1,125 @@
+import { type Mesh, parseMeshSpec } from '../api/mesh.ts';
+import type { MeshNode } from '../api/mesh-node.ts';
+import { meshesPath, meshName, meshNodesPath } from '../api/names.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { Log } from '../kube/log.ts';
+import { type EndpointSlice, type KubeObject, type Node, objectKey, type Pod } from '../kube/objects.ts';
+import { Reflector, type ReflectorOptions } from '../kube/reflector.ts';
+import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
+import { capturedPods, nodeLocality } from '../model/node-facts.ts';
+import { podFacts } from '../model/pod-facts.ts';
+import { type KubeService, serviceFacts } from '../model/service-facts.ts';
+import { sliceFacts } from '../model/slice-facts.ts';
+import { Batcher } from './batcher.ts';
+import { PodsByNode } from './pods-by-node.ts';
+import type { Publisher } from './publisher.ts';
+
+export interface ClusterFeedOptions {
+  readonly client: Pick<KubeClient, 'list' | 'watch'>;
+  readonly publisher: Publisher;
+  readonly log: Log;
+}
+
+/**
+ * Keeps a publisher's model equal to the cluster. Nothing is published before every collection is known in full, since
+ * half of a mesh is a wrong mesh; after that a burst of changes is published as one. What is known stays while the API
+ * server is away: reflectors delete on its word only.
+ */
+export class ClusterFeed {
+  /** The one Mesh that takes effect, under its name. */
+  readonly meshes: Reflector<Mesh>;
+  readonly pods: PodsByNode;
+  readonly #publisher: Publisher;
+  readonly #log: Log;
+  readonly #batcher: Batcher;
+  readonly #reflectors: readonly Pick<Reflector<KubeObject>, 'path' | 'start' | 'synced' | 'stopped' | 'hasSynced'>[];
+  #published = false;
+
+  constructor({ client, publisher, log }: ClusterFeedOptions) {
+    this.#publisher = publisher;
+    this.#log = log;
+    this.#batcher = new Batcher({ flush: () => publisher.publish() });
+    const { model } = publisher;
+    const reflect = <T extends KubeObject>(
+      options: Pick<ReflectorOptions<T>, 'path' | 'transform' | 'query'>,
+      take: (key: string, object: T | undefined) => void,
+    ) => {
+      const reflector = new Reflector<T>({ client, log, ...options });
+      reflector.onEvent(({ type, object }) => {
+        take(objectKey(object), type === 'deleted' ? undefined : object);
+        if (this.#published) this.#batcher.touch();
+      });
+      return reflector;
+    };
+    const pods = reflect<Pod>({ path: '/api/v1/pods', transform: leanPod }, (key, pod) =>
+      model.setPod(key, pod && podFacts(pod)),
+    );
+    this.pods = new PodsByNode(pods);
+    this.meshes = reflect<Mesh>(
+      { path: meshesPath, query: { fieldSelector: `metadata.name=${meshName}` } },
+      (_, mesh) => this.#takeMesh(mesh),
+    );
+    this.#reflectors = [
+      pods,
+      this.meshes,
+      reflect<KubeService>({ path: '/api/v1/services', transform: withoutManagedFields }, (key, service) =>
+        model.setService(key, service && serviceFacts(service)),
+      ),
+      reflect<EndpointSlice>(
+        { path: '/apis/discovery.k8s.io/v1/endpointslices', transform: withoutManagedFields },
+        (key, slice) => model.setSlice(key, slice && sliceFacts(slice)),
+      ),
+      reflect<Node>({ path: '/api/v1/nodes', transform: leanNode }, (name, node) =>
+        model.setLocality(name, node && nodeLocality(node)),
+      ),
+      reflect<MeshNode>({ path: meshNodesPath, transform: leanMeshNode }, (name, node) =>
+        model.setCaptured(name, node && capturedPods(node)),
+      ),
+    ];
+  }
+
+  /** Whether everything is known and published. */
+  get ready(): boolean {
+    return this.#published;
+  }
+
+  /** The collections that are not known yet. */
+  missing(): readonly string[] {
+    return this.#reflectors.filter(({ hasSynced }) => !hasSynced).map(({ path }) => path);
+  }
+
+  /** Resolves when everything is known and published for the first time; rejects when the signal aborts before. */
+  async start(signal: AbortSignal): Promise<void> {
+    for (const reflector of this.#reflectors) reflector.start(signal);
+    signal.addEventListener('abort', () => this.#batcher.stop(), { once: true });
+    await Promise.all(this.#reflectors.map((reflector) => reflector.synced()));
+    this.#publisher.publish();
+    this.#published = true;
+    const { model } = this.#publisher;
+    this.#log.info({ workloads: model.workloads.size, services: model.services.size }, 'the mesh is known');
+  }
+
+  /** Resolves when, after the signal, nothing runs any more. */
+  async stopped(): Promise<void> {
+    await Promise.all(this.#reflectors.map((reflector) => reflector.stopped()));
+  }
+
+  /**
+   * A Mesh that is gone or cannot be read changes nothing: pods are still captured, and going from Strict to Permissive by
+   * mistake would open them. The trust domain never changes while a replica runs: what it signs is bound to it.
+   */
+  #takeMesh(mesh: Mesh | undefined): void {
+    if (mesh === undefined) return;
+    const { spec, problems } = parseMeshSpec(mesh.spec);
+    if (spec === undefined) {
+      this.#log.error({ mesh: mesh.metadata.name, problems }, 'the Mesh cannot be used, the last one stays in force');
+      return;
+    }
+    const { trustDomain } = this.#publisher.model.settings;
+    if (spec.trustDomain !== trustDomain) {
+      const fields = { mesh: mesh.metadata.name, trustDomain: spec.trustDomain, ours: trustDomain };
+      this.#log.error(fields, 'the Mesh has another trust domain than this replica was started with');
+    }
+    this.#publisher.model.setSettings({ trustDomain, strictMtls: spec.mtls.mode === 'Strict' });
+  }
+}
