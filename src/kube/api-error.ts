@@ -47,6 +47,9 @@ export const isNotFound = (error: unknown): boolean => error instanceof ApiError
 /** The object changed since it was read, or already exists. */
 export const isConflict = (error: unknown): boolean => error instanceof ApiError && error.status === 409;
 
+/** The object, as it would be after the request, is not one the API server accepts. */
+export const isInvalid = (error: unknown): boolean => error instanceof ApiError && error.status === 422;
+
 /** The resourceVersion or continue token is too old: only a new list helps. */
 export const isExpired = (error: unknown): boolean =>
   error instanceof ApiError && (error.status === 410 || error.reason === 'Expired');

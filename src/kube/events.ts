@@ -72,6 +72,7 @@ export class EventRecorder {
     const now = this.#clock.now();
     this.#remember(name, { path: `${collection}/${name}`, count: 1, at: now });
     const { apiVersion, kind, metadata } = regarding;
+    const about = { apiVersion, kind, name: metadata.name, namespace: metadata.namespace, uid: metadata.uid };
     const event = {
       apiVersion: 'events.k8s.io/v1',
       kind: 'Event',
@@ -83,7 +84,8 @@ export class EventRecorder {
       reason: note.reason,
       action: note.action,
       note: cut(note.note),
-      regarding: { apiVersion, kind, name: metadata.name, namespace: metadata.namespace, uid: metadata.uid },
+      // The API server wants both namespaces alike, also where the object is a Namespace.
+      regarding: kind === 'Namespace' ? { ...about, namespace } : about,
     };
     try {
       await client.create(collection, event);

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
+import { isInvalid } from './api-error.ts';
 import type { KubeClient } from './client.ts';
 import type { KubeObject, Manifest } from './objects.ts';
 
 export interface ApplyIfChangedOptions {
-  client: Pick<KubeClient, 'apply'>;
+  client: Pick<KubeClient, 'apply' | 'patch' | 'pathOf'>;
   fieldManager: string;
   /** The annotation that carries the hash of what was applied last. */
   hashAnnotation: string;
@@ -20,9 +21,31 @@ export async function applyIfChanged(
   { client, fieldManager, hashAnnotation }: ApplyIfChangedOptions,
 ): Promise<boolean> {
   const hashed = withHash(desired, hashAnnotation);
-  if (live !== undefined && firstDifference(hashed, live) === undefined) return false;
-  await client.apply(hashed, { fieldManager, force: true });
-  return true;
+  const difference = live === undefined ? 'all of it' : firstDifference(hashed, live);
+  if (difference === undefined) return false;
+  const applied = await applyOverOthers(client, hashed, live, fieldManager);
+  return live === undefined || applied.metadata.resourceVersion !== live.metadata.resourceVersion;
+}
+
+/**
+ * Apply merges lists by key, and leaves in them what others added; where that makes the object invalid (the same port name twice), the
+ * lists of others give way: a merge patch replaces them by ours.
+ */
+async function applyOverOthers(
+  client: ApplyIfChangedOptions['client'],
+  object: Manifest,
+  live: KubeObject | undefined,
+  fieldManager: string,
+): Promise<KubeObject> {
+  const apply = () => client.apply(object, { fieldManager, force: true });
+  try {
+    return await apply();
+  } catch (error) {
+    if (live === undefined || !isInvalid(error)) throw error;
+    const { apiVersion: _version, kind: _kind, metadata: _metadata, ...fields } = object;
+    await client.patch(await client.pathOf(object), fields, { fieldManager });
+    return apply();
+  }
 }
 
 /** The manifest with an annotation that holds the SHA-256 of the rest. */

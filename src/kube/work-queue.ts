@@ -32,6 +32,7 @@ export class WorkQueue {
   readonly #delayed = new Map<string, Delayed>();
   readonly #backoffs = new Map<string, Backoff>();
   readonly #waiters = new Set<Waiter>();
+  #idle: PromiseWithResolvers<void> | undefined;
   #closed = false;
 
   constructor(options: WorkQueueOptions = {}) {
@@ -115,6 +116,15 @@ export class WorkQueue {
   done(key: string): void {
     this.#taken.delete(key);
     if (this.#again.delete(key)) this.add(key);
+    this.#reportIdle();
+  }
+
+  /** Resolves when no key waits for a worker or is with one; those that wait for their time do not count. */
+  idle(): Promise<void> {
+    this.#idle ??= Promise.withResolvers<void>();
+    const { promise } = this.#idle;
+    this.#reportIdle();
+    return promise;
   }
 
   /** Nothing is added or handed out any more, no timer is left. */
@@ -124,6 +134,13 @@ export class WorkQueue {
     this.#ready.clear();
     this.#again.clear();
     for (const waiter of [...this.#waiters]) waiter.give(undefined);
+    this.#reportIdle();
+  }
+
+  #reportIdle(): void {
+    if (this.#ready.size > 0 || this.#taken.size > 0) return;
+    this.#idle?.resolve();
+    this.#idle = undefined;
   }
 
   #cancel(key: string): void {

@@ -53,6 +53,11 @@ export class Controller {
     await Promise.all(workers);
   }
 
+  /** Resolves when there is nothing to look at just now. */
+  idle(): Promise<void> {
+    return this.#queue.idle();
+  }
+
   /** Forgets every key and timer; the controller cannot run again. */
   close(): void {
     this.#queue.close();

@@ -57,6 +57,7 @@ export class MeshOperator extends pkg.default {
   readonly #reflectors: Running[] = [];
   readonly #controllers: Controller[] = [];
   readonly #election: LeaderElection | undefined;
+  readonly #led = Promise.withResolvers<void>();
   #telemetry: TelemetryServer | undefined;
   #leading: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
@@ -96,6 +97,12 @@ export class MeshOperator extends pkg.default {
     return this.#election?.leading ?? this.#started;
   }
 
+  /** Resolves when this replica has come to lead and looked at everything there was to look at. */
+  async settled(): Promise<void> {
+    await this.#led.promise;
+    for (const controller of this.#controllers) await controller.idle();
+  }
+
   /** The port /metrics is served on. */
   get telemetryPort(): number | undefined {
     return this.#telemetry?.port;
@@ -120,7 +127,9 @@ export class MeshOperator extends pkg.default {
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#controllers.map((controller) => controller.run(signal)));
+    const running = this.#controllers.map((controller) => controller.run(signal));
+    this.#led.resolve();
+    await Promise.all(running);
   }
 
   async #stop(): Promise<void> {

@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { until } from '../../hack/process.ts';
+import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
+import type { MeshNode } from '../../src/api/mesh-node.ts';
+import { ApiError, KubeClient } from '../../src/kube/client.ts';
+import { findCondition } from '../../src/kube/conditions.ts';
+import type { ConfigMap, KubeObject } from '../../src/kube/objects.ts';
+import { renderMesh } from '../../src/render/mesh-objects.ts';
+import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
+import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
+import {
+  adminClient,
+  eventually,
+  installConfig,
+  kubeConfigFor,
+  release,
+  startOperator,
+  versionsOf,
+} from './operator-cluster.ts';
+
+const mesh = '/apis/mesh.tulle.dev/v1alpha1/meshes/default';
+const meshNode = (name: string) => `/apis/mesh.tulle.dev/v1alpha1/meshnodes/${name}`;
+const system = (group: string, plural: string, name: string) => `${group}/namespaces/tulle-system/${plural}/${name}`;
+const absent = (object: unknown) => object === undefined;
+const present = (object: unknown) => object !== undefined;
+
+describe('the operator on a real API server', () => {
+  let api: ApiServer;
+  let admin: KubeClient;
+  let operator: MeshOperator;
+
+  before(async () => {
+    api = await startApiServer();
+    admin = adminClient(api);
+    await installConfig(api);
+    await api.apply(nodes('node-1', 'node-2'));
+    operator = await startOperator(api);
+  });
+
+  after(async () => {
+    await operator?.stop();
+    await admin?.close();
+    await api?.stop();
+  });
+
+  const says = (type: string, status: string, reason: string) => (object: Mesh | undefined) => {
+    const condition = findCondition(object?.status?.conditions, type);
+    return condition?.status === status && condition.reason === reason;
+  };
+
+  it('given a Mesh, then every object it stands for exists, applied with no more rights than config/ grants', async () => {
+    await api.kubectl('apply', '-f', 'config/samples/mesh.yaml');
+    await eventually<Mesh>(admin, mesh, says('Accepted', 'True', 'Accepted'));
+    const { spec } = parseMeshSpec({});
+    assert.ok(spec);
+    for (const object of renderMesh(spec, release, 'default')) {
+      const found = await eventually(admin, await admin.pathOf(object), present);
+      assert.equal(found?.metadata.labels?.['mesh.tulle.dev/mesh'], 'default');
+    }
+    const ready = await eventually<Mesh>(admin, mesh, says('Ready', 'False', 'RollingOut'));
+    assert.deepEqual(ready?.status?.rollout?.control, { ready: 0, desired: 2 });
+    assert.deepEqual(ready?.metadata.finalizers, ['mesh.tulle.dev/mesh']);
+  });
+
+  it('given Nodes, then each has a MeshNode that it owns', async () => {
+    for (const name of ['node-1', 'node-2']) {
+      const found = await eventually<MeshNode>(admin, meshNode(name), present);
+      const node = await admin.get<KubeObject>(`/api/v1/nodes/${name}`);
+      assert.equal(found?.metadata.ownerReferences?.[0]?.uid, node.metadata.uid);
+    }
+  });
+
+  it('given the workloads report ready, then the Mesh is Ready', async () => {
+    await rolledOut(admin);
+    const ready = await eventually<Mesh>(admin, mesh, says('Ready', 'True', 'Ready'));
+    assert.deepEqual(ready?.status?.rollout?.proxy, { ready: 2, desired: 2 });
+  });
+
+  it('an agent can write its own MeshNode, and no other', async () => {
+    const agent = await agentClient(api, 'node-1');
+    await until('the admission policy is in force', async () => forbidden(reportPods(agent, 'node-2', [])), {
+      limitMs: 20_000,
+    });
+    await reportPods(agent, 'node-1', []);
+    await agent.close();
+  });
+
+  it('given a labelled namespace, then the trust bundle is copied into it and its pods are counted', async () => {
+    await api.kubectl('create', 'namespace', 'shop');
+    await api.kubectl('label', 'namespace', 'shop', 'mesh.tulle.dev/mode=ambient');
+    await admin.apply(trustBundle('first'), { fieldManager: 'tulle-control', force: true });
+    const copy = '/api/v1/namespaces/shop/configmaps/tulle-trust-bundle';
+    await eventually<ConfigMap>(admin, copy, (object) => object?.data?.['root-cert.pem'] === 'first');
+    await admin.apply(trustBundle('second'), { fieldManager: 'tulle-control', force: true });
+    await eventually<ConfigMap>(admin, copy, (object) => object?.data?.['root-cert.pem'] === 'second');
+
+    const agent = await agentClient(api, 'node-1');
+    await reportPods(agent, 'node-1', [pod('web', 'Secured'), pod('cart', 'Failed', 'PortInUse')]);
+    const failed = await eventually<Mesh>(admin, mesh, says('Enrolled', 'False', 'PodsNotSecured'));
+    assert.match(findCondition(failed?.status?.conditions, 'Enrolled')?.message ?? '', /shop\/cart \(PortInUse\)/);
+    await reportPods(agent, 'node-1', [pod('web', 'Secured'), pod('cart', 'Secured')]);
+    const secured = await eventually<Mesh>(admin, mesh, says('Enrolled', 'True', 'AllSecured'));
+    assert.deepEqual(secured?.status?.enrolment, { namespaces: 1, pods: { secured: 2, pending: 0, failed: 0 } });
+    await agent.close();
+    const events = await eventuallyEvent(admin, 'shop', 'PodsSecured');
+    assert.equal(events.note, 'All 2 pods are secured.');
+  });
+
+  it('given a namespace with a typo in its label, then an Event on it names the valid values', async () => {
+    await api.kubectl('create', 'namespace', 'typo');
+    await api.kubectl('label', 'namespace', 'typo', 'mesh.tulle.dev/mode=ambiant');
+    const event = await eventuallyEvent(admin, 'typo', 'InvalidMode');
+    assert.equal(event.type, 'Warning');
+    assert.match(event.note ?? '', /"ambiant"; valid values are "ambient" and "none"\. Did you mean "ambient"\?/);
+  });
+
+  it('given an object of ours is changed or deleted by hand, then it is put right', async () => {
+    const service = system('/api/v1', 'services', 'tulle-control');
+    await admin.patch(service, { spec: { ports: [{ name: 'grpc', port: 9, targetPort: 'grpc', protocol: 'TCP' }] } });
+    await eventually<KubeObject & { spec: { ports: { port: number }[] } }>(
+      admin,
+      service,
+      (object) => object?.spec.ports.some(({ port }) => port === 15012) ?? false,
+    );
+    const role = '/apis/rbac.authorization.k8s.io/v1/clusterroles/tulle-agent';
+    const { metadata } = await admin.get<KubeObject>(role);
+    await admin.delete(role);
+    await eventually(admin, role, (object) => object !== undefined && object.metadata.uid !== metadata.uid);
+  });
+
+  it('given nothing to do, then a restarted operator passes over everything and writes nothing', async () => {
+    await operator.settled();
+    const before = await versionsOf(admin);
+    await operator.stop();
+    operator = await startOperator(api, 'operator-2');
+    await operator.settled();
+    assert.deepEqual(await versionsOf(admin), before);
+  });
+
+  it('given another Mesh, then it is accepted by the API and says NotDefault', async () => {
+    await api.apply('{apiVersion: mesh.tulle.dev/v1alpha1, kind: Mesh, metadata: {name: second}}');
+    const path = mesh.replace('default', 'second');
+    await eventually<Mesh>(admin, path, says('Accepted', 'False', 'NotDefault'));
+    await admin.delete(path);
+    await eventually(admin, path, absent);
+  });
+
+  it('given a Mesh of an engine we do not drive, then it says so and what runs, runs on', async () => {
+    await api.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', '{"spec":{"node":{"engine":"Ztunnel"}}}');
+    await eventually<Mesh>(admin, mesh, says('Accepted', 'False', 'EngineNotSupported'));
+    assert.ok(await admin.find(system('/apis/apps/v1', 'daemonsets', 'tulle-proxy')));
+    await api.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', '{"spec":{"node":{"engine":"Tulle"}}}');
+    await eventually<Mesh>(admin, mesh, says('Accepted', 'True', 'Accepted'));
+  });
+
+  it('given a spec the API server refuses to run, then the Mesh says which object and why', async () => {
+    const broken = '{"spec":{"control":{"resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}}}';
+    await api.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', broken);
+    const failed = await eventually<Mesh>(admin, mesh, says('Ready', 'False', 'ApplyFailed'));
+    assert.match(findCondition(failed?.status?.conditions, 'Ready')?.message ?? '', /tulle-control.*requests/);
+    await api.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', '{"spec":{"control":{"resources":null}}}');
+    await eventually<Mesh>(admin, mesh, (object) => !says('Ready', 'False', 'ApplyFailed')(object));
+  });
+
+  it('given the Mesh is deleted, then it waits for each node to be released, and leaves nothing', async () => {
+    await admin.create('/api/v1/namespaces/tulle-system/secrets', {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'tulle-ca' },
+    });
+    await api.kubectl('delete', 'mesh', 'default', '--wait=false');
+    const waiting = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'ReleasingNodes'));
+    assert.match(findCondition(waiting?.status?.conditions, 'Removing')?.message ?? '', /node-1.*node-2/s);
+    await markReleased(api, 'node-1');
+    const left = await eventually<Mesh>(admin, mesh, (object) => {
+      const message = findCondition(object?.status?.conditions, 'Removing')?.message ?? '';
+      return message.includes('node-2') && !message.includes('node-1');
+    });
+    assert.ok(left);
+    assert.ok(await admin.find(system('/apis/apps/v1', 'daemonsets', 'tulle-agent')));
+    assert.ok(await admin.find(system('/api/v1', 'secrets', 'tulle-ca')));
+    await markReleased(api, 'node-2');
+    await eventually(admin, system('/apis/apps/v1', 'daemonsets', 'tulle-agent'), absent);
+    await api.kubectl('-n', 'tulle-system', 'delete', 'pods', '--all', '--force', '--grace-period=0');
+    await eventually(admin, mesh, absent);
+    const remaining = [...(await versionsOf(admin)).keys()].filter((path) => !path.includes('/events'));
+    const foreign = /cluster-admin|system:|tulle-operator|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
+    assert.deepEqual(
+      remaining.filter((path) => !foreign.test(path)),
+      [],
+    );
+  });
+});
+
+function nodes(...names: string[]): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'List',
+    items: names.map((name) => ({ apiVersion: 'v1', kind: 'Node', metadata: { name } })),
+  });
+}
+
+function trustBundle(pem: string) {
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'tulle-trust-bundle', namespace: 'tulle-system' },
+    data: { 'root-cert.pem': pem },
+  };
+}
+
+/** What the controllers of Kubernetes would report once all pods run. */
+async function rolledOut(admin: KubeClient): Promise<void> {
+  for (const name of ['tulle-agent', 'tulle-proxy']) {
+    const path = system('/apis/apps/v1', 'daemonsets', name);
+    const { metadata } = await admin.get<KubeObject>(path);
+    const status = {
+      observedGeneration: metadata.generation,
+      currentNumberScheduled: 2,
+      numberMisscheduled: 0,
+      desiredNumberScheduled: 2,
+      updatedNumberScheduled: 2,
+      numberReady: 2,
+      numberAvailable: 2,
+    };
+    await admin.patch(`${path}/status`, { status });
+  }
+  const path = system('/apis/apps/v1', 'deployments', 'tulle-control');
+  const { metadata } = await admin.get<KubeObject>(path);
+  const counts = { replicas: 2, updatedReplicas: 2, readyReplicas: 2, availableReplicas: 2 };
+  await admin.patch(`${path}/status`, { status: { observedGeneration: metadata.generation, ...counts } });
+}
+
+/** A client with the token a tulle-agent pod on `node` would have. */
+async function agentClient(api: ApiServer, node: string): Promise<KubeClient> {
+  const name = `tulle-agent-${node}`;
+  await api.apply(
+    JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace: 'tulle-system', labels: { 'mesh.tulle.dev/mesh': 'default' } },
+      spec: { nodeName: node, serviceAccountName: 'tulle-agent', containers: [{ name: 'agent', image: 'none' }] },
+    }),
+  );
+  const bound = ['--bound-object-kind=Pod', `--bound-object-name=${name}`];
+  const token = await api.kubectl('-n', 'tulle-system', 'create', 'token', 'tulle-agent', ...bound);
+  return new KubeClient(kubeConfigFor(api, token.trim()));
+}
+
+function pod(name: string, state: string, reason = '') {
+  const captured = state === 'Secured';
+  const since = '2026-01-01T00:00:00Z';
+  const identity = { uid: `uid-${name}`, namespace: 'shop', name, serviceAccount: 'default', ips: ['10.0.0.1'] };
+  return { ...identity, captured, state, reason, message: '', olderConnections: 0, since };
+}
+
+async function reportStatus(agent: KubeClient, node: string, status: object): Promise<void> {
+  const object = { apiVersion: 'mesh.tulle.dev/v1alpha1', kind: 'MeshNode', metadata: { name: node }, status };
+  await agent.patch(`${meshNode(node)}/status`, object, { fieldManager: 'tulle-agent' });
+}
+
+function reportPods(agent: KubeClient, node: string, pods: object[]): Promise<void> {
+  return reportStatus(agent, node, { agent: { version: '0.1.0' }, pods });
+}
+
+async function forbidden(request: Promise<void>): Promise<boolean> {
+  try {
+    await request;
+    return false;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 403) return true;
+    throw error;
+  }
+}
+
+async function markReleased(api: ApiServer, node: string): Promise<void> {
+  const agent = await agentClient(api, node);
+  const lastTransitionTime = '2026-01-01T00:00:00Z';
+  const released = { type: 'Released', status: 'True', reason: 'Released', message: '', lastTransitionTime };
+  await reportStatus(agent, node, { pods: [], conditions: [released] });
+  await agent.close();
+}
+
+interface RecordedEvent extends KubeObject {
+  reason?: string;
+  type?: string;
+  note?: string;
+}
+
+/** The Event with this reason in `namespace`, once there is one. */
+async function eventuallyEvent(admin: KubeClient, namespace: string, reason: string): Promise<RecordedEvent> {
+  const path = `/apis/events.k8s.io/v1/namespaces/${namespace}/events`;
+  const list = await admin.list<RecordedEvent>(path);
+  const found = list.items.find((event) => event.reason === reason);
+  if (found !== undefined) return found;
+  const { resourceVersion } = list.metadata;
+  for await (const { object } of admin.watch<RecordedEvent>(path, { resourceVersion }, AbortSignal.timeout(20_000))) {
+    if (object.reason === reason) return object;
+  }
+  throw new Error(`no event ${reason}`);
+}
