@@ -1,0 +1,196 @@
+//! Kubernetes objects → the views. Pure.
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use serde::Deserialize;
+
+use super::view::{MeshView, NamespaceView, PodView};
+use crate::enrol::MODE_LABEL;
+use crate::sockets::Policy;
+
+pub fn mesh_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("mesh.tulle.dev", "v1alpha1", "Mesh"),
+        "meshes",
+    )
+}
+
+pub fn mesh_node_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("mesh.tulle.dev", "v1alpha1", "MeshNode"),
+        "meshnodes",
+    )
+}
+
+/// `None` for an object without a UID, which the API server never sends.
+pub fn pod_view(pod: &Pod) -> Option<PodView> {
+    let spec = pod.spec.as_ref();
+    let status = pod.status.as_ref();
+    let mut ips: Vec<IpAddr> = status
+        .and_then(|status| status.pod_ips.as_ref())
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ip.parse().ok())
+        .collect();
+    if ips.is_empty() {
+        ips.extend(
+            status
+                .and_then(|status| status.pod_ip.as_ref())
+                .and_then(|ip| ip.parse::<IpAddr>().ok()),
+        );
+    }
+    Some(PodView {
+        uid: pod.uid()?,
+        namespace: pod.namespace()?,
+        name: pod.name_any(),
+        service_account: spec
+            .and_then(|spec| spec.service_account_name.clone())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".to_owned()),
+        ips,
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        mode: pod.labels().get(MODE_LABEL).cloned(),
+        has_ended: matches!(
+            status.and_then(|status| status.phase.as_deref()),
+            Some("Succeeded" | "Failed")
+        ),
+    })
+}
+
+pub fn namespace_view(labels: &std::collections::BTreeMap<String, String>) -> NamespaceView {
+    NamespaceView {
+        mode: labels.get(MODE_LABEL).cloned(),
+    }
+}
+
+/// `None` while the Mesh is being deleted. A field that does not parse has its default.
+pub fn mesh_view(mesh: &DynamicObject) -> Option<MeshView> {
+    if mesh.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let spec = mesh.data.get("spec").cloned().unwrap_or_default();
+    let spec: MeshSpec = serde_json::from_value(spec).unwrap_or_default();
+    let default = MeshView::default();
+    let existing = spec.enrolment.existing_connections;
+    Some(MeshView {
+        existing_connections: match existing.policy {
+            ExistingPolicy::End => Policy::End {
+                grace: Duration::from_secs(existing.grace_seconds.unwrap_or(30)),
+            },
+            ExistingPolicy::Keep => Policy::Keep,
+        },
+        drain: spec
+            .node
+            .drain_seconds
+            .map_or(default.drain, Duration::from_secs),
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MeshSpec {
+    enrolment: EnrolmentSpec,
+    node: NodeSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct EnrolmentSpec {
+    existing_connections: ExistingConnections,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ExistingConnections {
+    policy: ExistingPolicy,
+    grace_seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+enum ExistingPolicy {
+    #[default]
+    End,
+    Keep,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSpec {
+    drain_seconds: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mesh(spec: serde_json::Value) -> DynamicObject {
+        let mut mesh = DynamicObject::new("default", &mesh_resource());
+        mesh.data = json!({ "spec": spec });
+        mesh
+    }
+
+    #[test]
+    fn an_empty_mesh_has_the_defaults() {
+        assert_eq!(mesh_view(&mesh(json!({}))), Some(MeshView::default()));
+        assert_eq!(mesh_view(&mesh(json!(null))), Some(MeshView::default()));
+    }
+
+    #[test]
+    fn the_policy_for_existing_connections_is_read() {
+        let view = mesh_view(&mesh(json!({
+            "enrolment": { "existingConnections": { "policy": "End", "graceSeconds": 5 } },
+            "node": { "drainSeconds": 7, "engine": "Tulle" },
+            "mtls": { "mode": "Strict" },
+        })))
+        .unwrap();
+        assert_eq!(
+            view.existing_connections,
+            Policy::End {
+                grace: Duration::from_secs(5)
+            }
+        );
+        assert_eq!(view.drain, Duration::from_secs(7));
+        let keep = mesh_view(&mesh(
+            json!({ "enrolment": { "existingConnections": { "policy": "Keep" } } }),
+        ))
+        .unwrap();
+        assert_eq!(keep.existing_connections, Policy::Keep);
+    }
+
+    #[test]
+    fn a_mesh_that_is_being_deleted_is_none() {
+        let mut going = mesh(json!({}));
+        going.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        assert_eq!(mesh_view(&going), None);
+    }
+
+    #[test]
+    fn a_pod_is_read_as_the_api_server_writes_it() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "uid": "u1", "name": "cart-1", "namespace": "shop", "labels": { "mesh.tulle.dev/mode": "ambient" } },
+            "spec": { "containers": [], "serviceAccountName": "cart" },
+            "status": { "phase": "Running", "podIP": "10.244.1.3", "podIPs": [{ "ip": "10.244.1.3" }, { "ip": "fd00::3" }] },
+        }))
+        .unwrap();
+        let view = pod_view(&pod).unwrap();
+        assert_eq!(
+            (view.uid.as_str(), view.service_account.as_str()),
+            ("u1", "cart")
+        );
+        assert_eq!(
+            view.ips,
+            [
+                "10.244.1.3".parse::<IpAddr>().unwrap(),
+                "fd00::3".parse().unwrap()
+            ]
+        );
+        assert_eq!(view.mode.as_deref(), Some("ambient"));
+        assert!(!view.host_network && !view.has_ended);
+    }
+}

@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sockets::Policy;
+
+/// A pod as far as its enrolment depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodView {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    pub service_account: String,
+    pub ips: Vec<IpAddr>,
+    pub host_network: bool,
+    /// The value of its mode label.
+    pub mode: Option<String>,
+    /// It has run to its end.
+    pub has_ended: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceView {
+    /// The value of its mode label.
+    pub mode: Option<String>,
+}
+
+/// `Mesh` `default`, as far as the agent acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeshView {
+    pub existing_connections: Policy,
+    /// How long a proxy may drain a pod's connections.
+    pub drain: Duration,
+}
+
+impl Default for MeshView {
+    fn default() -> Self {
+        Self {
+            existing_connections: Policy::End {
+                grace: Duration::from_secs(30),
+            },
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// This node's part of the cluster. Clones share what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// By UID.
+    pub pods: Arc<BTreeMap<String, PodView>>,
+    pub namespaces: Arc<BTreeMap<String, NamespaceView>>,
+    /// The Mesh, unless it is being deleted or there is none.
+    pub mesh: Option<MeshView>,
+    /// The Mesh as it was last: what is undone is undone by its rules.
+    pub last_mesh: MeshView,
+    pub synced: Synced,
+}
+
+/// Which lists have been whole once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    pub pods: bool,
+    pub namespaces: bool,
+    pub mesh: bool,
+}
+
+impl View {
+    pub fn set_mesh(&mut self, mesh: Option<MeshView>) {
+        self.mesh = mesh;
+        self.last_mesh = mesh.unwrap_or(self.last_mesh);
+    }
+
+    pub fn is_synced(&self) -> bool {
+        self.synced.pods && self.synced.namespaces && self.synced.mesh
+    }
+
+    /// Whether the cluster's own namespaces are there. A view without them is
+    /// of an API server that has lost its memory: nothing is undone on its word.
+    pub fn is_plausible(&self) -> bool {
+        self.namespaces.contains_key("tulle-system")
+    }
+
+    /// The Mesh has been deleted, and this can be believed.
+    pub fn is_mesh_gone(&self) -> bool {
+        self.is_synced() && self.mesh.is_none() && self.is_plausible()
+    }
+}

@@ -1,0 +1,38 @@
+//! Looking at a pod's sockets, in its namespace.
+use std::time::Duration;
+
+use crate::netns::Netns;
+use crate::sockets::{self, Ledger, Policy, Verdict};
+
+/// One look: takes the dump into `ledger` and ends what is due.
+pub async fn look(
+    namespace: &Netns,
+    mut ledger: Ledger,
+    since_capture: Duration,
+    policy: Policy,
+) -> std::io::Result<(Ledger, Verdict)> {
+    namespace
+        .run(move || {
+            let dump = sockets::dump()?;
+            let verdict = ledger.look(&sockets::connections(&dump), since_capture, policy);
+            if !verdict.end.is_empty() {
+                sockets::destroy(&verdict.end)?;
+            }
+            Ok((ledger, verdict))
+        })
+        .await
+}
+
+/// A port of the proxy's that the pod itself listens on.
+pub async fn port_in_use(namespace: &Netns) -> std::io::Result<Option<u16>> {
+    namespace
+        .run(|| Ok(sockets::foreign_listener(&sockets::dump()?)))
+        .await
+}
+
+/// How many sockets the proxy still has in the pod.
+pub async fn proxy_sockets(namespace: &Netns) -> std::io::Result<usize> {
+    namespace
+        .run(|| Ok(sockets::proxy_sockets(&sockets::dump()?)))
+        .await
+}

@@ -1,0 +1,419 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::decision::{Decision, decide};
+use super::machine::Wanted;
+use super::node::Node;
+use super::worker::{Adopted, Progress, Wish, Worker};
+use crate::cluster::{PodView, View};
+use crate::netns::Netns;
+use crate::report::{PodReport, Standing};
+
+/// How long the CNI plugin's fresh answer counts more than the watch, which may lag behind it.
+const FRESH: Duration = Duration::from_secs(10);
+/// How often to look again at what no event announces (ended processes, passed deadlines).
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// Keeps a worker for every pod that is in the mesh or should be.
+pub struct Enroller {
+    node: Arc<Node>,
+    pods: Mutex<Pods>,
+    /// Number of workers.
+    busy: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Pods {
+    entries: HashMap<String, Entry>,
+    /// Pods whose sandbox is over while the API server still shows them
+    /// running: only a new sandbox brings them back.
+    ended: BTreeSet<String>,
+    /// Pods reported without a worker.
+    host_network: BTreeSet<String>,
+}
+
+struct Entry {
+    wish: watch::Sender<Wish>,
+    progress: watch::Receiver<Progress>,
+    /// The sandbox the CNI plugin brought; `None` for pods that ran before.
+    container: Option<String>,
+    fresh_until: Instant,
+}
+
+/// The way of a starting pod.
+pub struct Started {
+    pub progress: watch::Receiver<Progress>,
+}
+
+impl Enroller {
+    pub fn new(node: Arc<Node>) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            pods: Mutex::default(),
+            busy: watch::Sender::new(0),
+        })
+    }
+
+    /// Takes over the pods an agent before this one enrolled: found again by
+    /// their rules, handed to the proxies again, never let go of in between.
+    /// To be called once, with a synced view, before proxies can connect: what
+    /// a proxy is not told of at first, it drops.
+    pub async fn adopt(self: &Arc<Self>) -> std::io::Result<()> {
+        let view = self.node.view.borrow().clone();
+        let processes = self.node.finder.processes()?;
+        let mut adopted = 0usize;
+        for pod in view
+            .pods
+            .values()
+            .filter(|pod| !pod.host_network && !pod.has_ended)
+        {
+            let Some(pids) = processes.get(&pod.uid) else {
+                continue;
+            };
+            let Ok(namespace) = self.node.finder.namespace(&pod.uid, pids, &pod.ips).await else {
+                continue;
+            };
+            match self.node.ruler.has_pod_rules(&namespace).await {
+                Ok(true) => {
+                    self.adopt_pod(&view, pod, namespace).await;
+                    adopted += 1;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot look for rules in a pod")
+                }
+            }
+        }
+        {
+            let pods = self.lock();
+            self.node
+                .board
+                .retain_pods(|uid| pods.entries.contains_key(uid));
+        }
+        info!(adopted, "took over the pods enrolled before");
+        Ok(())
+    }
+
+    async fn adopt_pod(self: &Arc<Self>, view: &View, pod: &PodView, namespace: Netns) {
+        let announced = self
+            .node
+            .board
+            .pod(&pod.uid)
+            .is_some_and(|before| before.captured);
+        let wanted = match wanted(view, pod) {
+            Some(Decision::Enrol) | None => Wanted::In,
+            _ => Wanted::Out,
+        };
+        if let Err(error) = self.node.addresses.add(&pod.uid, &pod.ips).await {
+            warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot write the node's table");
+        }
+        let wish = Wish {
+            wanted,
+            pod: pod.clone(),
+            namespace: None,
+        };
+        let mut pods = self.lock();
+        let entry = self.spawn(
+            wish,
+            Some(Adopted {
+                namespace,
+                announced,
+            }),
+            None,
+        );
+        pods.entries.insert(pod.uid.clone(), entry);
+    }
+
+    /// Follows the view for ever.
+    pub async fn follow(self: Arc<Self>) {
+        let mut view = self.node.view.clone();
+        loop {
+            let now = view.borrow_and_update().clone();
+            self.reconcile(&now).await;
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RECHECK) => {}
+            }
+        }
+    }
+
+    /// Brings every pod's wish to what the view says. A view that cannot be
+    /// believed (see [`View::is_plausible`]) changes nothing.
+    async fn reconcile(self: &Arc<Self>, view: &View) {
+        if !view.is_synced() || (view.mesh.is_none() && !view.is_mesh_gone()) {
+            return;
+        }
+        for pod in view.pods.values() {
+            if let Some(decision) = wanted(view, pod) {
+                self.apply(pod, decision);
+            }
+        }
+        self.end_vanished(view).await;
+    }
+
+    fn apply(self: &Arc<Self>, pod: &PodView, decision: Decision) {
+        let mut pods = self.lock();
+        self.report_host_network(&mut pods, pod, decision);
+        let wanted = match decision {
+            Decision::Enrol => Wanted::In,
+            Decision::Ended => Wanted::Ended,
+            Decision::NotInMesh | Decision::HostNetwork => Wanted::Out,
+        };
+        // A pod without addresses has no sandbox yet: the CNI plugin brings it.
+        let can_be_found = !pod.ips.is_empty() && !pods.ended.contains(&pod.uid);
+        match pods.entries.get(&pod.uid) {
+            Some(entry) => entry.wish_for(pod, wanted),
+            None if wanted == Wanted::In && can_be_found => {
+                let wish = Wish {
+                    wanted,
+                    pod: pod.clone(),
+                    namespace: None,
+                };
+                let entry = self.spawn(wish, None, None);
+                pods.entries.insert(pod.uid.clone(), entry);
+            }
+            None => {}
+        }
+    }
+
+    fn report_host_network(&self, pods: &mut Pods, pod: &PodView, decision: Decision) {
+        if decision == Decision::HostNetwork {
+            if pods.host_network.insert(pod.uid.clone()) {
+                let message = "the pod uses the node's network: it is outside the mesh; label it mesh.tulle.dev/mode=none if that is meant";
+                self.node.board.set_pod(
+                    &pod.uid,
+                    PodReport::new(pod, false, Standing::failed("HostNetwork", message)),
+                );
+            }
+        } else if pods.host_network.remove(&pod.uid) {
+            self.node.board.remove_pod(&pod.uid);
+        }
+    }
+
+    /// Pods the API server no longer has are let go of once no process of
+    /// theirs is left: an API server that forgot them does not end them.
+    async fn end_vanished(self: &Arc<Self>, view: &View) {
+        let vanished: Vec<String> = {
+            let mut pods = self.lock();
+            pods.ended.retain(|uid| view.pods.contains_key(uid));
+            let gone: Vec<String> = pods
+                .host_network
+                .iter()
+                .filter(|uid| !view.pods.contains_key(*uid))
+                .cloned()
+                .collect();
+            for uid in gone {
+                pods.host_network.remove(&uid);
+                self.node.board.remove_pod(&uid);
+            }
+            let is_vanished = |(uid, entry): &(&String, &Entry)| {
+                !view.pods.contains_key(*uid)
+                    && !entry.is_fresh()
+                    && entry.wish.borrow().wanted != Wanted::Ended
+            };
+            pods.entries
+                .iter()
+                .filter(is_vanished)
+                .map(|(uid, _)| uid.clone())
+                .collect()
+        };
+        if vanished.is_empty() {
+            return;
+        }
+        let running = match self.node.finder.processes() {
+            Ok(running) => running,
+            Err(error) => return warn!(err = %error, "cannot read the process table"),
+        };
+        let pods = self.lock();
+        for entry in vanished
+            .iter()
+            .filter(|uid| !running.contains_key(*uid))
+            .filter_map(|uid| pods.entries.get(uid))
+        {
+            entry.wish.send_modify(|wish| wish.wanted = Wanted::Ended);
+        }
+    }
+
+    /// Enrols a pod whose sandbox is being made.
+    pub fn start(self: &Arc<Self>, pod: PodView, namespace: Netns, container: &str) -> Started {
+        let mut pods = self.lock();
+        pods.ended.remove(&pod.uid);
+        let uid = pod.uid.clone();
+        let wish = Wish {
+            wanted: Wanted::In,
+            pod,
+            namespace: Some(namespace),
+        };
+        let entry = match pods.entries.remove(&uid) {
+            Some(entry) => {
+                entry.wish.send_replace(wish);
+                Entry {
+                    container: Some(container.to_owned()),
+                    fresh_until: Instant::now() + FRESH,
+                    ..entry
+                }
+            }
+            None => self.spawn(wish, None, Some(container)),
+        };
+        let started = Started {
+            progress: entry.progress.clone(),
+        };
+        pods.entries.insert(uid, entry);
+        started
+    }
+
+    /// A sandbox is over. Another sandbox of the same pod may have taken its
+    /// place already: that one stays. Returns whether it was a pod of ours.
+    pub fn stop(
+        &self,
+        find: impl Fn(&PodView) -> bool,
+        container: &str,
+        namespace: Option<&Netns>,
+    ) -> bool {
+        let mut pods = self.lock();
+        let Some((uid, entry)) = pods
+            .entries
+            .iter()
+            .find(|(_, entry)| find(&entry.wish.borrow().pod))
+        else {
+            return false;
+        };
+        let is_this = match &entry.container {
+            Some(known) => known == container,
+            None => namespace
+                .is_some_and(|namespace| entry.progress.borrow().namespace == Some(namespace.id())),
+        };
+        if is_this {
+            entry.wish.send_modify(|wish| wish.wanted = Wanted::Ended);
+            let uid = uid.clone();
+            pods.ended.insert(uid);
+        }
+        is_this
+    }
+
+    /// Waits until no pod is enrolled any more.
+    pub async fn all_left(&self) {
+        // The sender is in self: the wait cannot fail.
+        drop(self.busy.subscribe().wait_for(|busy| *busy == 0).await);
+    }
+
+    /// Namespaces whose pods must not start without the agent.
+    pub fn enrolled_namespaces(view: &View) -> BTreeSet<String> {
+        let labelled = view
+            .namespaces
+            .iter()
+            .filter(|(_, one)| one.mode.as_deref() == Some("ambient"));
+        let own = view
+            .pods
+            .values()
+            .filter(|pod| pod.mode.as_deref() == Some("ambient"))
+            .map(|pod| &pod.namespace);
+        labelled
+            .map(|(name, _)| name)
+            .chain(own)
+            .filter(|name| tulle_cni_protocol::may_be_enrolled(name))
+            .cloned()
+            .collect()
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        wish: Wish,
+        adopted: Option<Adopted>,
+        container: Option<&str>,
+    ) -> Entry {
+        let uid = wish.pod.uid.clone();
+        let (wish, wishes) = watch::channel(wish);
+        let (sender, progress) = watch::channel(Progress {
+            namespace: adopted.as_ref().map(|adopted| adopted.namespace.id()),
+            ..Progress::default()
+        });
+        let mut worker = Worker::new(Arc::clone(&self.node), wishes, sender, adopted);
+        let enroller = Arc::clone(self);
+        self.busy.send_modify(|busy| *busy += 1);
+        tokio::spawn(async move {
+            loop {
+                worker.run().await;
+                if enroller.retire(&uid) {
+                    break;
+                }
+            }
+            enroller.busy.send_modify(|busy| *busy -= 1);
+        });
+        let fresh_until = Instant::now()
+            + if container.is_some() {
+                FRESH
+            } else {
+                Duration::ZERO
+            };
+        Entry {
+            wish,
+            progress,
+            container: container.map(str::to_owned),
+            fresh_until,
+        }
+    }
+
+    /// Forgets a pod whose worker has nothing left to do, unless it is wanted again.
+    fn retire(&self, uid: &str) -> bool {
+        let mut pods = self.lock();
+        let is_wanted = pods
+            .entries
+            .get(uid)
+            .is_some_and(|entry| entry.wish.borrow().wanted == Wanted::In);
+        if !is_wanted {
+            pods.entries.remove(uid);
+            if !pods.host_network.contains(uid) {
+                self.node.board.remove_pod(uid);
+            }
+        }
+        !is_wanted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_fresh(&self) -> bool {
+        Instant::now() < self.fresh_until
+    }
+
+    /// The view's word; while the CNI plugin's is fresh it does not take the pod out.
+    fn wish_for(&self, pod: &PodView, wanted: Wanted) {
+        if self.is_fresh() && wanted != Wanted::In {
+            return;
+        }
+        self.wish.send_if_modified(|wish| {
+            // A sandbox that is over comes back only by the CNI plugin.
+            let wanted = if wish.wanted == Wanted::Ended {
+                Wanted::Ended
+            } else {
+                wanted
+            };
+            // The CNI plugin knows the addresses before the API server does.
+            let ips = if pod.ips.is_empty() {
+                wish.pod.ips.clone()
+            } else {
+                pod.ips.clone()
+            };
+            let pod = PodView { ips, ..pod.clone() };
+            let is_changed = wish.wanted != wanted || wish.pod != pod;
+            wish.wanted = wanted;
+            wish.pod = pod;
+            is_changed
+        });
+    }
+}
+
+/// What the view says of a pod; `None` while its namespace is not in the view.
+fn wanted(view: &View, pod: &PodView) -> Option<Decision> {
+    let namespace = view.namespaces.get(&pod.namespace)?;
+    Some(decide(pod, namespace, view.mesh.is_some()))
+}

@@ -1,0 +1,61 @@
+use crate::netns::FindError;
+use crate::rules::RuleError;
+
+/// Why a pod is not (yet) as it should be: the `reason` and `message` of its
+/// entry in MeshNode. Messages say what to do where something can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Netns(#[from] FindError),
+    #[error(
+        "no tulle-proxy is connected on this node; see the pods of DaemonSet tulle-system/tulle-proxy"
+    )]
+    NoProxy,
+    #[error(
+        "tulle-proxy is not connected: the pod's connections fail until it is back; see the pods of DaemonSet tulle-system/tulle-proxy"
+    )]
+    ProxyDown,
+    #[error("tulle-proxy has not taken the pod over yet")]
+    ProxyBusy,
+    #[error("tulle-proxy refused the pod: {0}")]
+    ProxyRefused(String),
+    #[error("no certificate for the pod: {0}")]
+    CertificateRefused(String),
+    #[error(
+        "the pod itself listens on port {0}, which the mesh needs (15001, 15006, 15008); let it listen on another, or label it mesh.tulle.dev/mode=none"
+    )]
+    PortInUse(u16),
+    #[error("{0}")]
+    Rules(#[from] RuleError),
+    #[error("cannot read the pod's sockets: {0}")]
+    Sockets(std::io::Error),
+    #[error("MeshNode could not be written: {0}")]
+    NotReported(&'static str),
+}
+
+impl Failure {
+    /// What the proxy said when it refused; it names certificates where that was the cause.
+    pub fn refused(message: String) -> Self {
+        if message.to_ascii_lowercase().contains("certificate") {
+            Self::CertificateRefused(message)
+        } else {
+            Self::ProxyRefused(message)
+        }
+    }
+
+    /// One stable CamelCase word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Netns(_) => "NetnsNotFound",
+            Self::NoProxy => "NoProxy",
+            Self::ProxyDown => "ProxyDown",
+            Self::ProxyBusy => "ProxyBusy",
+            Self::ProxyRefused(_) => "ProxyRefused",
+            Self::CertificateRefused(_) => "CertificateRefused",
+            Self::PortInUse(_) => "PortInUse",
+            Self::Rules(_) => "RulesFailed",
+            Self::Sockets(_) => "SocketsNotRead",
+            Self::NotReported(_) => "NotReported",
+        }
+    }
+}

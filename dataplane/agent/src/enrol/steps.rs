@@ -1,0 +1,275 @@
+//! The steps of the state machine (`machine.rs`), each with its effect.
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+use tulle_wire::zds::WorkloadInfo;
+
+use super::connections::{look, port_in_use, proxy_sockets};
+use super::failure::Failure;
+use super::machine::{Rules, Step, Wanted};
+use super::worker::{Own, Taken, Wish, Worker, backoff};
+use crate::netns::{FindError, Netns};
+use crate::report::Standing;
+use crate::rules::PodRules;
+use crate::sockets::{Ledger, Policy, Verdict};
+use crate::zds::{Handover, Serving};
+
+/// How long a change of MeshNode may take before a step counts as failed.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks at a draining pod.
+const DRAIN_LOOK: Duration = Duration::from_millis(250);
+/// Over the proxy's own drain time, for its last words.
+const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+/// Pause of a step that waits for a proxy, which wakes it.
+const PROXY_WAIT: Duration = Duration::from_secs(30);
+
+impl Worker {
+    pub(super) async fn take(&mut self, step: Step, wish: &Wish) -> Result<Taken, Failure> {
+        match step {
+            Step::Find => self.find(wish).await,
+            Step::Hand => self.hand(wish).await,
+            Step::Write => self.write(wish).await,
+            Step::Announce => Ok(self.announce(wish)),
+            Step::Look => self.look(wish).await,
+            Step::Withdraw => self.withdraw(wish).await,
+            Step::Drain => self.drain(wish).await,
+            Step::LetGo => self.let_go(wish).await,
+            Step::Sweep => self.sweep().await,
+            Step::Forget => {
+                self.own = Own::absent();
+                self.tell_progress();
+                Ok(Taken::On)
+            }
+            Step::Done => Ok(Taken::On),
+        }
+    }
+
+    async fn find(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let namespace = match &wish.namespace {
+            Some(brought) => brought.clone(),
+            None => self.node.finder.find(&self.uid, &wish.pod.ips).await?,
+        };
+        self.own.wanted_since = Instant::now();
+        self.own.namespace = Some(namespace);
+        self.tell_progress();
+        Ok(Taken::On)
+    }
+
+    async fn hand(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let namespace = self.namespace()?.clone();
+        if !self.own.handed {
+            if self.own.rules == Rules::None
+                && let Some(port) = port_in_use(&namespace).await.map_err(Failure::Sockets)?
+            {
+                return Err(Failure::PortInUse(port));
+            }
+            self.hand_over(wish, namespace);
+            self.own.handed = true;
+            return Ok(Taken::On);
+        }
+        match self.node.proxies.serving(&self.uid) {
+            Serving::Served => Ok(Taken::On),
+            Serving::Waiting => Ok(Taken::Pause(PROXY_WAIT)),
+            Serving::NoProxy if self.own.rules == Rules::None => Err(Failure::NoProxy),
+            Serving::NoProxy => Err(Failure::ProxyDown),
+            Serving::Refused(message) => self.hand_again(wish, namespace, message),
+        }
+    }
+
+    /// A refused pod is handed over again, less and less often.
+    fn hand_again(
+        &mut self,
+        wish: &Wish,
+        namespace: Netns,
+        message: String,
+    ) -> Result<Taken, Failure> {
+        let now = Instant::now();
+        match self.own.retry_at {
+            Some(at) if at <= now => {
+                self.own.retry_at = None;
+                self.hand_over(wish, namespace);
+                Ok(Taken::Pause(PROXY_WAIT))
+            }
+            Some(at) => Ok(Taken::Pause(at - now)),
+            None => {
+                self.own.refusals = self.own.refusals.saturating_add(1);
+                self.own.retry_at = Some(now + backoff(self.own.refusals));
+                Err(Failure::refused(message))
+            }
+        }
+    }
+
+    fn hand_over(&self, wish: &Wish, namespace: Netns) {
+        let info = WorkloadInfo {
+            name: wish.pod.name.clone(),
+            namespace: wish.pod.namespace.clone(),
+            service_account: wish.pod.service_account.clone(),
+        };
+        self.node
+            .proxies
+            .add(&self.uid, Handover { info, namespace });
+        if !self.own.announced {
+            self.report(
+                wish,
+                Standing::pending("HandedOver", "waiting for tulle-proxy to take the pod over"),
+            );
+        }
+    }
+
+    async fn write(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let namespace = self.namespace()?.clone();
+        self.node.addresses.add(&self.uid, &wish.pod.ips).await?;
+        let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
+        self.node
+            .ruler
+            .write_pod_rules(&namespace, PodRules::Capture, ipv6)
+            .await?;
+        let now = Instant::now();
+        self.own.rules = Rules::Capture;
+        self.own.captured_at = now;
+        self.own.next_look = now;
+        self.own.ledger = Ledger::default();
+        self.own.refusals = 0;
+        self.tell_progress();
+        Ok(Taken::On)
+    }
+
+    fn announce(&mut self, wish: &Wish) -> Taken {
+        // From here on MeshNode may say so, whether or not the write is known to have come through.
+        self.own.announced = true;
+        self.report(
+            wish,
+            Standing::pending("Captured", "looking for connections from before enrolment"),
+        );
+        self.tell_progress();
+        self.node.metrics.enrolled(self.own.wanted_since.elapsed());
+        Taken::On
+    }
+
+    async fn look(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let now = Instant::now();
+        if now < self.own.next_look {
+            return Ok(Taken::Pause(self.own.next_look - now));
+        }
+        let namespace = self.namespace()?.clone();
+        let policy = self.node.mesh().existing_connections;
+        let ledger = std::mem::take(&mut self.own.ledger);
+        let since_capture = now - self.own.captured_at;
+        let (ledger, verdict) = look(&namespace, ledger, since_capture, policy)
+            .await
+            .map_err(Failure::Sockets)?;
+        self.own.ledger = ledger;
+        self.own.next_look = Instant::now() + verdict.next_look;
+        if !verdict.end.is_empty() {
+            info!(workload = %wish.pod.name, namespace = %wish.pod.namespace, count = verdict.end.len(), "ended connections from before enrolment");
+            self.node.metrics.ended(verdict.end.len());
+        }
+        if let Some(standing) = standing(&verdict, policy, self.is_reported_secured()) {
+            self.report(wish, standing);
+        }
+        Ok(Taken::Pause(verdict.next_look))
+    }
+
+    async fn withdraw(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        if wish.wanted == Wanted::Ended {
+            self.node.board.remove_pod(&self.uid);
+            self.own.announced = false;
+            return Ok(Taken::On);
+        }
+        let standing = Standing::pending("Leaving", "the pod leaves the mesh");
+        let report = crate::report::PodReport::new(&wish.pod, false, standing);
+        let revision = self.node.board.set_pod(&self.uid, report);
+        match self.node.board.written(revision, WRITE_LIMIT).await {
+            Ok(_) => {
+                self.own.announced = false;
+                Ok(Taken::On)
+            }
+            Err(_) => Err(Failure::NotReported(
+                "the API server has not stored it in time",
+            )),
+        }
+    }
+
+    async fn drain(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let namespace = self.namespace()?.clone();
+        let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
+        self.node
+            .ruler
+            .write_pod_rules(&namespace, PodRules::Drain, ipv6)
+            .await?;
+        self.own.rules = Rules::Drain;
+        self.own.drain_until = Instant::now() + self.node.mesh().drain + DRAIN_MARGIN;
+        self.node.addresses.remove(&self.uid).await?;
+        self.tell_progress();
+        Ok(Taken::On)
+    }
+
+    async fn let_go(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        self.node.proxies.remove(&self.uid);
+        self.own.handed = false;
+        self.own.retry_at = None;
+        if wish.wanted != Wanted::Out {
+            self.node.addresses.remove(&self.uid).await?;
+        }
+        Ok(Taken::On)
+    }
+
+    async fn sweep(&mut self) -> Result<Taken, Failure> {
+        let namespace = self.namespace()?.clone();
+        let is_over = Instant::now() >= self.own.drain_until;
+        let left = proxy_sockets(&namespace).await.map_err(Failure::Sockets)?;
+        if (left > 0 || self.node.proxies.is_held(&self.uid)) && !is_over {
+            return Ok(Taken::Pause(DRAIN_LOOK));
+        }
+        self.node.ruler.remove_pod_rules(&namespace).await?;
+        self.own = Own::absent();
+        Ok(Taken::On)
+    }
+
+    fn namespace(&self) -> Result<&Netns, Failure> {
+        // The machine asks for these steps only where it is found.
+        self.own
+            .namespace
+            .as_ref()
+            .ok_or(Failure::Netns(FindError::NoNamespace))
+    }
+}
+
+/// How a captured pod stands after a look; `None`: as before, because one
+/// look alone is not believed.
+fn standing(verdict: &Verdict, policy: Policy, was_secured: bool) -> Option<Standing> {
+    match verdict {
+        Verdict {
+            older: 0,
+            sure: true,
+            ..
+        } => Some(Standing::secured()),
+        Verdict { older: 0, .. } if was_secured => None,
+        Verdict { older: 0, .. } => Some(Standing::pending(
+            "Captured",
+            "looking for connections from before enrolment",
+        )),
+        Verdict { older, .. } => {
+            let plural = if *older == 1 {
+                "connection"
+            } else {
+                "connections"
+            };
+            let prospect = match policy {
+                Policy::End { grace } => format!(
+                    "what is left {} s after the capture is ended",
+                    grace.as_secs()
+                ),
+                Policy::Keep => {
+                    "kept, as the Mesh says (spec.enrolment.existingConnections.policy)".to_owned()
+                }
+            };
+            let message = format!("{older} {plural} from before enrolment; {prospect}");
+            Some(Standing {
+                older_connections: *older,
+                ..Standing::pending("OlderConnections", message)
+            })
+        }
+    }
+}

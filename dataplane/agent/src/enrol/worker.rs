@@ -1,0 +1,241 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::failure::Failure;
+use super::machine::{Facts, Rules, Step, Wanted, next};
+use super::node::Node;
+use crate::cluster::PodView;
+use crate::netns::{Netns, NetnsId};
+use crate::report::{PodReport, PodState, Standing, jittered};
+use crate::sockets::Ledger;
+use crate::zds::Serving;
+
+/// What should become of one pod; replaced whole, the newest counts.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub wanted: Wanted,
+    pub pod: PodView,
+    /// The namespace the CNI plugin brought; without it the worker looks for it.
+    pub namespace: Option<Netns>,
+}
+
+/// How far the worker has come, for whoever waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The namespace it works on.
+    pub namespace: Option<NetnsId>,
+    /// MeshNode has been told that this namespace is captured (see [`crate::report::Board::written`]).
+    pub captured: bool,
+    /// What stands in the way now.
+    pub failure: Option<String>,
+}
+
+/// What is left of a pod's enrolment by an agent before this one.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    pub namespace: Netns,
+    /// It was reported as captured.
+    pub announced: bool,
+}
+
+/// Takes one pod's steps, one after the other.
+pub struct Worker {
+    pub(super) node: Arc<Node>,
+    pub(super) uid: String,
+    wish: watch::Receiver<Wish>,
+    progress: watch::Sender<Progress>,
+    pub(super) own: Own,
+    failures: u32,
+    last_failure: Option<String>,
+}
+
+/// What the worker knows to have done.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub namespace: Option<Netns>,
+    pub handed: bool,
+    pub rules: Rules,
+    pub announced: bool,
+    /// When the capturing rules were written, or found.
+    pub captured_at: Instant,
+    pub ledger: Ledger,
+    pub next_look: Instant,
+    /// When to stop waiting for the proxy's connections to end.
+    pub drain_until: Instant,
+    /// When a refused pod is handed over again.
+    pub retry_at: Option<Instant>,
+    /// How often in a row it was refused.
+    pub refusals: u32,
+    pub wanted_since: Instant,
+}
+
+impl Own {
+    pub fn absent() -> Self {
+        let now = Instant::now();
+        Self {
+            namespace: None,
+            handed: false,
+            rules: Rules::None,
+            announced: false,
+            captured_at: now,
+            ledger: Ledger::default(),
+            next_look: now,
+            drain_until: now,
+            retry_at: None,
+            refusals: 0,
+            wanted_since: now,
+        }
+    }
+}
+
+/// What a step that did not fail asks for.
+pub(super) enum Taken {
+    /// The next step now.
+    On,
+    /// The same again, or another, after a pause or when something changes.
+    Pause(Duration),
+}
+
+/// First wait after a failure; doubles to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The wait after so many failures in a row.
+pub(super) fn backoff(failures: u32) -> Duration {
+    jittered(
+        FIRST_WAIT
+            .saturating_mul(1 << failures.min(10))
+            .min(LONGEST_WAIT),
+    )
+}
+
+impl Worker {
+    pub fn new(
+        node: Arc<Node>,
+        wish: watch::Receiver<Wish>,
+        progress: watch::Sender<Progress>,
+        adopted: Option<Adopted>,
+    ) -> Self {
+        let uid = wish.borrow().pod.uid.clone();
+        let mut own = Own::absent();
+        if let Some(adopted) = adopted {
+            own = Own {
+                handed: true,
+                rules: Rules::Unknown,
+                announced: adopted.announced,
+                namespace: Some(adopted.namespace),
+                ..own
+            };
+        }
+        Self {
+            node,
+            uid,
+            wish,
+            progress,
+            own,
+            failures: 0,
+            last_failure: None,
+        }
+    }
+
+    /// Works until nothing of ours is left and nothing is wanted.
+    pub async fn run(&mut self) {
+        let mut proxies = self.node.proxies.watch();
+        let mut last = None;
+        loop {
+            proxies.mark_unchanged();
+            let wish = self.wish.borrow_and_update().clone();
+            let step = next(wish.wanted, self.facts(&wish));
+            if last != Some(step) {
+                info!(workload = %wish.pod.name, namespace = %wish.pod.namespace, uid = %self.uid, ?step, "step");
+                last = Some(step);
+            }
+            if step == Step::Done {
+                self.own = Own::absent();
+                return;
+            }
+            let pause = match self.take(step, &wish).await {
+                Ok(Taken::On) => {
+                    self.failures = 0;
+                    self.last_failure = None;
+                    continue;
+                }
+                Ok(Taken::Pause(pause)) => pause,
+                Err(failure) => self.failed(&wish, step, &failure),
+            };
+            tokio::select! {
+                changed = self.wish.changed() => if changed.is_err() { return },
+                _ = proxies.changed(), if matches!(step, Step::Hand | Step::Look) => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn facts(&self, wish: &Wish) -> Facts {
+        let moved = match (&self.own.namespace, &wish.namespace) {
+            (Some(own), Some(wanted)) => own != wanted,
+            _ => false,
+        };
+        Facts {
+            found: self.own.namespace.is_some(),
+            moved,
+            handed: self.own.handed,
+            served: self.own.handed && self.node.proxies.serving(&self.uid) == Serving::Served,
+            rules: self.own.rules,
+            announced: self.own.announced,
+        }
+    }
+
+    /// Reports a failure, once where it repeats, and says how long to wait.
+    fn failed(&mut self, wish: &Wish, step: Step, failure: &Failure) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        // Once it is mended the pod's connections are looked at without delay.
+        self.own.next_look = Instant::now();
+        let description = format!("{}: {failure}", failure.reason());
+        if self.last_failure.as_ref() != Some(&description) {
+            self.node.metrics.failed(failure.reason());
+            warn!(
+                workload = %wish.pod.name, namespace = %wish.pod.namespace, uid = %self.uid,
+                ?step, reason = failure.reason(), err = %failure, "step failed"
+            );
+            if wish.wanted != Wanted::Ended {
+                self.report(
+                    wish,
+                    Standing::failed(failure.reason(), failure.to_string()),
+                );
+            }
+            self.progress
+                .send_modify(|progress| progress.failure = Some(description.clone()));
+            self.last_failure = Some(description);
+        }
+        backoff(self.failures)
+    }
+
+    /// Says how the pod stands; `captured` is what the worker has announced.
+    pub(super) fn report(&self, wish: &Wish, standing: Standing) -> u64 {
+        self.node.board.set_pod(
+            &self.uid,
+            PodReport::new(&wish.pod, self.own.announced, standing),
+        )
+    }
+
+    pub(super) fn is_reported_secured(&self) -> bool {
+        self.node
+            .board
+            .pod(&self.uid)
+            .is_some_and(|pod| pod.state == PodState::Secured)
+    }
+
+    pub(super) fn tell_progress(&self) {
+        let progress = Progress {
+            namespace: self.own.namespace.as_ref().map(Netns::id),
+            captured: self.own.announced && self.own.rules == Rules::Capture,
+            failure: None,
+        };
+        self.progress.send_replace(progress);
+    }
+}

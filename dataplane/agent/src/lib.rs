@@ -1,0 +1,24 @@
+//! tulle-agent: enrols the node's pods.
+//!
+//! | module | does |
+//! |---|---|
+//! | `cluster` | what the API server says of this node's pods, namespaces and the Mesh |
+//! | `enrol` | one worker a pod brings what is to what should be |
+//! | `netns`, `rules`, `sockets` | the pod's network namespace: finding, redirecting, looking at its connections |
+//! | `zds` | hands namespaces to the node's proxies |
+//! | `cni` | answers the CNI plugin, installs it on the node |
+//! | `presence` | the plugin, the table and the files on the node, while there is a Mesh |
+//! | `report` | what was done, to MeshNode.status |
+pub mod cluster;
+pub mod cni;
+pub mod enrol;
+pub mod http;
+pub mod metrics;
+pub mod netns;
+pub mod presence;
+pub mod report;
+pub mod rules;
+pub mod settings;
+pub mod sockets;
+pub mod wire;
+pub mod zds;

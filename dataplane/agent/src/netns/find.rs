@@ -1,0 +1,119 @@
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use nix::ifaddrs::getifaddrs;
+
+use super::cgroup::pod_uid;
+use super::{Netns, NetnsId};
+
+/// Finds the network namespaces of running pods by their processes.
+#[derive(Clone, Debug)]
+pub struct Finder {
+    proc: PathBuf,
+    host: NetnsId,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    #[error("no process of the pod is running on this node")]
+    NoProcess,
+    #[error("none of the pod's processes is in a network namespace with one of its addresses")]
+    NoNamespace,
+    #[error("reading the process table: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Processes of each pod on the node, by the pod's UID, lowest pid first.
+pub type Processes = HashMap<String, BTreeSet<i32>>;
+
+impl Finder {
+    /// `proc` is the process table of the node (`/proc` with hostPID); the
+    /// caller's own namespace is taken for the host's.
+    pub fn new(proc: &Path) -> io::Result<Self> {
+        let host = Netns::open(Path::new("/proc/self/ns/net"))?.id();
+        Ok(Self {
+            proc: proc.to_owned(),
+            host,
+        })
+    }
+
+    /// One pass over the process table.
+    pub fn processes(&self) -> io::Result<Processes> {
+        let mut found = Processes::new();
+        for entry in std::fs::read_dir(&self.proc)? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|text| text.parse::<i32>().ok()) else {
+                continue;
+            };
+            if let Some(uid) = self.pod_of(pid) {
+                found.entry(uid).or_default().insert(pid);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The namespace among those of `pids` that has one of the pod's
+    /// addresses: a container may have made namespaces of its own inside.
+    pub async fn namespace(
+        &self,
+        uid: &str,
+        pids: &BTreeSet<i32>,
+        ips: &[IpAddr],
+    ) -> Result<Netns, FindError> {
+        let mut seen = Vec::new();
+        for pid in pids {
+            let Some(candidate) = self.open_of(uid, *pid) else {
+                continue;
+            };
+            if candidate.id() == self.host || seen.contains(&candidate.id()) {
+                continue;
+            }
+            seen.push(candidate.id());
+            if has_address(&candidate, ips).await? {
+                return Ok(candidate);
+            }
+        }
+        Err(if pids.is_empty() {
+            FindError::NoProcess
+        } else {
+            FindError::NoNamespace
+        })
+    }
+
+    /// [`Self::processes`] and [`Self::namespace`] for one pod.
+    pub async fn find(&self, uid: &str, ips: &[IpAddr]) -> Result<Netns, FindError> {
+        let pids = self.processes()?.remove(uid).ok_or(FindError::NoProcess)?;
+        self.namespace(uid, &pids, ips).await
+    }
+
+    fn pod_of(&self, pid: i32) -> Option<String> {
+        // A process may end at any moment: what cannot be read belongs to nobody.
+        pod_uid(&std::fs::read_to_string(self.proc.join(pid.to_string()).join("cgroup")).ok()?)
+    }
+
+    /// Opens the namespace of `pid`, which must be the pod's after the open
+    /// too: the number may have passed to another process in between.
+    fn open_of(&self, uid: &str, pid: i32) -> Option<Netns> {
+        let namespace = Netns::open(&self.proc.join(pid.to_string()).join("ns/net")).ok()?;
+        (self.pod_of(pid)? == uid).then_some(namespace)
+    }
+}
+
+async fn has_address(namespace: &Netns, ips: &[IpAddr]) -> io::Result<bool> {
+    let ips = ips.to_vec();
+    namespace
+        .run(move || {
+            Ok(getifaddrs()?
+                .filter_map(|interface| interface.address)
+                .any(|address| {
+                    let ip = address
+                        .as_sockaddr_in()
+                        .map(|v4| IpAddr::V4(v4.ip()))
+                        .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())));
+                    ip.is_some_and(|ip| ips.contains(&ip))
+                }))
+        })
+        .await
+}

@@ -1,0 +1,252 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::status::{
+    AgentStatus, CniStatus, Condition, MeshNodeStatus, PodState, PodStatus, ProxyStatus, now,
+};
+use crate::cluster::PodView;
+
+/// How a pod stands, as its worker tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReport {
+    pub namespace: String,
+    pub name: String,
+    pub service_account: String,
+    pub ips: Vec<IpAddr>,
+    pub captured: bool,
+    pub standing: Standing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub state: PodState,
+    pub reason: String,
+    pub message: String,
+    pub older_connections: usize,
+}
+
+impl PodReport {
+    pub fn new(pod: &PodView, captured: bool, standing: Standing) -> Self {
+        Self {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            service_account: pod.service_account.clone(),
+            ips: pod.ips.clone(),
+            captured,
+            standing,
+        }
+    }
+}
+
+impl Standing {
+    pub fn failed(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            state: PodState::Failed,
+            reason: reason.to_owned(),
+            message: message.into(),
+            older_connections: 0,
+        }
+    }
+
+    pub fn pending(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            state: PodState::Pending,
+            ..Self::failed(reason, message)
+        }
+    }
+
+    pub fn secured() -> Self {
+        Self {
+            state: PodState::Secured,
+            ..Self::failed("Secured", "")
+        }
+    }
+}
+
+/// A change was not stored on the API server in time; it will be later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the change is not stored yet")]
+pub struct NotWritten;
+
+/// The node's status as it should be stored. Whoever has something to say
+/// changes it; the writer (`writer.rs`) stores the newest whole.
+pub struct Board {
+    content: Mutex<Content>,
+    revision: watch::Sender<u64>,
+    written: watch::Sender<Written>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    revision: u64,
+    /// There was a MeshNode to store it in.
+    stored: bool,
+}
+
+struct Content {
+    status: MeshNodeStatus,
+    pods: BTreeMap<String, PodStatus>,
+}
+
+impl Board {
+    /// Starts from what an agent before this one reported, so that the first
+    /// write does not take back what still holds.
+    pub fn new(version: &str, before: MeshNodeStatus) -> Self {
+        let pods = before
+            .pods
+            .iter()
+            .map(|pod| (pod.uid.clone(), pod.clone()))
+            .collect();
+        let status = MeshNodeStatus {
+            agent: Some(AgentStatus {
+                version: version.to_owned(),
+            }),
+            conditions: before.conditions,
+            ..MeshNodeStatus::default()
+        };
+        Self {
+            content: Mutex::new(Content { status, pods }),
+            revision: watch::Sender::new(0),
+            written: watch::Sender::new(Written::default()),
+        }
+    }
+
+    /// Sets a pod's entry; returns the revision that holds it.
+    pub fn set_pod(&self, uid: &str, report: PodReport) -> u64 {
+        self.change(|content| {
+            let since = match content.pods.get(uid) {
+                Some(before) if before.state == report.standing.state => before.since.clone(),
+                _ => now(),
+            };
+            content
+                .pods
+                .insert(uid.to_owned(), entry(uid, report, since));
+        })
+    }
+
+    pub fn remove_pod(&self, uid: &str) -> u64 {
+        self.change(|content| {
+            content.pods.remove(uid);
+        })
+    }
+
+    /// Removes every pod `keep` does not know.
+    pub fn retain_pods(&self, keep: impl Fn(&str) -> bool) {
+        self.change(|content| content.pods.retain(|uid, _| keep(uid)));
+    }
+
+    pub fn pod(&self, uid: &str) -> Option<PodStatus> {
+        self.with(|content| content.pods.get(uid).cloned())
+    }
+
+    pub fn pods(&self) -> Vec<PodStatus> {
+        self.with(|content| content.pods.values().cloned().collect())
+    }
+
+    pub fn set_proxy(&self, proxy: Option<ProxyStatus>) {
+        self.change(|content| content.status.proxy = proxy);
+    }
+
+    pub fn set_cni(&self, cni: CniStatus) {
+        self.change(|content| content.status.cni = Some(cni));
+    }
+
+    /// Sets a condition; its transition time moves only with its status.
+    pub fn set_condition(&self, kind: &str, holds: bool, reason: &str, message: &str) -> u64 {
+        self.change(|content| {
+            let status = if holds { "True" } else { "False" };
+            let since = match content.status.condition(kind) {
+                Some(before) if before.status == status => before.last_transition_time.clone(),
+                _ => now(),
+            };
+            content
+                .status
+                .conditions
+                .retain(|condition| condition.kind != kind);
+            content.status.conditions.push(Condition {
+                kind: kind.to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                last_transition_time: since,
+            });
+            content
+                .status
+                .conditions
+                .sort_by(|one, other| one.kind.cmp(&other.kind));
+        })
+    }
+
+    /// The whole status and its revision.
+    pub fn status(&self) -> (u64, MeshNodeStatus) {
+        self.with(|content| {
+            let pods: Vec<PodStatus> = content.pods.values().cloned().collect();
+            (
+                *self.revision.borrow(),
+                content.status.clone().with_pods(pods),
+            )
+        })
+    }
+
+    /// Changes with the content.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Waits until `revision` is stored. `Ok(false)`: there is no MeshNode,
+    /// so nobody is told anything.
+    pub async fn written(&self, revision: u64, limit: Duration) -> Result<bool, NotWritten> {
+        let mut written = self.written.subscribe();
+        let outcome = tokio::time::timeout(
+            limit,
+            written.wait_for(|written| written.revision >= revision),
+        )
+        .await;
+        match outcome {
+            Ok(Ok(written)) => Ok(written.stored),
+            _ => Err(NotWritten),
+        }
+    }
+
+    /// The writer's word: everything up to `revision` is stored, or there is nowhere to store it.
+    pub(super) fn mark_written(&self, revision: u64, stored: bool) {
+        self.written.send_replace(Written { revision, stored });
+    }
+
+    fn change(&self, apply: impl FnOnce(&mut Content)) -> u64 {
+        self.with(|content| {
+            apply(content);
+            // Within the lock: a revision always names the content that goes with it.
+            self.revision.send_modify(|revision| *revision += 1);
+            *self.revision.borrow()
+        })
+    }
+
+    fn with<T>(&self, use_content: impl FnOnce(&mut Content) -> T) -> T {
+        let mut content = self
+            .content
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        use_content(&mut content)
+    }
+}
+
+fn entry(uid: &str, report: PodReport, since: String) -> PodStatus {
+    PodStatus {
+        uid: uid.to_owned(),
+        namespace: report.namespace,
+        name: report.name,
+        service_account: report.service_account,
+        ips: report.ips,
+        captured: report.captured,
+        state: report.standing.state,
+        reason: report.standing.reason,
+        message: report.standing.message,
+        older_connections: report.standing.older_connections,
+        since,
+    }
+}

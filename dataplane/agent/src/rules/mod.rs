@@ -1,0 +1,8 @@
+//! Redirect rules: what they are (pure), and putting them into a namespace.
+mod apply;
+mod node;
+mod pod;
+
+pub use apply::{RuleError, Ruler};
+pub use node::{NodeAddresses, node_table, node_table_removal};
+pub use pod::{PodRules, pod_routes, pod_table, pod_table_removal};

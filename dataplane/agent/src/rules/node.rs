@@ -1,0 +1,141 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use tokio::sync::Mutex;
+
+use super::{RuleError, Ruler};
+use crate::wire::{NODE_SOURCE_V4, NODE_SOURCE_V6};
+
+/// The nft script for the node's own namespace: what the node itself sends to
+/// an enrolled pod comes from the node's source address, so that the pod's
+/// rules tell kubelet's probes from other traffic. One transaction; the chain
+/// runs before kube-proxy's (priority 100), because the first translation counts.
+pub fn node_table(pods: &BTreeSet<IpAddr>) -> String {
+    let v4 = set("pods4", "ipv4_addr", pods.iter().filter(|ip| ip.is_ipv4()));
+    let v6 = set("pods6", "ipv6_addr", pods.iter().filter(|ip| ip.is_ipv6()));
+    format!(
+        "\
+table inet tulle_node
+delete table inet tulle_node
+table inet tulle_node {{
+{v4}{v6}    chain postrouting {{
+        type nat hook postrouting priority 95; policy accept;
+        meta l4proto tcp ip daddr @pods4 fib saddr type local snat ip to {NODE_SOURCE_V4}
+        meta l4proto tcp ip6 daddr @pods6 fib saddr type local snat ip6 to {NODE_SOURCE_V6}
+    }}
+}}
+"
+    )
+}
+
+/// The nft script that removes the table, present or not.
+pub fn node_table_removal() -> &'static str {
+    "table inet tulle_node\ndelete table inet tulle_node\n"
+}
+
+fn set<'a>(name: &str, kind: &str, members: impl Iterator<Item = &'a IpAddr>) -> String {
+    let members: Vec<String> = members.map(ToString::to_string).collect();
+    let elements = if members.is_empty() {
+        String::new()
+    } else {
+        format!("        elements = {{ {} }}\n", members.join(", "))
+    };
+    format!("    set {name} {{\n        type {kind}\n{elements}    }}\n")
+}
+
+/// The addresses of the node's enrolled pods, kept in the node's own table.
+///
+/// After a start of the agent the table of its former life stands until
+/// [`Self::open`]: until then additions are only collected, or pods found
+/// later than others would lose their rule for a moment.
+pub struct NodeAddresses {
+    ruler: Ruler,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By pod: an address may pass to another pod before the first is forgotten.
+    pods: BTreeMap<String, Vec<IpAddr>>,
+    /// What the table is known to hold; `None`: unknown, or no table.
+    written: Option<BTreeSet<IpAddr>>,
+    open: bool,
+}
+
+impl NodeAddresses {
+    pub fn new(ruler: Ruler) -> Self {
+        Self {
+            ruler,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Every pod enrolled before the start is known now: the table follows from here on.
+    pub async fn open(&self) -> Result<(), RuleError> {
+        let mut state = self.state.lock().await;
+        state.open = true;
+        self.write(&mut state).await
+    }
+
+    pub async fn add(&self, uid: &str, ips: &[IpAddr]) -> Result<(), RuleError> {
+        let mut state = self.state.lock().await;
+        state.pods.insert(uid.to_owned(), ips.to_vec());
+        self.write(&mut state).await
+    }
+
+    pub async fn remove(&self, uid: &str) -> Result<(), RuleError> {
+        let mut state = self.state.lock().await;
+        state.pods.remove(uid);
+        self.write(&mut state).await
+    }
+
+    /// Takes the table away, whatever it holds. The next addition makes it again.
+    pub async fn clear(&self) -> Result<(), RuleError> {
+        let mut state = self.state.lock().await;
+        state.pods.clear();
+        state.written = None;
+        self.ruler.remove_node_table().await
+    }
+
+    async fn write(&self, state: &mut State) -> Result<(), RuleError> {
+        let wanted: BTreeSet<IpAddr> = state.pods.values().flatten().copied().collect();
+        if !state.open || state.written.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        self.ruler.write_node_table(&wanted).await?;
+        state.written = Some(wanted);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_each_family_in_its_own_set() {
+        let pods = ["10.244.1.3", "10.244.1.4", "fd00::3"]
+            .iter()
+            .map(|ip| ip.parse().unwrap())
+            .collect();
+        let table = node_table(&pods);
+        assert!(
+            table.contains("elements = { 10.244.1.3, 10.244.1.4 }"),
+            "{table}"
+        );
+        assert!(table.contains("elements = { fd00::3 }"), "{table}");
+        assert!(
+            table.contains("fib saddr type local snat ip to 169.254.7.127"),
+            "{table}"
+        );
+        assert!(
+            table.contains("snat ip6 to fd16:9254:7127:1337:ffff:ffff:ffff:ffff"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn an_empty_set_has_no_elements_line() {
+        assert!(!node_table(&BTreeSet::new()).contains("elements"));
+    }
+}

@@ -1,0 +1,60 @@
+use std::path::PathBuf;
+
+/// What the DaemonSet tells the agent by its environment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node: String,
+    pub version: String,
+    /// `TULLE_RUN_DIR`: sockets and files shared with proxies and the CNI plugin.
+    pub run_dir: PathBuf,
+    /// `TULLE_CNI_CONF_DIR`, `TULLE_CNI_BIN_DIR`: the node's, where they are mounted.
+    pub cni_conf_dir: PathBuf,
+    pub cni_bin_dir: PathBuf,
+    /// `TULLE_PROC`: the node's process table.
+    pub proc: PathBuf,
+    /// `TULLE_LOG`: a level, or directives of tracing's `EnvFilter`.
+    pub log: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the environment lacks {0}; the DaemonSet tulle-agent sets it")]
+pub struct MissingSetting(&'static str);
+
+impl Settings {
+    pub fn from_environment() -> Result<Self, MissingSetting> {
+        Self::from(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from(read: impl Fn(&'static str) -> Option<String>) -> Result<Self, MissingSetting> {
+        let path =
+            |name, default: &str| PathBuf::from(read(name).unwrap_or_else(|| default.to_owned()));
+        Ok(Self {
+            node: read("TULLE_NODE_NAME").ok_or(MissingSetting("TULLE_NODE_NAME"))?,
+            version: read("TULLE_VERSION").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+            run_dir: path("TULLE_RUN_DIR", tulle_cni_protocol::DEFAULT_RUN_DIR),
+            cni_conf_dir: path("TULLE_CNI_CONF_DIR", "/host/etc/cni/net.d"),
+            cni_bin_dir: path("TULLE_CNI_BIN_DIR", "/host/opt/cni/bin"),
+            proc: path("TULLE_PROC", "/proc"),
+            log: read("TULLE_LOG").unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_nodes_name_has_no_default() {
+        assert!(
+            Settings::from(|_| None)
+                .unwrap_err()
+                .to_string()
+                .contains("TULLE_NODE_NAME")
+        );
+        let settings =
+            Settings::from(|name| (name == "TULLE_NODE_NAME").then(|| "node1".to_owned())).unwrap();
+        assert_eq!(settings.run_dir, PathBuf::from("/run/tulle"));
+        assert_eq!(settings.log, "info");
+    }
+}
