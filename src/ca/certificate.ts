@@ -50,7 +50,7 @@ export interface CertificateContent {
 
 export interface SignedCertificate {
   readonly pem: string;
-  /** Lower-case hex. */
+  /** Lower-case hex, as other tools print it. */
   readonly serial: string;
   readonly validity: Validity;
 }
@@ -81,7 +81,7 @@ function tbsCertificate(content: CertificateContent, serial: Buffer): Asn1 {
   const version3 = integer(Buffer.of(2));
   return sequence(
     explicit(0, version3),
-    integer(serial),
+    positive(serial),
     signatureAlgorithm(),
     ready(content.issuer),
     sequence(time(content.validity.notBefore), time(content.validity.notAfter)),
@@ -133,16 +133,19 @@ function wholeSeconds(date: Date): Date {
   return new Date(Math.floor(date.getTime() / 1000) * 1000);
 }
 
-/** 128 random bits as a positive INTEGER in its shortest form (RFC 5280, section 4.1.2.2). */
+/** 128 random bits as a number over 0, big-endian, without leading zeros. */
 function serialNumber(random: (size: number) => Buffer): Buffer {
   for (;;) {
     const bits = random(16);
     const start = bits.findIndex((byte) => byte !== 0);
-    if (start === -1) continue;
-    const significant = bits.subarray(start);
-    const [first = 0] = significant;
-    return first >= 0x80 ? Buffer.concat([Buffer.of(0), significant]) : significant;
+    if (start !== -1) return bits.subarray(start);
   }
+}
+
+/** A number over 0 as an INTEGER: a first byte of 0x80 or more would make it negative. */
+function positive(value: Buffer): Asn1 {
+  const [first = 0] = value;
+  return integer(first < 0x80 ? value : Buffer.concat([Buffer.of(0), value]));
 }
 
 function signatureAlgorithm(): Asn1 {

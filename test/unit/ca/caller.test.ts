@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { tokenExtra } from '../../../src/api/names.ts';
+import { createCallerVerifier } from '../../../src/ca/caller.ts';
+import type { TokenReviewStatus } from '../../../src/ca/token-reviewer.ts';
+import { CountingReviewer, proxyReview } from '../../fixtures/ca/callers.ts';
+import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+
+const username = 'system:serviceaccount:tulle-system:tulle-proxy';
+
+describe('who calls', () => {
+  const clock = new ManualClock();
+  const reviewer = new CountingReviewer();
+  const bearer = (token: string) => `Bearer ${token}`;
+  let callers = createCallerVerifier({ reviewer, clock });
+
+  beforeEach(() => {
+    reviewer.asked.length = 0;
+    reviewer.answer = async () => proxyReview();
+    callers = createCallerVerifier({ reviewer, clock });
+  });
+
+  it('R01 is the service account, pod, UID and node of the reviewed token', async () => {
+    assert.deepEqual(await callers.verify(bearer('a.b.c')), {
+      namespace: 'tulle-system',
+      serviceAccount: 'tulle-proxy',
+      pod: { name: 'proxy-1', uid: 'uid-proxy-1' },
+      node: 'node-1',
+    });
+  });
+
+  const refusedReviews: readonly (readonly [string, TokenReviewStatus])[] = [
+    ['is not authenticated', proxyReview({ authenticated: false })],
+    ['has no verdict', {}],
+    ['comes from an API server that knows no audiences', proxyReview({ audiences: [] })],
+    ['is for another audience', proxyReview({ audiences: ['vault'] })],
+    ['is of a user', proxyReview({ user: { username: 'admin' } })],
+    ['is of a node', proxyReview({ user: { username: 'system:node:node-1' } })],
+    ['has a longer name than a service account', proxyReview({ user: { username: `${username}:x` } })],
+    ['has an empty namespace', proxyReview({ user: { username: 'system:serviceaccount::tulle-proxy' } })],
+    ['is not bound to a pod', proxyReview({ user: { username } })],
+    ['has no pod UID', proxyReview({}, { [tokenExtra.podUid]: [] })],
+    ['has two pod UIDs', proxyReview({}, { [tokenExtra.podUid]: ['a', 'b'] })],
+    ['has an empty pod name', proxyReview({}, { [tokenExtra.podName]: [''] })],
+  ];
+  for (const [what, review] of refusedReviews) {
+    it(`R01 is nobody when the token ${what}`, async () => {
+      reviewer.answer = async () => review;
+      await assert.rejects(callers.verify(bearer('a.b.c')), { code: 'CallerUnauthenticated' });
+    });
+  }
+
+  for (const header of [
+    undefined,
+    '',
+    'Bearer',
+    'Bearer ',
+    'Basic abc',
+    'Bearer a b',
+    'Bearer a\nb',
+    `Bearer ${'a'.repeat(9000)}`,
+  ]) {
+    it(`asks nobody about the header ${JSON.stringify(header?.slice(0, 20))}`, async () => {
+      await assert.rejects(callers.verify(header), { code: 'CallerUnauthenticated' });
+      assert.equal(reviewer.asked.length, 0);
+    });
+  }
+
+  it('is asked of the API server once a minute, not at every call', async () => {
+    await callers.verify(bearer('a.b.c'));
+    clock.time += 59_999;
+    await callers.verify(bearer('a.b.c'));
+    assert.equal(reviewer.asked.length, 1);
+    clock.time += 1;
+    await callers.verify(bearer('a.b.c'));
+    assert.equal(reviewer.asked.length, 2);
+  });
+
+  it('is not remembered past the expiry of the token', async () => {
+    const claims = Buffer.from(JSON.stringify({ exp: Math.floor(clock.time / 1000) + 10 })).toString('base64url');
+    await callers.verify(bearer(`a.${claims}.c`));
+    clock.time += 10_000;
+    await callers.verify(bearer(`a.${claims}.c`));
+    assert.equal(reviewer.asked.length, 2);
+  });
+
+  it('is never remembered when refused', async () => {
+    reviewer.answer = async () => proxyReview({ authenticated: false });
+    for (let call = 0; call < 2; call++) await assert.rejects(callers.verify(bearer('a.b.c')));
+    reviewer.answer = async () => proxyReview();
+    await callers.verify(bearer('a.b.c'));
+    assert.equal(reviewer.asked.length, 3);
+  });
+
+  it('is reviewed once for calls that come together', async () => {
+    await Promise.all(Array.from({ length: 50 }, () => callers.verify(bearer('a.b.c'))));
+    assert.equal(reviewer.asked.length, 1);
+  });
+
+  it('is remembered for a bounded number of tokens', async () => {
+    for (let index = 0; index <= 4096; index++) await callers.verify(bearer(`t${index}`));
+    await callers.verify(bearer('t4096'));
+    assert.equal(reviewer.asked.length, 4097);
+    await callers.verify(bearer('t0'));
+    assert.equal(reviewer.asked.length, 4098);
+  });
+
+  it('cannot be told while the API server does not answer, and no error shows the token', async () => {
+    reviewer.answer = async () => {
+      throw new Error('POST failed: {"spec":{"token":"secret.token.x"}}');
+    };
+    await assert.rejects(callers.verify(bearer('secret.token.x')), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'CallerReviewUnavailable');
+      assert.ok(!`${error.message}${error.stack}${String(error.cause)}`.includes('secret.token.x'));
+      return true;
+    });
+  });
+});
