@@ -109,7 +109,7 @@ async function waitForEnrolment(cluster: DemoCluster, pods: readonly PodFacts[])
 }
 
 async function trustDomain(cluster: DemoCluster): Promise<string> {
-  return cluster.kubectl('get', 'mesh', meshName, '-o', 'jsonpath={.status.authority.trustDomain}');
+  return cluster.kubectl('get', 'mesh', meshName, '-o', 'jsonpath={.spec.trustDomain}');
 }
 
 async function present(cluster: DemoCluster, facts: DemoFacts): Promise<void> {
