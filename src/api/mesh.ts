@@ -75,7 +75,7 @@ export const meshStatus = z.object({
   conditions: conditions.optional().meta({
     description:
       'Accepted: the spec can be used. Ready: everything it asks for runs. Enrolled: every pod labelled in is secured. ' +
-      'Removing: what is being taken away, while the Mesh is deleted.',
+      'AuthorityReady: certificates can be signed. Removing: what is being taken away, while the Mesh is deleted.',
   }),
   rollout: rollout.optional().meta({ description: 'How far the parts of Tulle are rolled out.' }),
   enrolment: enrolmentCounts.optional().meta({ description: 'What is in the mesh.' }),

@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { writeKubeconfig } from '../../hack/cluster/kubeconfig.ts';
+import { annotations } from '../../src/api/names.ts';
+import { type AuthorityReport, createCertificateAuthority } from '../../src/ca/authority.ts';
+import { kubernetesBundleStore, kubernetesSecretStore, watchAuthority } from '../../src/ca/kubernetes.ts';
+import { bundleSha256 } from '../../src/ca/trust-bundle.ts';
+import { KubeClient } from '../../src/kube/client.ts';
+import { systemClock } from '../../src/kube/clock.ts';
+import { silentLog } from '../../src/kube/log.ts';
+import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const secretPath = '/api/v1/namespaces/tulle-system/secrets/tulle-ca';
+const bundlePath = '/api/v1/namespaces/tulle-system/configmaps/tulle-trust-bundle';
+
+interface ConfigMap {
+  readonly metadata: { readonly annotations: Record<string, string>; readonly managedFields: { manager: string }[] };
+  readonly data: Record<string, string>;
+}
+
+interface Secret {
+  readonly metadata: { readonly name: string; readonly resourceVersion?: string };
+  readonly data: Record<string, string>;
+}
+
+/** What a replica's process prints. */
+interface Outcome {
+  readonly settled: boolean;
+  readonly problem?: string;
+  readonly bundle?: string;
+  readonly leaf?: string;
+}
+
+describe('the authority on a real API server, with the rights control really has', function () {
+  this.timeout(120_000);
+  let api: ApiServer;
+  let admin: KubeClient;
+  let folder: string;
+  /** Credentials of the service account tulle-control. */
+  let kubeconfig: string;
+
+  before(async () => {
+    api = await startApiServer();
+    admin = KubeClient.fromFile(api.kubeconfig);
+    await admin.create('/api/v1/namespaces', { metadata: { name: 'tulle-system' } });
+    await admin.create('/api/v1/namespaces/tulle-system/serviceaccounts', { metadata: { name: 'tulle-control' } });
+    await api.apply(await readFile(join(root, 'config/rbac/control-authority.yaml'), 'utf8'));
+    const { status } = await admin.create<{ status: { token: string } }>(
+      '/api/v1/namespaces/tulle-system/serviceaccounts/tulle-control/token',
+      { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
+    );
+    folder = await mkdtemp(join(tmpdir(), 'tulle-ca-test-'));
+    kubeconfig = join(folder, 'kubeconfig');
+    writeKubeconfig(kubeconfig, { server: api.url, caFile: api.caFile, user: 'tulle-control', token: status.token });
+  });
+
+  after(async () => {
+    await admin?.close();
+    await api?.stop();
+    if (folder !== undefined) await rm(folder, { recursive: true });
+  });
+
+  afterEach(async () => {
+    await api.kubectl(
+      'delete',
+      '-n',
+      'tulle-system',
+      '--ignore-not-found',
+      'secret/tulle-ca',
+      'configmap/tulle-trust-bundle',
+    );
+  });
+
+  it('R09 ten replicas that boot at once on an empty cluster make one CA', async () => {
+    const replicas = await Promise.all(Array.from({ length: 10 }, () => startReplica()));
+    const outcomes = await Promise.all(replicas.map((replica) => replica.go()));
+    const { data } = await admin.get<ConfigMap>(bundlePath);
+    const published = data['root-cert.pem'] ?? '';
+    const trusted = new X509Certificate(published);
+    for (const outcome of outcomes) {
+      assert.equal(outcome?.settled, true, outcome?.problem);
+      assert.equal(outcome?.bundle, published, 'every replica serves what is published');
+      assert.ok(new X509Certificate(outcome?.leaf ?? '').verify(trusted.publicKey), 'and signs with it');
+    }
+  });
+
+  it('the bundle carries the hash of its exact text, and control owns it by server-side apply', async () => {
+    await (await startReplica()).go();
+    const { data, metadata } = await admin.get<ConfigMap>(bundlePath);
+    assert.equal(metadata.annotations[annotations.bundleSha256], bundleSha256(data['root-cert.pem'] ?? ''));
+    assert.deepEqual(
+      metadata.managedFields.map((each) => each.manager),
+      ['tulle-control'],
+    );
+  });
+
+  for (const dieAt of ['before create', 'after create', 'before publish', 'after publish']) {
+    it(`R10 a replica killed ${dieAt} leaves what the next start finishes, and nothing signed by a key that is not stored`, async () => {
+      assert.equal(await (await startReplica({ DIE_AT: dieAt })).go(), undefined, 'it was killed before it signed');
+      const stored = await admin.find<Secret>(secretPath);
+      assert.equal(stored === undefined, dieAt === 'before create');
+      const outcome = await (await startReplica()).go();
+      assert.equal(outcome?.settled, true, outcome?.problem);
+      const after = await admin.get<Secret>(secretPath);
+      if (stored !== undefined) assert.deepEqual(after.data, stored.data, 'the stored root is the one served');
+      assert.equal((await admin.get<ConfigMap>(bundlePath)).data['root-cert.pem'], outcome?.bundle);
+    });
+  }
+
+  it('R15 a running replica sees at once that the Secret was truncated, swapped, deleted and restored, and serves on', async () => {
+    const stop = new AbortController();
+    const client = KubeClient.fromFile(kubeconfig);
+    const reports = new Reports();
+    const authority = createCertificateAuthority({
+      trustDomain: 'cluster.local',
+      rootTtlSeconds: 315_360_000,
+      leafTtlSeconds: () => 86_400,
+      secrets: kubernetesSecretStore(client),
+      bundles: kubernetesBundleStore(client),
+      subscribe: watchAuthority(client, silentLog),
+      clock: systemClock,
+      log: silentLog,
+      onReport: (report) => reports.add(report),
+    });
+    const running = authority.run(stop.signal);
+    try {
+      await reports.next((report) => report.serving && report.problem === undefined);
+      const good = await admin.get<Secret>(secretPath);
+      const served = authority.bundle()?.sha256;
+      const state = Buffer.from(good.data['authority.json'] ?? '', 'base64').toString();
+
+      await write({ 'authority.json': Buffer.from(state.slice(0, 400)).toString('base64') });
+      await reports.next((report) => report.problem?.code === 'AuthorityStateInvalid');
+      await write(good.data);
+      await reports.next((report) => report.problem === undefined);
+      await write(await anotherAuthority());
+      await reports.next((report) => report.problem?.code === 'AuthoritySwapped');
+      await admin.delete(secretPath);
+      await reports.next((report) => report.problem?.code === 'AuthorityLost');
+      const late = await (await startReplica()).go();
+      assert.equal(late?.settled, false, 'a replica that starts now makes no new CA');
+      assert.match(late?.problem ?? '', /tulle-ca is gone/);
+      assert.equal(await admin.find(secretPath), undefined);
+      await admin.create('/api/v1/namespaces/tulle-system/secrets', {
+        metadata: { name: 'tulle-ca' },
+        data: good.data,
+      });
+      await reports.next((report) => report.problem === undefined);
+      assert.equal(authority.bundle()?.sha256, served);
+    } finally {
+      stop.abort();
+      await running;
+      await client.close();
+    }
+
+    async function write(data: Record<string, string>): Promise<void> {
+      await admin.patch(secretPath, { data });
+    }
+
+    /** What a replica of another, empty cluster would store. */
+    async function anotherAuthority(): Promise<Record<string, string>> {
+      const { MemoryCluster } = await import('../fixtures/ca/memory-stores.ts');
+      const { replica } = await import('../fixtures/ca/authority.ts');
+      const cluster = new MemoryCluster();
+      await replica({ cluster }).reconcile();
+      return { 'authority.json': Buffer.from(cluster.secret?.state ?? '').toString('base64') };
+    }
+  });
+
+  it('writes the Secret only over the version it read', async () => {
+    const client = KubeClient.fromFile(kubeconfig);
+    const secrets = kubernetesSecretStore(client);
+    assert.equal(await secrets.create('{"a":1}'), 'created');
+    assert.equal(await secrets.create('{"b":1}'), 'exists');
+    const first = await secrets.read();
+    assert.equal(await secrets.replace('{"a":2}', first?.version ?? ''), 'replaced');
+    assert.equal(await secrets.replace('{"a":3}', first?.version ?? ''), 'conflict');
+    await assert.rejects(secrets.replace('{"a":4}', ''), { code: 'AuthorityStateInvalid' });
+    assert.equal((await secrets.read())?.state, '{"a":2}');
+    await client.close();
+  });
+
+  it('control may touch no other Secret and no other ConfigMap', async () => {
+    const client = KubeClient.fromFile(kubeconfig);
+    await admin.create('/api/v1/namespaces/tulle-system/secrets', { metadata: { name: 'other' } });
+    await assert.rejects(client.get('/api/v1/namespaces/tulle-system/secrets/other'), { status: 403 });
+    await assert.rejects(client.list('/api/v1/namespaces/tulle-system/secrets'), { status: 403 });
+    await assert.rejects(client.get('/api/v1/namespaces/tulle-system/configmaps/other'), { status: 403 });
+    await client.close();
+  });
+
+  /** A replica as a process, up and waiting; `go` gives what it printed, undefined when it was killed. */
+  async function startReplica(env: Record<string, string> = {}): Promise<{ go(): Promise<Outcome | undefined> }> {
+    const child: ChildProcess = spawn(process.execPath, [join(root, 'test/fixtures/ca/replica-process.ts')], {
+      env: { ...process.env, KUBECONFIG: kubeconfig, ...env },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const lines: string[] = [];
+    const output = createInterface({ input: child.stdout ?? process.stdin });
+    output.on('line', (line) => lines.push(line));
+    const closed = Promise.all([once(child, 'close'), once(output, 'close')]);
+    await once(output, 'line');
+    return {
+      async go() {
+        child.stdin?.write('go\n');
+        await closed;
+        return lines[1] === undefined ? undefined : JSON.parse(lines[1]);
+      },
+    };
+  }
+});
+
+/** The reports of an authority, to be waited for in order. */
+class Reports {
+  readonly #unread: AuthorityReport[] = [];
+  #arrived = Promise.withResolvers<void>();
+
+  add(report: AuthorityReport): void {
+    this.#unread.push(report);
+    this.#arrived.resolve();
+  }
+
+  /** The first report from now on that fits; all before it must have been served on. */
+  async next(fits: (report: AuthorityReport) => boolean): Promise<AuthorityReport> {
+    for (;;) {
+      const report = this.#unread.shift();
+      if (report === undefined) {
+        this.#arrived = Promise.withResolvers();
+        await this.#arrived.promise;
+        continue;
+      }
+      assert.ok(report.serving, report.problem?.message);
+      if (fits(report)) return report;
+    }
+  }
+}
