@@ -31,6 +31,10 @@ export const errorCodes = {
   KubernetesUnreachable: 'The API server did not answer.',
   KubeconfigInvalid: 'The kubeconfig, or the in-cluster configuration, cannot be used.',
 
+  // cli: what a user finds in a cluster
+  NotInstalled: 'The cluster does not know the kinds of Tulle.',
+  MeshAbsent: 'There is no Mesh named default.',
+
   // runtime and controllers
   EngineNotSupported: 'The Mesh asks for a node engine this version does not drive.',
   VersionNotSupported: 'The Mesh asks for a Tulle version this operator does not install.',

@@ -1,0 +1,51 @@
+import { type Command, Option } from 'commander';
+import type { Mesh } from '../api/mesh.ts';
+import type { MeshNode } from '../api/mesh-node.ts';
+import { meshesPath, meshName, meshNodesPath } from '../api/names.ts';
+import { TulleError } from '../errors/tulle-error.ts';
+import { isNotFound, type KubeClient } from '../kube/client.ts';
+import { type ClusterChoice, connect } from './connect.ts';
+import { statusReport, statusText } from './status-report.ts';
+import type { Surroundings } from './surroundings.ts';
+
+interface StatusOptions extends ClusterChoice {
+  readonly namespace?: string;
+  readonly output: 'text' | 'json';
+}
+
+/** `tulle status`: what is secured, and what is not and why, as the nodes report it. */
+export function addStatus(program: Command, { env, write, now }: Surroundings): void {
+  program
+    .command('status')
+    .description('show which pods are secured, as the nodes that do it report it')
+    .option('-n, --namespace <name>', 'only the pods of this namespace')
+    .addOption(new Option('-o, --output <form>', 'form of the answer').choices(['text', 'json']).default('text'))
+    .action(async (_, command: Command) => {
+      const options = command.optsWithGlobals<StatusOptions>();
+      const client = connect(options, env);
+      try {
+        const { mesh, meshNodes } = await readMesh(client);
+        const report = statusReport(mesh, meshNodes, options.namespace);
+        write(options.output === 'json' ? `${JSON.stringify(report, null, 2)}\n` : statusText(report, now()));
+      } finally {
+        await client.close();
+      }
+    });
+}
+
+async function readMesh(client: KubeClient): Promise<{ mesh: Mesh; meshNodes: readonly MeshNode[] }> {
+  const meshes = await client.listAll<Mesh>(meshesPath).catch((error: unknown) => {
+    if (!isNotFound(error)) throw error;
+    throw new TulleError('NotInstalled', 'Tulle is not installed in this cluster: it has no kind Mesh.', {
+      mend: 'Install it: make install, or kubectl apply -k config',
+      cause: error,
+    });
+  });
+  const mesh = meshes.find(({ metadata }) => metadata.name === meshName);
+  if (mesh === undefined) {
+    throw new TulleError('MeshAbsent', `There is no Mesh named ${meshName}, so nothing is in the mesh.`, {
+      mend: 'Make one: kubectl apply -f config/samples/mesh.yaml',
+    });
+  }
+  return { mesh, meshNodes: await client.listAll<MeshNode>(meshNodesPath) };
+}
