@@ -66,12 +66,15 @@ export class LeaderElection {
    */
   async run(signal: AbortSignal, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
     while (!signal.aborted) {
-      if (await this.#attempt()) await this.#reign(signal, lead);
+      const startedAt = this.#clock.monotonic();
+      const held = await this.#within(this.#renewDeadlineMs, this.#attempt(), signal);
+      if (held) await this.#reign(startedAt, signal, lead);
       else await this.#pause(signal);
     }
   }
 
-  async #reign(signal: AbortSignal, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  /** `heldFrom`: when the attempt that won began; others may count the Lease's duration from then on. */
+  async #reign(heldFrom: number, signal: AbortSignal, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const { log, identity, name } = this.#options;
     const term = new AbortController();
     const end = () => term.abort();
@@ -82,7 +85,7 @@ export class LeaderElection {
     const led = lead(term.signal).catch((error: unknown) => {
       log.error({ lease: name, err: error }, 'leading failed, giving up the lease');
     });
-    await Promise.race([this.#renew(term.signal), led]);
+    await Promise.race([this.#renew(heldFrom, term.signal), led]);
     end();
     signal.removeEventListener('abort', end);
     this.#leading = false;
@@ -91,14 +94,14 @@ export class LeaderElection {
   }
 
   /** Returns when the term ended or could not be renewed in time. */
-  async #renew(term: AbortSignal): Promise<void> {
-    let renewedAt = this.#clock.monotonic();
+  async #renew(heldFrom: number, term: AbortSignal): Promise<void> {
+    let renewedAt = heldFrom;
     while (!term.aborted) {
       await this.#pause(term);
       if (term.aborted) return;
       const left = renewedAt + this.#renewDeadlineMs - this.#clock.monotonic();
       const startedAt = this.#clock.monotonic();
-      if (left > 0 && (await this.#within(left, this.#attempt()))) {
+      if (left > 0 && (await this.#within(left, this.#attempt(), term))) {
         renewedAt = startedAt;
       } else if (this.#clock.monotonic() - renewedAt >= this.#renewDeadlineMs || this.#heldByAnother()) {
         const { log, name } = this.#options;
@@ -108,9 +111,11 @@ export class LeaderElection {
     }
   }
 
-  async #within(ms: number, attempt: Promise<boolean>): Promise<boolean> {
+  /** False when the attempt takes longer than `ms` or the signal aborts: a call that hangs holds nobody up. */
+  async #within(ms: number, attempt: Promise<boolean>, signal?: AbortSignal): Promise<boolean> {
     const timer = new AbortController();
-    const late = this.#clock.sleep(ms, timer.signal).then(() => false);
+    const over = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal]);
+    const late = this.#clock.sleep(ms, over).then(() => false);
     const result = await Promise.race([attempt, late]);
     timer.abort();
     return result;

@@ -1,8 +1,15 @@
 import { type ResourceEvent, ResourceEventType, ResourceMetaImpl } from '@dot-i/k8s-operator';
 import { type KubeObject, objectKey } from '../kube/objects.ts';
-import type { Reflector, ReflectorEvent } from '../kube/reflector.ts';
+import type { ReflectorEvent } from '../kube/reflector.ts';
 import { done, type Reconcile, type Source } from './reconciler.ts';
 import { mutable } from './resource-path.ts';
+
+/** What the bridge needs of a Reflector<KubeObject>. */
+interface Followed {
+  readonly path: string;
+  readonly hasSynced: boolean;
+  onEvent(handler: (event: ReflectorEvent<KubeObject>) => void): void;
+}
 
 /**
  * Gives a callback that thinks in events what it expects, from a queue that thinks in keys: the events of a key wait in order, those
@@ -14,7 +21,7 @@ export class EventBridge {
   readonly #onEvent: (event: ResourceEvent) => Promise<void>;
   readonly #waiting = new Map<string, ReflectorEvent<KubeObject>[]>();
 
-  constructor(reflector: Reflector<KubeObject>, plural: string, onEvent: (event: ResourceEvent) => Promise<void>) {
+  constructor(reflector: Followed, plural: string, onEvent: (event: ResourceEvent) => Promise<void>) {
     this.#plural = plural;
     this.#onEvent = onEvent;
     this.source = {
