@@ -6,12 +6,13 @@ import { elapsed, main, note, step } from '../steps.ts';
 import { builtInCluster } from './built-in.ts';
 import type { ClusterKind, DemoCluster } from './cluster.ts';
 import { kindCluster } from './kind.ts';
+import { withPatience } from './patience.ts';
 import { proxyIdentities } from './proxies.ts';
 import { type Recording, startRecording } from './recorder.ts';
-import { findingLines, identityLines, progressText, readableExcerpts, secondsText } from './screen.ts';
+import { findingLines, identityLines, progressText, readableExcerpts, secondsText, tunnelLines } from './screen.ts';
 import { applyShop, enrolmentProgress, type PodFacts, SHOP, shopEnrolment, shopPods, shopVisits } from './shop.ts';
 import { type DemoFacts, judge, timeToFirstEncryptedByte } from './verdict.ts';
-import { analyseWires, readableIn, type Window } from './wire.ts';
+import { analyseWires, readableIn, tunnelTraffic, type Window } from './wire.ts';
 
 const WATCH_BEFORE_MS = 6000;
 const WATCH_AFTER_MS = 12_000;
@@ -29,7 +30,7 @@ await main(async () => {
     const cluster = await kind.start();
     await installMesh(cluster);
     await step('The shop, outside the mesh', (report) => applyShop(cluster, report));
-    await present(cluster, await watchLabel(cluster));
+    present(cluster, await watchLabel(withPatience(cluster)));
   } else {
     throw new Error('usage: main.ts up|down');
   }
@@ -112,9 +113,11 @@ async function trustDomain(cluster: DemoCluster): Promise<string> {
   return cluster.kubectl('get', 'mesh', meshName, '-o', 'jsonpath={.spec.trustDomain}');
 }
 
-async function present(cluster: DemoCluster, facts: DemoFacts): Promise<void> {
+function present(cluster: DemoCluster, facts: DemoFacts): void {
   const findings = judge(facts);
   const first = timeToFirstEncryptedByte(facts);
+  note('What anyone on the network sees now:');
+  note(tunnelLines(tunnelTraffic(facts.wires, facts.podsAfter, facts.after)).join('\n'));
   note('The identities each connection was made with:');
   note(identityLines(facts.identities).join('\n'));
   note(`From the label to the first encrypted byte: ${first === undefined ? 'never' : secondsText(first)}`);

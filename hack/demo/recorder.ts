@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,7 +27,11 @@ export type RecordedCluster = Pick<DemoCluster, 'nodes' | 'inNetworkOf'>;
 
 /** A node's link to the other nodes; pod-to-pod traffic passes it routed, not encapsulated. */
 const UPLINK = 'eth0';
-const BUFFER_KIB = 32 * 1024;
+/**
+ * Whole packets (-s 0), each handed over and written at once (--immediate-mode, -U), so that none is still on its way
+ * when the recording ends; 32 MiB of buffer (-B); as root, since the file is (-Z).
+ */
+const TCPDUMP_OPTIONS = '-n -p -s 0 --immediate-mode -U -B 32768 -Z root'.split(' ');
 
 /** Begins to record on all nodes at once, and returns when every tcpdump listens. */
 export async function startRecording(cluster: RecordedCluster): Promise<Recording> {
@@ -47,24 +50,8 @@ export async function startRecording(cluster: RecordedCluster): Promise<Recordin
 async function startRecorder(cluster: RecordedCluster, node: string, folder: string) {
   const file = join(folder, `${node}.pcap`);
   const [command = '', ...prefix] = await cluster.inNetworkOf(node);
-  // Whole packets (-s 0), written at once (-U), ARP left out: everything IP can carry is of interest.
-  const tcpdump = [
-    'tcpdump',
-    '-i',
-    UPLINK,
-    '-n',
-    '-p',
-    '-U',
-    '-Z',
-    'root',
-    '-s',
-    '0',
-    '-B',
-    String(BUFFER_KIB),
-    '-w',
-    file,
-  ];
-  const child = spawn(command, [...prefix, ...tcpdump, 'ip or ip6'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const tcpdump = ['tcpdump', '-i', UPLINK, ...TCPDUMP_OPTIONS, '-w', file, 'ip or ip6'];
+  const child = spawn(command, [...prefix, ...tcpdump], { stdio: ['ignore', 'ignore', 'pipe'] });
   let messages = '';
   child.stderr.on('data', (chunk: Buffer) => {
     messages += chunk.toString();
@@ -72,13 +59,17 @@ async function startRecorder(cluster: RecordedCluster, node: string, folder: str
   child.on('error', (err) => {
     messages += String(err);
   });
-  const ended = once(child, 'close');
-  const stopWithUs = () => child.kill('SIGTERM');
+  const ended = new Promise((resolve) => child.on('close', resolve));
+  const stopWithUs = () => {
+    child.kill('SIGTERM');
+    rmSync(folder, { recursive: true, force: true });
+  };
   process.once('exit', stopWithUs);
   await until(
     `tcpdump listens on ${node}`,
     () => {
-      if (child.exitCode !== null) throw new Error(`tcpdump on ${node} ended at once: ${messages}`);
+      if (child.exitCode !== null || child.pid === undefined)
+        throw new Error(`tcpdump on ${node} ended at once: ${messages}`);
       return messages.includes('listening on') && existsSync(file) && statSync(file).size > 0;
     },
     { limitMs: 10_000, explain: () => messages },

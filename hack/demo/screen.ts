@@ -3,7 +3,7 @@
 import type { IdentityPair } from './identities.ts';
 import type { EnrolmentProgress } from './shop.ts';
 import type { Finding } from './verdict.ts';
-import type { ReadableCall } from './wire.ts';
+import type { ReadableCall, TunnelTraffic } from './wire.ts';
 
 /** One readable call of each kind: HTTP and Redis where there are both. */
 export function readableExcerpts(readable: readonly ReadableCall[]): string[] {
@@ -11,9 +11,17 @@ export function readableExcerpts(readable: readonly ReadableCall[]): string[] {
   for (const { from, to, port, sample } of readable) {
     const asked = /^(?:GET|PUT|POST) |^\*\d/.test(sample);
     const kind = `${from} → ${to}`;
-    if (asked && !excerpts.has(kind)) excerpts.set(kind, `${kind}, port ${port}: ${sample.slice(0, 100)}`);
+    if (asked && !excerpts.has(kind)) excerpts.set(kind, `${kind}, port ${port}: ${sample.slice(0, 140)}`);
   }
   return [...excerpts.values()];
+}
+
+/** What the same calls look like in the tunnel. */
+export function tunnelLines(traffic: readonly TunnelTraffic[]): string[] {
+  return traffic.map(({ from, to, connections, encryptedBytes, sample }) => {
+    const bytes = sample.replaceAll(/../g, '$& ');
+    return `${from} → ${to}, port 15008: TLS 1.3, ${connections} tunnels, ${encryptedBytes} bytes: ${bytes}…`;
+  });
 }
 
 export function progressText(progress: EnrolmentProgress, pods: number): string {

@@ -31,6 +31,9 @@ export interface TunnelTraffic {
   readonly connections: number;
   /** Those of which the whole TLS 1.3 handshake was captured. */
   readonly handshakesSeen: number;
+  readonly encryptedBytes: number;
+  /** The first bytes of an encrypted record, hexadecimal. */
+  readonly sample: string;
 }
 
 /** Reads what was captured between these pods. */
@@ -74,6 +77,8 @@ export function tunnelTraffic(wires: readonly NodeWire[], pods: readonly PodFact
     to,
     connections: flows.size,
     handshakesSeen: [...flows.values()].filter((flow) => flow.tls?.handshakeSeen).length,
+    encryptedBytes: [...flows.values()].reduce((sum, flow) => sum + (flow.tls?.encryptedBytes ?? 0), 0),
+    sample: [...flows.values()].map((flow) => flow.tls?.sample).find((sample) => sample) ?? '',
   }));
 }
 

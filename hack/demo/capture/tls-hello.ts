@@ -3,6 +3,8 @@
 export interface Hello {
   /** Client: the highest version offered. Server: the version chosen. 0x0304 is TLS 1.3. */
   readonly version: number;
+  /** The cipher suite chosen; undefined for a client. */
+  readonly cipherSuite: number | undefined;
   /** Protocols offered (client). Empty for a TLS 1.3 server: its choice is encrypted. */
   readonly alpn: readonly string[];
   readonly hasServerName: boolean;
@@ -13,6 +15,9 @@ export interface Hello {
 }
 
 export const TLS_1_3 = 0x0304;
+
+/** Suites of TLS 1.3 that encrypt; those of RFC 9150 only sign, and leave the text readable. */
+export const ENCRYPTING_SUITES: ReadonlySet<number> = new Set([0x1301, 0x1302, 0x1303, 0x1304, 0x1305]);
 
 const EXTENSION = { serverName: 0, alpn: 16, preSharedKey: 41, supportedVersions: 43 } as const;
 
@@ -25,16 +30,19 @@ export function parseHello(side: 'client' | 'server', body: Buffer): Hello {
   const legacyVersion = reader.number(2);
   const random = reader.bytes(32);
   reader.vector(1); // session id
+  let cipherSuite: number | undefined;
   if (side === 'client') {
     reader.vector(2); // cipher suites
     reader.vector(1); // compression methods
   } else {
-    reader.bytes(3); // cipher suite, compression method
+    cipherSuite = reader.number(2);
+    reader.number(1); // compression method
   }
   const extensions = reader.atEnd ? new Map<number, Buffer>() : parseExtensions(reader.vector(2));
   const versions = extensions.get(EXTENSION.supportedVersions);
   return {
     version: versions === undefined ? legacyVersion : chosenVersion(side, versions),
+    cipherSuite,
     alpn: side === 'client' ? parseAlpn(extensions.get(EXTENSION.alpn)) : [],
     hasServerName: extensions.has(EXTENSION.serverName),
     resumes: extensions.has(EXTENSION.preSharedKey),

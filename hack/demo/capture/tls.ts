@@ -1,7 +1,7 @@
 /** TLS records in one direction of a connection, RFC 8446 section 5. */
 
 import { excerpt, readableText } from './text.ts';
-import { type Hello, parseHello, TLS_1_3 } from './tls-hello.ts';
+import { ENCRYPTING_SUITES, type Hello, parseHello, TLS_1_3 } from './tls-hello.ts';
 
 /** Bytes that somebody on the wire could make something of, or that are not what they should be. */
 export interface Problem {
@@ -150,6 +150,10 @@ class TlsReader {
     if (this.#hello.version !== TLS_1_3) {
       const version = this.#hello.version.toString(16).padStart(4, '0');
       this.#problem(offset, body, `a hello of version 0x${version}, not TLS 1.3`);
+    }
+    const { cipherSuite } = this.#hello;
+    if (cipherSuite !== undefined && !ENCRYPTING_SUITES.has(cipherSuite)) {
+      this.#problem(offset, body, `cipher suite 0x${cipherSuite.toString(16)}, which is none that encrypts in TLS 1.3`);
     }
   }
 

@@ -104,6 +104,13 @@ describe('what a packet capture gives away', () => {
     assert.match(what, /handshake message of type 11 that is not encrypted/);
   });
 
+  it('does not accept a cipher suite that only signs', () => {
+    const server = Buffer.from(tls13.server);
+    const suiteAt = 5 + 4 + 2 + 32 + 1 + server.readUInt8(5 + 4 + 2 + 32);
+    server.writeUInt16BE(0xc0b4, suiteAt); // TLS_SHA256_SHA256
+    assert.match(complaints(connection(15008, tls13.client, server)).join(), /cipher suite 0xc0b4/);
+  });
+
   it('finds plain HTTP and plain Redis on the tunnel port', () => {
     for (const text of [REQUEST, '*2\r\n$7\r\nHGETALL\r\n$6\r\ncart:7\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n']) {
       assert.deepEqual(complaints(connection(15008, Buffer.from(text), Buffer.alloc(0))), ['no TLS record']);

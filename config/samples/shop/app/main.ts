@@ -11,7 +11,8 @@ const REDIS_URL = process.env.REDIS_URL ?? 'redis://redis:6379';
 const CART_URL = process.env.CART_URL ?? 'http://cart:8080';
 const WEB_URL = process.env.WEB_URL ?? 'http://web:8080';
 const VISITS_PER_SECOND = Number(process.env.VISITS_PER_SECOND ?? 10);
-const CONNECTION_AGE_MS = 5000;
+/** Short, so that each replica soon gets its share of the calls of every other. */
+const CONNECTION_AGE_MS = 1000;
 
 /** The parts of the shop, by the program's first argument. */
 const parts: Readonly<Record<string, () => Promise<void>>> = {
