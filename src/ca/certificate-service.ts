@@ -99,10 +99,10 @@ async function issue(call: Call, options: CertificateServiceOptions): Promise<Is
   return create(IstioCertificateResponseSchema, { certChain: [...certificate.chain] });
 }
 
-/** Several headers of the name are as good as none: which one counts would be a guess. */
+/** HTTP/2 in Node.js lets one header of this name through. */
 function authorizationOf(metadata: Metadata): string | undefined {
-  const [value, ...more] = metadata.get('authorization');
-  return typeof value === 'string' && more.length === 0 ? value : undefined;
+  const [value] = metadata.get('authorization');
+  return typeof value === 'string' ? value : undefined;
 }
 
 function requestedIdentity(request: IstioCertificateRequest): string | undefined {

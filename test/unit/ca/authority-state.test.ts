@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
 import fc from 'fast-check';
 import {
   encodeAuthorityState,
@@ -6,8 +7,11 @@ import {
   parseAuthorityState,
   type StoredAuthority,
 } from '../../../src/ca/authority-state.ts';
+import { signCertificate } from '../../../src/ca/certificate.ts';
+import { rootProfile } from '../../../src/ca/certificate-profile.ts';
 import { makeRootAuthority } from '../../../src/ca/root-authority.ts';
-import { parseTrustDomain } from '../../../src/ca/spiffe-id.ts';
+import { readRootCertificate } from '../../../src/ca/root-certificate.ts';
+import { parseTrustDomain, trustDomainSpiffeId } from '../../../src/ca/spiffe-id.ts';
 import { isTulleError } from '../../../src/errors/tulle-error.ts';
 
 const trustDomain = parseTrustDomain('cluster.local');
@@ -59,7 +63,11 @@ describe('the stored authority', () => {
   it('R15 is refused when it is of another trust domain, in its text or in its certificates', () => {
     const other = parseTrustDomain('other.example');
     const foreign = makeRootAuthority(other, 86_400, now, 'active');
-    for (const edited of [encodeAuthorityState(other, [foreign]), encodeAuthorityState(trustDomain, [foreign])]) {
+    for (const edited of [
+      encodeAuthorityState(other, [foreign]),
+      encodeAuthorityState(trustDomain, [foreign]),
+      encodeAuthorityState(other, [a]),
+    ]) {
       assert.throws(() => parseAuthorityState(edited, trustDomain), { code: 'AuthorityStateInvalid' });
     }
   });
@@ -116,12 +124,29 @@ describe('the stored authority', () => {
         [prepared, gone],
         [switched, active],
         [active, parse(make())],
+        [active, parse({ ...a, certificate: renewed(a) })],
       ] as const) {
         assert.ok(!isSuccessor(before, after));
       }
     });
   });
 });
+
+/** Another root certificate for the same key. */
+function renewed(authority: StoredAuthority): string {
+  const key = createPrivateKey(authority.privateKey ?? '');
+  const { subject, publicKey } = readRootCertificate(authority.certificate, trustDomain, 'AuthorityStateInvalid');
+  const content = {
+    profile: rootProfile,
+    subject,
+    issuer: subject,
+    alternativeNames: [{ type: 'uri', value: trustDomainSpiffeId(trustDomain) } as const],
+    publicKey,
+    issuerPublicKey: publicKey,
+    validity: { notBefore: new Date(now), notAfter: new Date(now + 1e12) },
+  };
+  return signCertificate(content, key).pem;
+}
 
 /** Whether an error, or what it was caused by, shows eight characters in a row of a secret. */
 function shows(error: unknown, secret: string): boolean {

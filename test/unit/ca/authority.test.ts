@@ -146,11 +146,22 @@ describe('the authority of a replica', () => {
       });
     }
 
+    it('deleted together with the bundle: a running replica still makes no new authority', async () => {
+      const authority = replica({ cluster });
+      await authority.reconcile();
+      cluster.secret = undefined;
+      cluster.published = undefined;
+      assert.equal(await authority.reconcile(), false);
+      assert.equal(authority.report().problem?.code, 'AuthorityLost');
+      assert.equal(cluster.creations, 1);
+    });
+
     it('there and the bundle is gone or was edited: the bundle is written again', async () => {
       const authority = replica({ cluster });
       await authority.reconcile();
       const { published } = cluster;
-      for (const damaged of [undefined, { pem: '', sha256: undefined }, { pem: 'x', sha256: 'y' }]) {
+      const mislabelled = { pem: published?.pem ?? '', sha256: 'of something else' };
+      for (const damaged of [mislabelled, undefined, { pem: '', sha256: undefined }, { pem: 'x', sha256: 'y' }]) {
         cluster.published = damaged;
         await authority.reconcile();
         assert.deepEqual(cluster.published, published);

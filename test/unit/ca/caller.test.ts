@@ -28,24 +28,25 @@ describe('who calls', () => {
     });
   });
 
-  const refusedReviews: readonly (readonly [string, TokenReviewStatus])[] = [
-    ['is not authenticated', proxyReview({ authenticated: false })],
-    ['has no verdict', {}],
-    ['comes from an API server that knows no audiences', proxyReview({ audiences: [] })],
-    ['is for another audience', proxyReview({ audiences: ['vault'] })],
-    ['is of a user', proxyReview({ user: { username: 'admin' } })],
-    ['is of a node', proxyReview({ user: { username: 'system:node:node-1' } })],
-    ['has a longer name than a service account', proxyReview({ user: { username: `${username}:x` } })],
-    ['has an empty namespace', proxyReview({ user: { username: 'system:serviceaccount::tulle-proxy' } })],
-    ['is not bound to a pod', proxyReview({ user: { username } })],
-    ['has no pod UID', proxyReview({}, { [tokenExtra.podUid]: [] })],
-    ['has two pod UIDs', proxyReview({}, { [tokenExtra.podUid]: ['a', 'b'] })],
-    ['has an empty pod name', proxyReview({}, { [tokenExtra.podName]: [''] })],
+  const asUser = (name: string) => proxyReview({ user: { ...proxyReview().user, username: name } });
+  const refusedReviews: readonly (readonly [string, TokenReviewStatus, RegExp])[] = [
+    ['is not authenticated', proxyReview({ authenticated: false }), /not valid/],
+    ['has no verdict', {}, /not valid/],
+    ['comes from an API server that knows no audiences', proxyReview({ audiences: [] }), /audience/],
+    ['is for another audience', proxyReview({ audiences: ['vault'] }), /audience/],
+    ['is of a user', asUser('admin'), /service account/],
+    ['is of a node', asUser('system:node:node-1'), /service account/],
+    ['has a longer name than a service account', asUser(`${username}:x`), /service account/],
+    ['has an empty namespace', asUser('system:serviceaccount::tulle-proxy'), /service account/],
+    ['is not bound to a pod', proxyReview({ user: { username } }), /bound to a pod/],
+    ['has no pod UID', proxyReview({}, { [tokenExtra.podUid]: [] }), /bound to a pod/],
+    ['has two pod UIDs', proxyReview({}, { [tokenExtra.podUid]: ['a', 'b'] }), /bound to a pod/],
+    ['has an empty pod name', proxyReview({}, { [tokenExtra.podName]: [''] }), /bound to a pod/],
   ];
-  for (const [what, review] of refusedReviews) {
+  for (const [what, review, message] of refusedReviews) {
     it(`R01 is nobody when the token ${what}`, async () => {
       reviewer.answer = async () => review;
-      await assert.rejects(callers.verify(bearer('a.b.c')), { code: 'CallerUnauthenticated' });
+      await assert.rejects(callers.verify(bearer('a.b.c')), { code: 'CallerUnauthenticated', message });
     });
   }
 

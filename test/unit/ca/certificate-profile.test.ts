@@ -72,7 +72,11 @@ describe('R03 the profile of certificates', () => {
 
   it('R03 serials are 128 random bits, positive, and never twice', () => {
     const publicKey = publicKeyOf(p256Key());
-    const serials = Array.from({ length: 400 }, () => BigInt(`0x${authority.signWorkload(cart, publicKey, 0).serial}`));
+    const certificates = Array.from({ length: 400 }, () => authority.signWorkload(cart, publicKey, 0));
+    for (const { pem, serial } of certificates) {
+      assert.equal(new X509Certificate(pem).serialNumber.toLowerCase(), serial, 'not negative, and logged as it is');
+    }
+    const serials = certificates.map(({ serial }) => BigInt(`0x${serial}`));
     assert.equal(new Set(serials).size, serials.length);
     for (const serial of serials) assert.ok(serial > 0n && serial < 1n << 128n);
     // Every one of the bits is sometimes set: the odds of this failing by chance are 128 in 2^400.

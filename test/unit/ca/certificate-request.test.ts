@@ -58,6 +58,7 @@ describe('R02 certificate requests', () => {
   it('R02 refuses a request of another version, signed with another algorithm, or with bytes after its end', () => {
     refuses(pemRequest(certificateRequest({ privateKey, version: 1 })), /version/);
     refuses(pemRequest(certificateRequest({ privateKey, signatureOid: '1.2.840.113549.1.1.11' })), /ECDSA/);
+    refuses(pemRequest(certificateRequest({ privateKey, unusedBits: 1 })), /signature/);
     refuses(pemRequest(Buffer.concat([honest, Buffer.of(0)])), /after its end/);
   });
 

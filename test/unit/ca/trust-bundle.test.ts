@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { signCertificate } from '../../../src/ca/certificate.ts';
+import { rootProfile, workloadProfile } from '../../../src/ca/certificate-profile.ts';
+import { distinguishedName } from '../../../src/ca/distinguished-name.ts';
 import { publicKeyOf } from '../../../src/ca/public-key.ts';
 import { makeRootAuthority } from '../../../src/ca/root-authority.ts';
 import { readRootCertificate } from '../../../src/ca/root-certificate.ts';
-import { parseTrustDomain } from '../../../src/ca/spiffe-id.ts';
+import { parseTrustDomain, trustDomainSpiffeId } from '../../../src/ca/spiffe-id.ts';
 import { parseTrustBundle, trustBundle } from '../../../src/ca/trust-bundle.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
@@ -26,6 +29,27 @@ describe('trust bundles', () => {
     const foreign = readRootCertificate(rootPem(theirs), theirs, 'TrustBundleInvalid');
     assert.throws(() => trustBundle(ours, [foreign]), { code: 'TrustBundleInvalid', message: /other\.example/ });
     assert.throws(() => parseTrustBundle(ours, rootPem(ours) + rootPem(theirs)), { code: 'TrustBundleInvalid' });
+  });
+
+  it('refuses a self-signed certificate of the right name that is no CA, and a CA whose key is not its own', () => {
+    const key = p256Key();
+    const subject = distinguishedName('Tulle', 'root');
+    const certificate = (profile: typeof rootProfile, signingKey: typeof key) =>
+      signCertificate(
+        {
+          profile,
+          subject,
+          issuer: subject,
+          alternativeNames: [{ type: 'uri', value: trustDomainSpiffeId(ours) }],
+          publicKey: publicKeyOf(key),
+          issuerPublicKey: publicKeyOf(key),
+          validity: { notBefore: new Date(now), notAfter: new Date(now + 1e9) },
+        },
+        signingKey,
+      ).pem;
+    assert.equal(parseTrustBundle(ours, certificate(rootProfile, key)).roots.length, 1);
+    assert.throws(() => parseTrustBundle(ours, certificate(workloadProfile, key)), { message: /not a CA/ });
+    assert.throws(() => parseTrustBundle(ours, certificate(rootProfile, p256Key())), { message: /its own key/ });
   });
 
   it('refuses an empty bundle, a leaf, a truncated root and one that is too long', async () => {
