@@ -31,7 +31,6 @@ import { renderAgent } from '../render/agent.ts';
 import { appliedHashAnnotation, meshLabel } from '../render/ownership.ts';
 import { done, type Outcome, requeueAfter } from '../runtime/reconciler.ts';
 import { verdictFor } from './acceptance.ts';
-import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 import { report } from './mesh-status.ts';
 import { some } from './rollout.ts';
@@ -70,11 +69,18 @@ export async function removeMesh(context: MeshContext, mesh: Mesh, signal: Abort
   return done;
 }
 
+/** The part of the caches that knows of nodes. */
+export interface NodeCaches {
+  meshNodes: { store: { list(): MeshNode[] } };
+  nodes: { store: { get(name: string): KubeObject | undefined } };
+  owned: { get(kind: string, key: string): KubeObject | undefined };
+}
+
 /**
  * Nodes that have not said Released. A node that is gone, or whose MeshNode an administrator deleted, is not waited for; nor is one that never
  * had an agent, when there is no agent now.
  */
-export function awaitedNodes({ meshNodes, nodes, owned }: Pick<Caches, 'meshNodes' | 'nodes' | 'owned'>): MeshNode[] {
+export function awaitedNodes({ meshNodes, nodes, owned }: NodeCaches): MeshNode[] {
   const agents = owned.get('DaemonSet', `${systemNamespace}/${components.agent}`) !== undefined;
   return meshNodes.store.list().filter(({ metadata, status }) => {
     if (nodes.store.get(metadata.name) === undefined) return false;

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import type { PodState } from '../../../src/api/mesh-node.ts';
+import { EnrolmentAnnouncer } from '../../../src/controllers/enrolment-announcer.ts';
+import { EnrolmentIndex } from '../../../src/controllers/enrolment-index.ts';
+import type { EventNote } from '../../../src/kube/events.ts';
+import { FakeClock } from '../kube/fake-clock.ts';
+
+describe('what a namespace is told of its enrolment', () => {
+  let clock: FakeClock;
+  let index: EnrolmentIndex;
+  let notes: EventNote[];
+  let announcer: EnrolmentAnnouncer;
+  const shop = { metadata: { name: 'shop' } };
+
+  const report = (...states: PodState[]) =>
+    index.set(
+      'n1',
+      states.map((state, i) => ({
+        uid: `u${i}`,
+        namespace: 'shop',
+        name: `web-${i}`,
+        serviceAccount: 'default',
+        ips: [],
+        captured: state === 'Secured',
+        state,
+        reason: state === 'Failed' ? 'PortInUse' : '',
+        message: '',
+        olderConnections: 0,
+        since: '2026-01-01T00:00:00Z',
+      })),
+    );
+
+  /** Passes until the announcer has nothing to wait for. */
+  async function settle(): Promise<void> {
+    for (;;) {
+      const outcome = await announcer.announce(shop);
+      if (outcome.kind === 'done') return;
+      await clock.advance(outcome.afterMs);
+    }
+  }
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    index = new EnrolmentIndex();
+    notes = [];
+    const events = { record: async (_regarding: object, note: EventNote) => void notes.push(note) };
+    announcer = new EnrolmentAnnouncer({ clock, events, caches: { enrolment: index } });
+  });
+
+  it('is nothing while there are no pods, or some are on their way', async () => {
+    await settle();
+    report('Secured', 'Pending');
+    await settle();
+    assert.deepEqual(notes, []);
+  });
+
+  it('is that all are secured, once', async () => {
+    report('Secured', 'Secured');
+    await settle();
+    await settle();
+    assert.deepEqual(notes, [
+      { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note: 'All 2 pods are secured.' },
+    ]);
+  });
+
+  it('is nothing of a state that does not last', async () => {
+    report('Secured');
+    await announcer.announce(shop);
+    await clock.advance(2_000);
+    report('Secured', 'Pending');
+    await announcer.announce(shop);
+    await clock.advance(2_000);
+    report('Secured');
+    assert.equal((await announcer.announce(shop)).kind, 'requeue');
+    assert.deepEqual(notes, []);
+  });
+
+  it('is which pods could not be secured and why, and again that all are when they were mended', async () => {
+    report('Secured', 'Failed');
+    await settle();
+    assert.deepEqual([notes[0]?.type, notes[0]?.reason], ['Warning', 'PodsNotSecured']);
+    assert.match(notes[0]?.note ?? '', /^1 of 2 pods are outside the mesh: web-1 \(PortInUse\)/);
+    report('Secured', 'Secured');
+    await settle();
+    assert.equal(notes[1]?.reason, 'PodsSecured');
+  });
+
+  it('does not grow with pods that come and go while all are secured', async () => {
+    for (let pods = 1; pods < 50; pods += 1) {
+      report(...Array.from({ length: pods }, () => 'Secured' as const));
+      await settle();
+    }
+    assert.equal(notes.length, 1);
+  });
+});
