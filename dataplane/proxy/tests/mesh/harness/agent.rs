@@ -1,0 +1,103 @@
+//! An agent: hands pods to proxies.
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen, recv, sendmsg,
+    setsockopt, socket,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use prost::Message;
+use tulle_wire::zds::workload_request::Payload;
+use tulle_wire::zds::workload_response::Payload as Answer;
+use tulle_wire::zds::{AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo, WorkloadRequest, WorkloadResponse, ZdsHello};
+
+use super::PATIENCE;
+use super::pod::{NAMESPACE, Pod};
+
+pub struct Agent(OwnedFd);
+
+impl Agent {
+    pub fn listen(path: &Path) -> Self {
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(fd.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+        listen(&fd, Backlog::new(8).unwrap()).unwrap();
+        limit(&fd);
+        Self(fd)
+    }
+
+    /// Waits for a proxy and its hello.
+    pub fn accept(&self) -> Conversation {
+        let fd = accept(self.0.as_raw_fd()).expect("a proxy connects");
+        // SAFETY: accept has just given this descriptor to us alone.
+        let conversation = Conversation(unsafe { OwnedFd::from_raw_fd(fd) });
+        limit(&conversation.0);
+        let hello = ZdsHello::decode(conversation.receive().as_slice()).unwrap();
+        assert_eq!(hello.version, 1);
+        conversation
+    }
+}
+
+fn limit(fd: &OwnedFd) {
+    let limit = TimeVal::seconds(PATIENCE.as_secs().try_into().unwrap());
+    setsockopt(fd, ReceiveTimeout, &limit).unwrap();
+    setsockopt(fd, SendTimeout, &limit).unwrap();
+}
+
+/// The agent's side of one connection. Every request waits for its answer.
+pub struct Conversation(OwnedFd);
+
+impl Conversation {
+    pub fn add(&self, pod: &Pod) -> Result<(), String> {
+        self.add_with(pod, &[pod.ns.0.as_raw_fd()])
+    }
+
+    /// The same with any descriptors.
+    pub fn add_with(&self, pod: &Pod, descriptors: &[RawFd]) -> Result<(), String> {
+        let info = WorkloadInfo {
+            name: pod.name.clone(),
+            namespace: NAMESPACE.into(),
+            service_account: pod.name.clone(),
+        };
+        let add = AddWorkload { uid: pod.uid(), workload_info: Some(info) };
+        self.ask(Payload::Add(add), descriptors)
+    }
+
+    pub fn keep(&self, pod: &Pod) -> Result<(), String> {
+        self.ask(Payload::Keep(KeepWorkload { uid: pod.uid() }), &[])
+    }
+
+    pub fn delete(&self, pod: &Pod) -> Result<(), String> {
+        self.ask(Payload::Del(DelWorkload { uid: pod.uid() }), &[])
+    }
+
+    pub fn snapshot_sent(&self) -> Result<(), String> {
+        self.ask(Payload::SnapshotSent(SnapshotSent {}), &[])
+    }
+
+    fn ask(&self, payload: Payload, descriptors: &[RawFd]) -> Result<(), String> {
+        self.send(&WorkloadRequest { payload: Some(payload) }.encode_to_vec(), descriptors)
+    }
+
+    /// Sends any bytes and reads the answer.
+    pub fn send(&self, bytes: &[u8], descriptors: &[RawFd]) -> Result<(), String> {
+        tokio::task::block_in_place(|| {
+            let rights = [ControlMessage::ScmRights(descriptors)];
+            let control: &[_] = if descriptors.is_empty() { &[] } else { &rights };
+            sendmsg::<UnixAddr>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)
+                .unwrap();
+            let answer = WorkloadResponse::decode(self.receive().as_slice()).unwrap();
+            let Some(Answer::Ack(ack)) = answer.payload else { panic!("no ack") };
+            if ack.error.is_empty() { Ok(()) } else { Err(ack.error) }
+        })
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 1024];
+        let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("the proxy answers");
+        buffer.truncate(length);
+        buffer
+    }
+}

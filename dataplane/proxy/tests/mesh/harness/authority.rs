@@ -1,0 +1,152 @@
+//! An authority that signs whatever the test wants.
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in PEM.
+pub struct Credentials {
+    pub chain: String,
+    pub key: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    pub fn roots_pem(&self) -> String {
+        self.pem.clone()
+    }
+
+    /// Answers a signing request: leaf, then the roots.
+    pub fn sign(&self, csr: &str, identity: &str) -> Vec<String> {
+        let request = CertificateSigningRequestParams::from_pem(csr).unwrap();
+        let leaf = leaf(&[uri(identity)], Duration::from_secs(3600));
+        vec![self.certificate(leaf, &request.public_key), self.pem.clone()]
+    }
+
+    /// Credentials made on the spot, good or bad as asked: valid from an hour ago until `until` from now.
+    pub fn credentials(&self, names: &[SanType], until: Validity) -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        let mut params = leaf(names, Duration::from_secs(3600));
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let (from, to) = match until {
+            Validity::Now => (now - hour, now + hour),
+            Validity::Over => (now - 2 * hour, now - hour),
+            Validity::NotYet => (now + hour, now + 2 * hour),
+        };
+        params.not_before = from.into();
+        params.not_after = to.into();
+        Credentials { chain: self.certificate(params, &key), key: key.serialize_pem() }
+    }
+
+    fn certificate(&self, params: CertificateParams, key: &impl PublicKeyData) -> String {
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+}
+
+pub enum Validity {
+    Now,
+    Over,
+    NotYet,
+}
+
+pub fn uri(value: &str) -> SanType {
+    SanType::URI(value.try_into().unwrap())
+}
+
+fn leaf(names: &[SanType], lifetime: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = names.to_vec();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    params.not_before = (SystemTime::now() - Duration::from_secs(60)).into();
+    params.not_after = (SystemTime::now() + lifetime).into();
+    params
+}
+
+impl Credentials {
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(self.chain.as_bytes()).map(Result::unwrap).collect()
+    }
+
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
+    }
+}
+
+/// A client that trusts `authority` for anything, and shows `credentials`, where it has any.
+pub fn client(authority: &Authority, credentials: Option<&Credentials>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.roots_pem().as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(tulle_proxy::tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer));
+    let mut config = match credentials {
+        Some(c) => builder.with_client_auth_cert(c.certificates(), c.private_key()).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// Believes any server: these clients test the server's checks, not their own.
+#[derive(Debug)]
+struct AnyServer;
+
+impl rustls::client::danger::ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        unreachable!("TLS 1.3 only")
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        tulle_proxy::tls::provider().signature_verification_algorithms.supported_schemes()
+    }
+}

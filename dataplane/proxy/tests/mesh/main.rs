@@ -1,0 +1,10 @@
+//! The proxy as it runs: the real binary between real network namespaces, with a control plane
+//! and an agent made for the test. Needs root, `ip` and `nft`; no cluster.
+mod harness;
+
+mod identity;
+mod lifecycle;
+mod plaintext;
+mod policy;
+mod services;
+mod tunnel;
