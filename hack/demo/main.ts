@@ -1,5 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { labels, meshName, modes } from '../../src/api/names.ts';
+import { labels, meshName } from '../../src/api/names.ts';
 import { buildImages } from '../images/images.ts';
 import { install } from '../install/install.ts';
 import { elapsed, main, note, step } from '../steps.ts';
@@ -7,16 +6,12 @@ import { builtInCluster } from './built-in.ts';
 import type { ClusterKind, DemoCluster } from './cluster.ts';
 import { kindCluster } from './kind.ts';
 import { withPatience } from './patience.ts';
-import { proxyIdentities } from './proxies.ts';
-import { type Recording, startRecording } from './recorder.ts';
-import { findingLines, identityLines, progressText, readableExcerpts, secondsText, tunnelLines } from './screen.ts';
-import { applyShop, enrolmentProgress, type PodFacts, SHOP, shopEnrolment, shopPods, shopVisits } from './shop.ts';
+import { findingLines, identityLines, secondsText, tunnelLines } from './screen.ts';
+import { applyShop, SHOP } from './shop.ts';
 import { type DemoFacts, judge, timeToFirstEncryptedByte } from './verdict.ts';
-import { analyseWires, readableIn, tunnelTraffic, type Window } from './wire.ts';
+import { watchLabel } from './watch.ts';
+import { tunnelTraffic } from './wire.ts';
 
-const WATCH_BEFORE_MS = 6000;
-const WATCH_AFTER_MS = 12_000;
-const ENROLMENT_LIMIT_MS = 180_000;
 /** The default is 30 s; a shorter grace only makes the demo shorter. */
 const GRACE_SECONDS = 10;
 
@@ -55,64 +50,6 @@ async function installMesh(cluster: DemoCluster): Promise<void> {
   });
 }
 
-/** The heart of it: records the wire from before the label until all is quiet, and collects what the cluster says. */
-async function watchLabel(cluster: DemoCluster): Promise<DemoFacts> {
-  const recording = await startRecording(cluster);
-  const begun = micros();
-  const podsBefore = await shopPods(cluster);
-  await step('Packets between the nodes, before the label', () => delay(WATCH_BEFORE_MS));
-  const visitsBefore = await shopVisits(cluster);
-  showReadable(recording, podsBefore, { from: begun, to: micros() });
-
-  const label = `${labels.mode}=${modes.ambient}`;
-  const before = { from: begun, to: micros() }; // ends before the command runs: its own time counts
-  await step(`kubectl label namespace ${SHOP} ${label}`, () => cluster.kubectl('label', 'namespace', SHOP, label));
-  await waitForEnrolment(cluster, podsBefore);
-  const settled = micros();
-  await step('Packets between the nodes, after the label', () => delay(WATCH_AFTER_MS));
-  const after = { from: settled, to: micros() };
-
-  return step('What the wire, the pods, the proxies and the visitor say', async () => {
-    const captures = await recording.end();
-    const podsAfter = await shopPods(cluster);
-    return {
-      ...{ podsBefore, podsAfter, visitsBefore, before, after },
-      visitsAfter: await shopVisits(cluster),
-      states: await shopEnrolment(cluster),
-      identities: await proxyIdentities(cluster, SHOP),
-      trustDomain: await trustDomain(cluster),
-      wires: analyseWires(captures, [...podsBefore, ...podsAfter]),
-    };
-  });
-}
-
-function showReadable(recording: Recording, pods: readonly PodFacts[], window: Window): void {
-  const wires = analyseWires(recording.soFar(), pods);
-  note('Anyone on the network can read:');
-  note(readableExcerpts(readableIn(wires, pods, window)).join('\n'));
-}
-
-/** Waits until every pod is Secured and nothing older is left; gives up after a while, for the verdict to say why. */
-async function waitForEnrolment(cluster: DemoCluster, pods: readonly PodFacts[]): Promise<void> {
-  const changes: string[] = [];
-  const begun = Date.now();
-  await step('Enrolment, as the agents on the nodes report it', async (report) => {
-    for (;;) {
-      const progress = enrolmentProgress(pods, await shopEnrolment(cluster));
-      const text = progressText(progress, pods.length);
-      report(text);
-      if (changes.at(-1)?.endsWith(text) !== true) changes.push(`${seconds(begun)}  ${text}`);
-      if (progress.done || Date.now() - begun > ENROLMENT_LIMIT_MS) return;
-      await delay(250);
-    }
-  });
-  note(changes.join('\n'));
-}
-
-async function trustDomain(cluster: DemoCluster): Promise<string> {
-  return cluster.kubectl('get', 'mesh', meshName, '-o', 'jsonpath={.spec.trustDomain}');
-}
-
 function present(cluster: DemoCluster, facts: DemoFacts): void {
   const findings = judge(facts);
   const first = timeToFirstEncryptedByte(facts);
@@ -122,23 +59,19 @@ function present(cluster: DemoCluster, facts: DemoFacts): void {
   note(identityLines(facts.identities).join('\n'));
   note(`From the label to the first encrypted byte: ${first === undefined ? 'never' : secondsText(first)}`);
   note(findingLines(findings).join('\n'));
-  note(`The whole demo took ${elapsed()}. The cluster is left running:`);
-  const path = cluster.kubectlFolder === undefined ? '' : ` PATH=${cluster.kubectlFolder}:$PATH`;
-  note(`  export KUBECONFIG=${cluster.kubeconfig}${path}`);
-  note('  kubectl get mesh,meshnodes');
-  note(`  kubectl -n ${SHOP} exec deploy/visitor -- node /app/main.js stats`);
-  note(`  kubectl label namespace ${SHOP} ${labels.mode}-`);
-  note('  make demo-down');
+  showNext(cluster);
   const broken = findings.filter(({ holds }) => !holds);
   if (broken.length > 0) {
     throw new Error(`not as promised:\n${broken.map(({ promise, seen }) => `  - ${promise}: ${seen}`).join('\n')}`);
   }
 }
 
-function micros(): number {
-  return Date.now() * 1000;
-}
-
-function seconds(since: number): string {
-  return `${((Date.now() - since) / 1000).toFixed(1)} s`.padStart(7);
+function showNext(cluster: DemoCluster): void {
+  note(`The whole demo took ${elapsed()}. The cluster is left running; to try next:`);
+  const path = cluster.kubectlFolder === undefined ? '' : ` PATH=${cluster.kubectlFolder}:$PATH`;
+  note(`  export KUBECONFIG=${cluster.kubeconfig}${path}`);
+  note(`  node_modules/.bin/node src/cmd/tulle.ts status -n ${SHOP}`);
+  note(`  kubectl -n ${SHOP} exec deploy/visitor -- node /app/main.js stats`);
+  note(`  kubectl label namespace ${SHOP} ${labels.mode}-`);
+  note('and at the end: make demo-down');
 }
