@@ -39,10 +39,15 @@ export function sliceFacts(slice: EndpointSlice): SliceFacts | undefined {
     endpoints: endpoints(slice, namespace),
     targetPorts: new Map(
       (slice.ports ?? [])
-        .filter((port) => (port.protocol ?? 'TCP') === 'TCP')
+        .filter((port) => (port.protocol ?? 'TCP') === 'TCP' && isPort(port.port))
         .map((port) => [port.name ?? '', port.port ?? undefined]),
     ),
   };
+}
+
+/** Absent means the service's own. The API server takes any number here, also a negative one. */
+function isPort(port: number | null | undefined): boolean {
+  return port === undefined || port === null || (port >= 1 && port <= 65_535);
 }
 
 /**

@@ -12,10 +12,11 @@ export interface Membership {
 }
 
 /**
- * More services than one workload backs in earnest. Whoever may write EndpointSlices can put any pod behind any number
- * of services of their own; the pod's resource, which goes to every proxy, must not grow without bound.
+ * More services, and ports of them, than one workload backs in earnest. Whoever may write Services and EndpointSlices can
+ * put any pod behind any number of their own; the pod's resource, which goes to every proxy, must not grow without bound.
  */
 export const maxServicesOfWorkload = 256;
+export const maxPortsOfWorkload = 4096;
 
 export interface PodSurroundings {
   /** Not empty. */
@@ -92,10 +93,18 @@ function servicesOf(namespace: string, memberships: readonly Membership[]): Map<
     const known = ports.get(name) ?? [];
     ports.set(name, merged(known, targetPorts(service, slice)));
   }
+  return bounded(namespace, ports);
+}
+
+function bounded(namespace: string, ports: ReadonlyMap<string, readonly ServicePort[]>) {
   const foreign = (name: string) => (name.startsWith(`${namespace}/`) ? 0 : 1);
-  const kept = [...ports]
-    .sort(([a], [b]) => foreign(a) - foreign(b) || (a < b ? -1 : 1))
-    .slice(0, maxServicesOfWorkload);
+  const preferred = [...ports].sort(([a], [b]) => foreign(a) - foreign(b) || (a < b ? -1 : 1));
+  let room = maxPortsOfWorkload;
+  const kept = preferred.slice(0, maxServicesOfWorkload).filter(([, { length }]) => {
+    const fits = length <= room;
+    if (fits) room -= length;
+    return fits;
+  });
   return new Map(kept.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 

@@ -1,3 +1,4 @@
+import type { Log } from '../kube/log.ts';
 import type { MeshSettings } from '../model/mesh.ts';
 import { MeshModel } from '../model/mesh-model.ts';
 import type { Authorization } from '../policy/authorization.ts';
@@ -15,8 +16,11 @@ export class Publisher {
   readonly addresses = new ResourceStore(addressType);
   readonly authorizations = new ResourceStore(authorizationType);
 
-  constructor(settings: MeshSettings) {
+  readonly #log: Pick<Log, 'error'>;
+
+  constructor(settings: MeshSettings, log: Pick<Log, 'error'>) {
     this.model = new MeshModel(settings);
+    this.#log = log;
   }
 
   get stores(): readonly ResourceStore[] {
@@ -27,11 +31,23 @@ export class Publisher {
   publish(): void {
     this.#publishPolicies();
     const { workloads, services } = this.model.commit();
-    this.addresses.apply([
-      ...[...services].map(([name, service]) => [name, service && encodeService(service)] as const),
-      ...[...workloads].map(([name, workload]) => [name, workload && encodeWorkload(workload)] as const),
-    ]);
+    this.addresses.apply([...this.#encoded(services, encodeService), ...this.#encoded(workloads, encodeWorkload)]);
     this.#measure();
+  }
+
+  /** One that cannot be encoded is named and stays as it was; the others go on. */
+  #encoded<T>(
+    values: ReadonlyMap<string, T | undefined>,
+    encode: (value: T) => Resource,
+  ): (readonly [string, Resource | undefined])[] {
+    return [...values].flatMap(([name, value]) => {
+      try {
+        return [[name, value === undefined ? undefined : encode(value)] as const];
+      } catch (error) {
+        this.#log.error({ resource: name, err: error }, 'this resource cannot be told to proxies');
+        return [];
+      }
+    });
   }
 
   #publishPolicies(): void {

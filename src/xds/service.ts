@@ -49,12 +49,14 @@ export const discoveryDefinition = {
 } as const satisfies ServiceDefinition;
 
 const largeResponsesAtOnce = 16;
+/** A large response to a client that reads is gone in a fraction of this, ms. */
+const largeResponseMs = 2_000;
 
 /** The delta discovery service. Add it to a server with `server.addService(discoveryDefinition, service.handlers)`. */
 export class DiscoveryService {
   readonly handlers = { DeltaAggregatedResources: (call: Call) => this.#open(call) };
   readonly #options: DiscoveryOptions;
-  readonly #gate = new Gate(largeResponsesAtOnce);
+  readonly #gate = new Gate(largeResponsesAtOnce, largeResponseMs);
   readonly #streams = new Set<DiscoveryStream>();
   readonly #callsByClient = new Map<string, number>();
   #draining = false;

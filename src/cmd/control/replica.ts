@@ -71,7 +71,7 @@ export class ControlReplica {
   constructor(options: ControlOptions) {
     this.#options = options;
     const { client, log, settings } = options;
-    this.#publisher = new Publisher({ trustDomain: settings.trustDomain, strictMtls: false });
+    this.#publisher = new Publisher({ trustDomain: settings.trustDomain, strictMtls: false }, log);
     this.#feed = new ClusterFeed({ client, publisher: this.#publisher, log });
   }
 
@@ -129,10 +129,16 @@ export class ControlReplica {
   #readiness() {
     return {
       model: () => (this.#feed.ready ? undefined : `not known yet: ${this.#feed.missing().join(', ')}`),
-      authority: () => (this.#authority?.report().serving === true ? undefined : 'no certificate can be signed yet'),
+      authority: () => this.#authorityProblem(),
       server: () => (this.#grpcPort === undefined ? 'does not listen yet' : undefined),
       leaving: () => (this.#leaving ? 'this replica is going away' : undefined),
     };
+  }
+
+  #authorityProblem(): string | undefined {
+    const report = this.#authority?.report();
+    if (report?.serving === true) return undefined;
+    return report?.problem?.message ?? 'no certificate can be signed yet';
   }
 
   #startAuthority(signal: AbortSignal): CertificateAuthority {

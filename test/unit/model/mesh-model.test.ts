@@ -1,6 +1,6 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import type { ModelDelta } from '../../../src/model/mesh-model.ts';
-import { maxServicesOfWorkload } from '../../../src/model/workload.ts';
+import { maxPortsOfWorkload, maxServicesOfWorkload } from '../../../src/model/workload.ts';
 import { apply, modelOf } from './cluster.ts';
 import { meshNode, node, pod, service, slice } from './objects.ts';
 
@@ -172,6 +172,34 @@ describe('a service in the model', () => {
     const services = modelOf(...parts, ...strangers.flat()).workloads.get(web)?.services;
     strictEqual(services?.size, maxServicesOfWorkload);
     strictEqual(services.has(cart), true);
+  });
+});
+
+describe('a service with more than it needs', () => {
+  const endpoints = [{ ip: '10.0.0.1', pod: 'web-0' }];
+  const many = (count: number) => Array.from({ length: count }, (_, port) => ({ name: `p${port}`, port: port + 1 }));
+
+  it('does not grow its pods’ resources without bound, nor push another service out', () => {
+    const model = modelOf(
+      { pod: pod({ name: 'web-0' }) },
+      { service: service({ name: 'bomb', ports: many(maxPortsOfWorkload + 1) }) },
+      { slice: slice({ name: 'bomb', service: 'bomb', endpoints, ports: many(maxPortsOfWorkload + 1) }) },
+      { service: service({ name: 'cart' }) },
+      { slice: slice({ name: 'cart', service: 'cart', endpoints }) },
+    );
+    deepStrictEqual([...(model.workloads.get(web)?.services.keys() ?? [])], [cart]);
+  });
+
+  it('has no port that is none', () => {
+    const ports = [0, -1, 65_536, 2_147_483_647].map((port) => ({ name: 'http', port }));
+    for (const port of ports) {
+      const model = modelOf(
+        { pod: pod({ name: 'web-0' }) },
+        { service: service({ name: 'cart' }) },
+        { slice: slice({ name: 'cart', service: 'cart', endpoints, ports: [port] }) },
+      );
+      deepStrictEqual(model.workloads.get(web)?.services.get(cart), []);
+    }
   });
 });
 

@@ -14,6 +14,7 @@ import {
   WorkloadStatus,
   WorkloadType,
 } from '../../../proto/gen/istio/workload/workload_pb.js';
+import { silentLog } from '../../../src/kube/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import type { ResourceStore } from '../../../src/xds/resource-store.ts';
@@ -30,7 +31,7 @@ function read(store: ResourceStore, ...names: readonly string[]): DeltaDiscovery
 }
 
 function published(settings: Publisher['model']['settings'], ...changes: readonly Change[]): Publisher {
-  const publisher = new Publisher(settings);
+  const publisher = new Publisher(settings, silentLog);
   for (const change of changes) apply(publisher.model, change);
   publisher.publish();
   return publisher;
@@ -133,6 +134,23 @@ describe('what a proxy reads', () => {
     publisher.model.setSettings(permissive);
     publisher.publish();
     strictEqual(publisher.authorizations.size, 0);
+  });
+});
+
+describe('what cannot be told', () => {
+  it('stays as it was, is named, and hinders nothing else', () => {
+    const named: unknown[] = [];
+    const publisher = new Publisher(permissive, { error: (fields) => void named.push(fields) });
+    for (const change of shop) apply(publisher.model, change);
+    publisher.publish();
+    const before = publisher.addresses.get(cart);
+    // No API server would let it pass; one day one might.
+    apply(publisher.model, { service: service({ name: 'cart', ports: [{ name: 'http', port: -1 }] }) });
+    apply(publisher.model, { pod: pod({ name: 'other', ips: ['10.0.0.7'] }) });
+    publisher.publish();
+    strictEqual(publisher.addresses.get(cart), before);
+    ok(publisher.addresses.get('Kubernetes//Pod/shop/other'));
+    ok(JSON.stringify(named).includes(cart));
   });
 });
 

@@ -17,7 +17,13 @@ class MemoryWire {
   readonly answers: Answer[] = [];
   readonly #unflushed: (() => void)[] = [];
   readonly #ended = Promise.withResolvers<TulleError | undefined>();
+  readonly #written = Promise.withResolvers<void>();
   over = false;
+
+  /** Resolves with the first message. */
+  get written(): Promise<void> {
+    return this.#written.promise;
+  }
 
   get ended(): Promise<TulleError | undefined> {
     return this.#ended.promise;
@@ -26,6 +32,7 @@ class MemoryWire {
   write(message: Buffer, flushed: () => void): void {
     this.answers.push(decodeAnswer(message));
     this.#unflushed.push(flushed);
+    this.#written.resolve();
   }
 
   end(error?: TulleError): void {
@@ -39,7 +46,13 @@ class MemoryWire {
   }
 }
 
-function setUp({ limits = defaultStreamLimits, gate = new Gate(1) }: { limits?: StreamLimits; gate?: Gate } = {}) {
+function setUp({
+  limits = defaultStreamLimits,
+  gate = new Gate(1, 60_000),
+}: {
+  limits?: StreamLimits;
+  gate?: Gate;
+} = {}) {
   const addresses = new ResourceStore(addressType);
   const authorizations = new ResourceStore(authorizationType);
   const stores = [addresses, authorizations];
@@ -139,6 +152,16 @@ describe('large responses', () => {
     );
     first.wire.flush();
     strictEqual(second.wire.answers.length, 1);
+  });
+
+  it('do not wait long for a client that does not read', async () => {
+    const { addresses, connect } = setUp({ gate: new Gate(1, 1) });
+    addresses.apply([['large', large]]);
+    const [stuck, next] = [connect(), connect()];
+    for (const { send } of [stuck, next]) send({});
+    strictEqual(next.wire.answers.length, 0);
+    await next.wire.written;
+    strictEqual(stuck.wire.over, false);
   });
 
   it('do not wait for a client that is gone', () => {

@@ -1,0 +1,181 @@
+import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import http2 from 'node:http2';
+import {
+  Client,
+  credentials,
+  type Metadata,
+  Server,
+  ServerCredentials,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import { pino } from 'pino';
+import { TulleError } from '../../src/errors/tulle-error.ts';
+import { addressType, authorizationType, type Resource } from '../../src/xds/resource.ts';
+import { ResourceStore } from '../../src/xds/resource-store.ts';
+import { type DiscoveryOptions, DiscoveryService, discoveryDefinition } from '../../src/xds/service.ts';
+import { type Answer, decodeAnswer, encodeRequest, type Request, resource } from '../unit/xds/proxy.ts';
+
+interface Stream {
+  readonly answers: Answer[];
+  /** Status of the end. */
+  readonly ended: Promise<string>;
+  next(): Promise<Answer>;
+  send(request: Request): void;
+}
+
+const limitMs = 10_000;
+
+describe('discovery over a real connection', function () {
+  this.timeout(30_000);
+  const cleanUps: (() => void)[] = [];
+
+  afterEach(() => {
+    for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
+  });
+
+  async function setUp(options: Partial<DiscoveryOptions> = {}, ...resources: readonly Resource[]) {
+    const store = new ResourceStore(addressType);
+    store.apply(resources.map((value) => [value.name, value]));
+    const service = new DiscoveryService({
+      stores: [store, new ResourceStore(authorizationType)],
+      admit: async () => ({ name: 'node-1' }),
+      ready: () => true,
+      log: pino({ level: 'silent' }),
+      random: () => 0,
+      ...options,
+    });
+    const server = new Server();
+    server.addService(discoveryDefinition, service.handlers);
+    const port = await new Promise<number>((resolve, reject) => {
+      const bound = (error: Error | null, port: number) => (error === null ? resolve(port) : reject(error));
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), bound);
+    });
+    cleanUps.push(() => server.forceShutdown());
+    return { store, service, server, port, connect: (metadata?: Metadata) => connect(port, metadata) };
+  }
+
+  function connect(port: number, metadata?: Metadata): Stream {
+    const local = { 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': -1 };
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), local);
+    cleanUps.push(() => client.close());
+    const { path, responseDeserialize } = discoveryDefinition.DeltaAggregatedResources;
+    const serialize = (message: Uint8Array) => Buffer.from(message);
+    const call = metadata
+      ? client.makeBidiStreamRequest(path, serialize, responseDeserialize, metadata)
+      : client.makeBidiStreamRequest(path, serialize, responseDeserialize);
+    const answers: Answer[] = [];
+    const waiting: ((answer: Answer) => void)[] = [];
+    call.on('data', (message: Buffer) => {
+      const answer = decodeAnswer(message);
+      answers.push(answer);
+      waiting.shift()?.(answer);
+    });
+    const ended = new Promise<string>((resolve) => {
+      call.on('error', (error: ServiceError) => resolve(status[error.code] ?? ''));
+      call.on('end', () => resolve('OK'));
+    });
+    return {
+      answers,
+      ended,
+      next: () => within('an answer', new Promise<Answer>((resolve) => waiting.push(resolve))),
+      send: (request) => void call.write(encodeRequest(request)),
+    };
+  }
+
+  /** A client that asks for everything and never reads: the window of its stream closes. */
+  function neverRead(port: number): void {
+    const session = http2.connect(`http://127.0.0.1:${port}`);
+    cleanUps.push(() => session.destroy());
+    const { path } = discoveryDefinition.DeltaAggregatedResources;
+    const request = session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
+    request.on('error', () => {});
+    const message = encodeRequest({});
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(message.length, 1);
+    request.write(Buffer.concat([head, message]));
+  }
+
+  it('refuses everybody until the mesh is known, so that no proxy sees an empty one', async () => {
+    let known = false;
+    const { connect, store } = await setUp({ ready: () => known });
+    const early = connect();
+    early.send({});
+    strictEqual(await within('the end', early.ended), 'UNAVAILABLE');
+    deepStrictEqual(early.answers, []);
+    store.apply([['a', resource('a')]]);
+    known = true;
+    const stream = connect();
+    const answer = stream.next();
+    stream.send({});
+    deepStrictEqual((await answer).resources, { a: '1' });
+  });
+
+  it('reads nothing from a caller that is not let in yet', async () => {
+    const verdict = Promise.withResolvers<{ name: string }>();
+    const { connect } = await setUp({ admit: () => verdict.promise }, resource('a'));
+    const stream = connect();
+    const answer = stream.next();
+    stream.send({});
+    verdict.resolve({ name: 'node-1' });
+    deepStrictEqual((await answer).resources, { a: '1' });
+  });
+
+  it('answers each kind of refusal with its status', async () => {
+    const refusals = [
+      [new TulleError('CallerUnauthenticated', 'x'), 'UNAUTHENTICATED'],
+      [new TulleError('CallerNotPermitted', 'x'), 'PERMISSION_DENIED'],
+      [new TulleError('CallerReviewUnavailable', 'x'), 'UNAVAILABLE'],
+      [new Error('a secret'), 'INTERNAL'],
+    ] as const;
+    for (const [error, expected] of refusals) {
+      const { connect } = await setUp({ admit: () => Promise.reject(error) });
+      strictEqual(await within('the end', connect().ended), expected);
+    }
+  });
+
+  it('ends a stream in order when it is old, and all of them when it goes away', async () => {
+    const { connect } = await setUp({ maxStreamAgeMs: 20 });
+    strictEqual(await within('the end', connect().ended), 'OK');
+    const { connect: again, service, server } = await setUp({}, resource('a'));
+    const streams = [again(), again(), again()];
+    for (const stream of streams) {
+      const answer = stream.next();
+      stream.send({});
+      await answer;
+    }
+    const closed = new Promise((resolve) => server.tryShutdown(resolve));
+    await service.drain(30);
+    deepStrictEqual(await Promise.all(streams.map(({ ended }) => within('the end', ended))), ['OK', 'OK', 'OK']);
+    strictEqual(await within('the server is closed', closed), undefined);
+  });
+
+  it('does not buffer for a client that does not read, nor let it slow others', async () => {
+    const big = resource('big', 'x'.repeat(8 * 1024 * 1024));
+    const limits = { acknowledgeMs: 5_000, requestBurst: 100, requestsPerSecond: 100 };
+    const before = process.memoryUsage().arrayBuffers;
+    const { connect, store, port } = await setUp({ limits, maxStreamsOfClient: 20 }, big);
+    for (let stream = 0; stream < 17; stream++) neverRead(port);
+    const lively = connect();
+    const first = lively.next();
+    lively.send({});
+    lively.send({ responseNonce: (await first).nonce });
+    const second = lively.next();
+    store.apply([['small', resource('small')]]);
+    deepStrictEqual((await second).resources, { small: '1' });
+    ok(process.memoryUsage().arrayBuffers < before + 18 * 2 * big.frame.length, 'one response a stream at most');
+  });
+});
+
+function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${limitMs} ms`)), limitMs);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
