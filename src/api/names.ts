@@ -95,11 +95,6 @@ export const clusterId = 'Kubernetes';
 /** The `network` of the wire. */
 export const network = '';
 
-/** A workload's uid on the wire: `<cluster>//Pod/<namespace>/<name>`. */
-export function workloadUid(namespace: string, name: string): string {
-  return `${clusterId}//Pod/${namespace}/${name}`;
-}
-
 /** Keys the API server puts into `extra` of a reviewed token that is bound to a pod (KEP-4193). */
 export const tokenExtra = {
   podName: 'authentication.kubernetes.io/pod-name',

@@ -39,7 +39,6 @@ export const errorCodes = {
   EngineNotSupported: 'The Mesh asks for a node engine this version does not drive.',
   VersionNotSupported: 'The Mesh asks for a Tulle version this operator does not install.',
   NotDefault: 'Only the Mesh named default takes effect.',
-  LeaseLost: 'This replica is no longer the leader.',
 
   // xds
   XdsRequestInvalid: 'A discovery request does not follow the protocol.',
