@@ -10,6 +10,9 @@ export const cacheFolder =
 /** The root of this checkout. */
 export const root = join(import.meta.dirname, '..');
 
+/** Where cargo builds for images and tests: dependencies are compiled once for all checkouts. */
+export const cargoTarget = join(cacheFolder, 'cargo-target');
+
 /** A short name for exactly these contents. */
 export function fingerprint(...parts: readonly (string | Buffer)[]): string {
   const hash = createHash('sha256');

@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, stat
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { cached, fingerprint, root } from '../cache.ts';
+import { cached, cargoTarget, fingerprint, root } from '../cache.ts';
 import { buildBinaries } from '../cluster/binaries.ts';
 import { run } from '../process.ts';
 import type { Report } from '../steps.ts';
@@ -165,7 +165,8 @@ export async function buildDataplane(report: Report): Promise<string[]> {
   const folder = join(root, 'dataplane');
   await run('cargo', ['build', '--release', '--locked', '--bins'], {
     cwd: folder,
+    env: { CARGO_TARGET_DIR: cargoTarget },
     onLine: (line) => report(line.trim()),
   });
-  return ['tulle-agent', 'tulle-proxy', 'tulle-cni'].map((name) => join(folder, 'target/release', name));
+  return ['tulle-agent', 'tulle-proxy', 'tulle-cni'].map((name) => join(cargoTarget, 'release', name));
 }

@@ -37,9 +37,7 @@ export async function install(target: InstallTarget, report: Report, images?: In
   );
   report('the mesh');
   await target.apply(readFileSync(join(root, 'config/samples/mesh.yaml'), 'utf8'));
-  await explained(target, () =>
-    target.kubectl('wait', '--for=condition=Ready', 'mesh/default', '--timeout=180s'),
-  );
+  await explained(target, () => target.kubectl('wait', '--for=condition=Ready', 'mesh/default', '--timeout=180s'));
 }
 
 /** Adds to a failed wait what the cluster says of the parts that are awaited. */

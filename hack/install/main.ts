@@ -5,7 +5,7 @@ import { clusterName } from '../cluster/layout.ts';
 import { buildImages } from '../images/images.ts';
 import { run } from '../process.ts';
 import { main, note, step } from '../steps.ts';
-import { builtImages, install, type InstallTarget } from './install.ts';
+import { builtImages, type InstallTarget, install } from './install.ts';
 
 /**
  * `make install`: Tulle on the cluster of KUBECONFIG. Images are built and loaded into the cluster of

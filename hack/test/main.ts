@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { root } from '../cache.ts';
+import { cargoTarget, root } from '../cache.ts';
 
 interface Totals {
   passed: number;
@@ -87,7 +87,7 @@ function cargo(name: string): Suite {
         'cargo',
         ['test', '--locked', '--workspace', '--no-fail-fast', ...filter],
         join(root, 'dataplane'),
-        {},
+        { CARGO_TARGET_DIR: cargoTarget },
         (chunk) => {
           output += chunk;
         },

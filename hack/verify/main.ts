@@ -1,6 +1,6 @@
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
-import { root } from '../cache.ts';
+import { cargoTarget, root } from '../cache.ts';
 import { run } from '../process.ts';
 import { main, step } from '../steps.ts';
 import { checkLicences } from './licences.ts';
@@ -25,7 +25,10 @@ const checks: readonly (readonly [title: string, check: () => Promise<unknown>])
   [
     'Rust lint (clippy)',
     () =>
-      run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings'], { cwd: dataplane }),
+      run('cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings'], {
+        cwd: dataplane,
+        env: { CARGO_TARGET_DIR: cargoTarget },
+      }),
   ],
   ['Licences', checkLicences],
 ];

@@ -27,7 +27,9 @@ export const controlRules: readonly AccessRule[] = [
 /** What the agent does: follows its node's pods, their namespaces and the Mesh, and reports to its own MeshNode (see admission.ts). */
 export const agentRules: readonly AccessRule[] = [
   { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['get', 'list', 'watch'] },
-  { apiGroups: [apiGroup], resources: ['meshes', 'meshnodes'], verbs: ['list', 'watch'] },
+  { apiGroups: [apiGroup], resources: ['meshes'], verbs: ['list', 'watch'] },
+  // At its start it asks once for what the agent before it reported.
+  { apiGroups: [apiGroup], resources: ['meshnodes'], verbs: ['get', 'list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshnodes/status'], verbs: ['patch'] },
 ];
 
