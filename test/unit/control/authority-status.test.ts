@@ -108,8 +108,11 @@ describe('the replica that leads', () => {
   it('writes nothing without a Mesh', async () => {
     const { stop, written, leader, set } = setUp();
     set(undefined);
+    const leading = leader.lead(stop.signal);
+    leader.wake();
+    await new Promise((resolve) => setImmediate(resolve));
     stop.abort();
-    await leader.lead(stop.signal);
+    await leading;
     strictEqual(written.length, 0);
   });
 });
