@@ -28,8 +28,11 @@ export function leanPod({ metadata, spec, status }: Pod): Pod {
   };
 }
 
-export function leanNode({ metadata }: Node): Node {
-  return { metadata: { ...leanMetadata(metadata), labels: pick(metadata.labels, nodeLabels) } };
+export function leanNode({ metadata, spec }: Node): Node {
+  return {
+    metadata: { ...leanMetadata(metadata), labels: pick(metadata.labels, nodeLabels) },
+    spec: { podCIDRs: spec?.podCIDRs ?? [] },
+  };
 }
 
 /** Who looks after a pod is what counts of a MeshNode here; the rest of its status is for people. */

@@ -1,8 +1,10 @@
 import { AddressIndex } from './address-index.ts';
 import { CaptureIndex } from './capture-index.ts';
+import { contains } from './cidr.ts';
 import type { IpText } from './ip.ts';
-import type { Locality, MeshSettings, Service, Workload } from './mesh.ts';
+import type { MeshSettings, Service, Workload } from './mesh.ts';
 import { MultiMap } from './multi-map.ts';
+import type { NodeFacts } from './node-facts.ts';
 import type { PodFacts } from './pod-facts.ts';
 import { podResourceName } from './resource-name.ts';
 import type { ServiceFacts } from './service-facts.ts';
@@ -24,7 +26,7 @@ export interface ModelDelta {
  *   pod ─────────► its workload; whoever else has one of its addresses; slices with an endpoint there
  *   slice ───────► its endpoints' workloads, those that changed; pods at those addresses
  *   service ─────► itself; everything its slices list
- *   node ────────► the workloads on it (locality)
+ *   node ────────► the workloads on it (locality); who owns their addresses
  *   MeshNode ────► the workloads about which its word changed (tunnel)
  *   Mesh ────────► everything
  */
@@ -34,8 +36,8 @@ export class MeshModel {
   readonly #podsByUid = new Map<string, PodFacts>();
   readonly #podsByNode = new MultiMap<string, PodFacts>();
   readonly #services = new Map<string, ServiceFacts>();
-  readonly #localities = new Map<string, Locality>();
-  readonly #addresses = new AddressIndex();
+  readonly #nodes = new Map<string, NodeFacts>();
+  readonly #addresses = new AddressIndex((ip, node) => this.#belongs(ip, node));
   readonly #slices = new SliceIndex();
   readonly #captures = new CaptureIndex();
 
@@ -115,13 +117,15 @@ export class MeshModel {
     this.#markPodsAt(this.#slices.replace(key, next));
   }
 
-  setLocality(node: string, next: Locality | undefined): void {
-    const previous = this.#localities.get(node);
-    if (previous?.region === next?.region && previous?.zone === next?.zone) return;
-    if (next === undefined) this.#localities.delete(node);
-    else this.#localities.set(node, next);
-    for (const pod of this.#podsByNode.get(node)) this.#dirtyPods.add(pod.key);
-    for (const slice of this.#slices.all()) if (hasEndpointOn(slice, node)) this.#dirtySlices.add(slice.key);
+  setNode(name: string, next: NodeFacts | undefined): void {
+    if (JSON.stringify(this.#nodes.get(name)) === JSON.stringify(next)) return;
+    if (next === undefined) this.#nodes.delete(name);
+    else this.#nodes.set(name, next);
+    for (const pod of this.#podsByNode.get(name)) {
+      this.#dirtyPods.add(pod.key);
+      this.#markAddresses(pod);
+    }
+    for (const slice of this.#slices.all()) if (hasEndpointOn(slice, name)) this.#dirtySlices.add(slice.key);
   }
 
   /** The UIDs of the pods a node's agent says it captured; undefined when there is no such node any more. */
@@ -156,6 +160,10 @@ export class MeshModel {
     else this.#workloads.set(name, workload);
   }
 
+  #belongs(ip: IpText, node: string): boolean {
+    return this.#nodes.get(node)?.podRanges.some((range) => contains(range, ip)) ?? false;
+  }
+
   #markAddresses(pod: PodFacts | undefined): void {
     if (pod === undefined) return;
     this.#markPodsAt(pod.ips);
@@ -186,7 +194,7 @@ export class MeshModel {
     const workload = podWorkload(pod, {
       addresses,
       captured: this.#captures.isCaptured(pod.uid, pod.node),
-      locality: this.#localities.get(pod.node),
+      locality: this.#nodes.get(pod.node)?.locality,
       memberships: this.#membershipsOf(pod, addresses),
       settings: this.#settings,
     });
@@ -213,7 +221,7 @@ export class MeshModel {
     for (const [ip, endpoints] of slice.endpoints) {
       const endpoint = endpoints.find(({ pod }) => pod === undefined);
       if (endpoint === undefined || this.#addresses.owner(ip) !== undefined) continue;
-      const locality = this.#localities.get(endpoint.node);
+      const locality = this.#nodes.get(endpoint.node)?.locality;
       const workload = endpointWorkload(ip, endpoint, { service, slice }, locality, this.#settings);
       names.add(workload.resourceName);
       out.set(workload.resourceName, workload);

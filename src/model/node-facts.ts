@@ -1,12 +1,23 @@
 import type { MeshNode } from '../api/mesh-node.ts';
 import type { Node } from '../kube/objects.ts';
+import { type Cidr, parseCidr } from './cidr.ts';
 import type { Locality } from './mesh.ts';
 
-/** Where a node is; undefined when its labels do not say. */
-export function nodeLocality({ metadata }: Node): Locality | undefined {
+/** What the model keeps of a Node. */
+export interface NodeFacts {
+  /** Undefined when its labels do not say. */
+  readonly locality: Locality | undefined;
+  /** The ranges its pods get their addresses from, where the cluster hands them out by node; else empty. */
+  readonly podRanges: readonly Cidr[];
+}
+
+export function nodeFacts({ metadata, spec }: Node): NodeFacts {
   const region = metadata.labels?.['topology.kubernetes.io/region'] ?? '';
   const zone = metadata.labels?.['topology.kubernetes.io/zone'] ?? '';
-  return region === '' && zone === '' ? undefined : { region, zone };
+  return {
+    locality: region === '' && zone === '' ? undefined : { region, zone },
+    podRanges: (spec?.podCIDRs ?? []).map(parseCidr).filter((range) => range !== undefined),
+  };
 }
 
 /** UIDs of the pods a node's agent says it captured. */

@@ -6,7 +6,7 @@
  * says nothing matches nothing, so that what a proxy could not understand never widens an Allow.
  */
 
-import type { IpText } from '../model/ip.ts';
+import type { Cidr } from '../model/cidr.ts';
 
 export interface Authorization {
   readonly name: string;
@@ -54,12 +54,6 @@ export type TextMatch =
 export interface ServiceAccountMatch {
   readonly namespace: string;
   readonly serviceAccount: string;
-}
-
-export interface Cidr {
-  readonly ip: IpText;
-  /** Bits: 0–32 or 0–128. */
-  readonly prefixLength: number;
 }
 
 /** `namespace/name`, as on the wire. */

@@ -1,13 +1,6 @@
-import { type IpText, ipBytes } from '../model/ip.ts';
-import {
-  type Authorization,
-  type Cidr,
-  type Field,
-  type Match,
-  policyName,
-  type Rule,
-  type TextMatch,
-} from './authorization.ts';
+import { contains } from '../model/cidr.ts';
+import type { IpText } from '../model/ip.ts';
+import { type Authorization, type Field, type Match, policyName, type Rule, type TextMatch } from './authorization.ts';
 
 /** Who connects to what. `identity` is undefined when the connection proved none (plaintext). */
 export interface Connection {
@@ -136,15 +129,4 @@ function textMatches(match: TextMatch, text: string): boolean {
     case 'Suffix':
       return text.endsWith(match.text);
   }
-}
-
-function contains(cidr: Cidr, ip: IpText): boolean {
-  const network = ipBytes(cidr.ip);
-  const address = ipBytes(ip);
-  if (network.length !== address.length) return false;
-  return network.every((byte, index) => {
-    const bits = Math.min(Math.max(cidr.prefixLength - index * 8, 0), 8);
-    const mask = (0xff << (8 - bits)) & 0xff;
-    return (byte & mask) === ((address[index] ?? 0) & mask);
-  });
 }

@@ -6,7 +6,7 @@ import type { Log } from '../kube/log.ts';
 import { type EndpointSlice, type KubeObject, type Node, objectKey, type Pod } from '../kube/objects.ts';
 import { Reflector, type ReflectorOptions } from '../kube/reflector.ts';
 import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
-import { capturedPods, nodeLocality } from '../model/node-facts.ts';
+import { capturedPods, nodeFacts } from '../model/node-facts.ts';
 import { podFacts } from '../model/pod-facts.ts';
 import { type KubeService, serviceFacts } from '../model/service-facts.ts';
 import { sliceFacts } from '../model/slice-facts.ts';
@@ -70,7 +70,7 @@ export class ClusterFeed {
         (key, slice) => model.setSlice(key, slice && sliceFacts(slice)),
       ),
       reflect<Node>({ path: '/api/v1/nodes', transform: leanNode }, (name, node) =>
-        model.setLocality(name, node && nodeLocality(node)),
+        model.setNode(name, node && nodeFacts(node)),
       ),
       reflect<MeshNode>({ path: meshNodesPath, transform: leanMeshNode }, (name, node) =>
         model.setCaptured(name, node && capturedPods(node)),

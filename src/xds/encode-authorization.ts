@@ -6,8 +6,9 @@ import {
   Scope,
   type StringMatchSchema,
 } from '../../proto/gen/istio/security/authorization_pb.js';
+import type { Cidr } from '../model/cidr.ts';
 import { ipBytes } from '../model/ip.ts';
-import { type Authorization, type Cidr, type Match, policyName, type TextMatch } from '../policy/authorization.ts';
+import { type Authorization, type Match, policyName, type TextMatch } from '../policy/authorization.ts';
 import { authorizationType, encodeResource, type Resource } from './resource.ts';
 
 /** A policy as a resource, named `namespace/name`. */

@@ -1,4 +1,5 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
+import { contains, parseCidr } from '../../../src/model/cidr.ts';
 import { canonicalIp, ipBytes } from '../../../src/model/ip.ts';
 import { podFacts } from '../../../src/model/pod-facts.ts';
 import { appProtocol, serviceFacts } from '../../../src/model/service-facts.ts';
@@ -87,6 +88,47 @@ describe('the facts of a service', () => {
       'Unknown',
       'Unknown',
     ]);
+  });
+});
+
+describe('a range of addresses', () => {
+  const holds = (range: string, address: string) => {
+    const cidr = parseCidr(range);
+    const ip = canonicalIp(address);
+    return cidr !== undefined && ip !== undefined && contains(cidr, ip);
+  };
+
+  it('contains what its prefix says', () => {
+    for (const [range, address] of [
+      ['10.0.0.0/8', '10.255.0.1'],
+      ['10.0.0.4/31', '10.0.0.5'],
+      ['0.0.0.0/0', '1.2.3.4'],
+      ['fd00::/9', 'fd7f::1'],
+    ] as const) {
+      strictEqual(holds(range, address), true, range);
+    }
+    for (const [range, address] of [
+      ['10.0.0.4/31', '10.0.0.6'],
+      ['10.0.0.0/8', 'fd00::1'],
+      ['::/0', '10.0.0.1'],
+    ] as const) {
+      strictEqual(holds(range, address), false, range);
+    }
+  });
+
+  it('is nothing else than a range', () => {
+    for (const text of [
+      '',
+      '10.0.0.0',
+      '10.0.0.0/33',
+      '10.0.0.0/-1',
+      '10.0.0.0/8/8',
+      'fd00::/129',
+      'a/8',
+      '10.0.0.0/1e1',
+    ]) {
+      strictEqual(parseCidr(text), undefined, text);
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { deepStrictEqual } from 'node:assert/strict';
 import fc from 'fast-check';
 import { podRecord } from '../../../src/ca/kubernetes-pods.ts';
 import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../../../src/model/lean-objects.ts';
-import { capturedPods, nodeLocality } from '../../../src/model/node-facts.ts';
+import { capturedPods, nodeFacts } from '../../../src/model/node-facts.ts';
 import { podFacts } from '../../../src/model/pod-facts.ts';
 import { serviceFacts } from '../../../src/model/service-facts.ts';
 import { meshNode, node, pod, service } from './objects.ts';
@@ -48,8 +48,8 @@ describe('a lean object', () => {
   });
 
   it('says of everything else all that is read of it', () => {
-    const place = node('node-1', 'eu', 'eu-1');
-    deepStrictEqual(nodeLocality(leanNode(place)), nodeLocality(place));
+    const place = node('node-1', 'eu', 'eu-1', ['10.0.0.0/24']);
+    deepStrictEqual(nodeFacts(leanNode(place)), nodeFacts(place));
     const report = meshNode('node-1', ['a', 'b'], ['c']);
     deepStrictEqual(capturedPods(leanMeshNode(report)), capturedPods(report));
     const cart = service({ name: 'cart' });

@@ -94,7 +94,9 @@ const changes: fc.Arbitrary<Change> = fc.oneof(
   { weight: 1, arbitrary: nodes.map((noMeshNode) => ({ noMeshNode })) },
   {
     weight: 1,
-    arbitrary: fc.tuple(nodes, fc.constantFrom('', 'west')).map(([name, zone]) => ({ node: node(name, '', zone) })),
+    arbitrary: fc
+      .tuple(nodes, fc.constantFrom('', 'west'), fc.subarray(['10.0.0.0/31', '10.0.0.2/31', 'fd00::/64']))
+      .map(([name, zone, ranges]) => ({ node: node(name, '', zone, ranges) })),
   },
   { weight: 1, arbitrary: nodes.map((noNode) => ({ noNode })) },
   {

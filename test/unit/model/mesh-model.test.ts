@@ -60,6 +60,19 @@ describe('a pod in the model', () => {
     strictEqual(model.workloads.get('Kubernetes//Pod/shop/host')?.sharesAddress, true);
   });
 
+  it('keeps an address of its own node’s range, whatever a pod of another node claims, and however new it is', () => {
+    const model = modelOf(
+      { pod: pod({ name: 'web-0', node: 'node-1' }) },
+      { node: node('node-1', '', '', ['10.0.0.0/24']) },
+      { node: node('node-2', '', '', ['10.0.1.0/24']) },
+      { pod: pod({ name: 'thief', node: 'node-2', created: '2026-02-01T00:00:00Z' }) },
+    );
+    deepStrictEqual([...model.workloads.keys()], [web]);
+    apply(model, { node: node('node-1', '', '', []) });
+    model.commit();
+    deepStrictEqual([...model.workloads.keys()], ['Kubernetes//Pod/shop/thief']);
+  });
+
   it('is never tunnelled to in the host network, whatever its node says', () => {
     const model = modelOf(
       { pod: pod({ name: 'web-0', uid: 'u1', hostNetwork: true }) },

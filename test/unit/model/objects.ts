@@ -112,8 +112,9 @@ export function slice({ name, namespace = 'shop', endpoints, ports, ...spec }: S
   };
 }
 
-export function node(name: string, region = '', zone = ''): Node {
+export function node(name: string, region = '', zone = '', podCIDRs: string[] = []): Node {
   return {
+    spec: { podCIDRs },
     metadata: {
       name,
       labels: { 'topology.kubernetes.io/region': region, 'topology.kubernetes.io/zone': zone },

@@ -1,7 +1,8 @@
 import { deepStrictEqual, ok } from 'node:assert/strict';
 import fc from 'fast-check';
+import type { Cidr } from '../../../src/model/cidr.ts';
 import { canonicalIp, type IpText } from '../../../src/model/ip.ts';
-import type { Authorization, Cidr, Field, Match, TextMatch } from '../../../src/policy/authorization.ts';
+import type { Authorization, Field, Match, TextMatch } from '../../../src/policy/authorization.ts';
 import { type Connection, evaluate, type Target } from '../../../src/policy/evaluate.ts';
 import { oracleAllows } from './oracle.ts';
 

@@ -3,7 +3,8 @@
  * are compared as arrays of code points, addresses as big integers, and the logic is written as sets of witnesses rather
  * than as nested loops that stop early.
  */
-import type { Authorization, Cidr, Match, TextMatch } from '../../../src/policy/authorization.ts';
+import type { Cidr } from '../../../src/model/cidr.ts';
+import type { Authorization, Match, TextMatch } from '../../../src/policy/authorization.ts';
 import type { Connection, Target } from '../../../src/policy/evaluate.ts';
 
 /** 'enforced': policies in dry run are left out; 'all': they count. */
