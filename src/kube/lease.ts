@@ -27,6 +27,9 @@ export interface LeaseOptions {
   random?: () => number;
 }
 
+/** Giving the Lease up may take so long, twice, ms. */
+const RELEASE_MS = 2_000;
+
 interface Observed {
   lease: Lease;
   /** When this version of the Lease was first seen, by our monotonic clock. */
@@ -40,6 +43,7 @@ export class LeaderElection {
   readonly #durationMs: number;
   readonly #renewDeadlineMs: number;
   #observed: Observed | undefined;
+  #lastAttempt: Promise<boolean> = Promise.resolve(false);
   #leading = false;
 
   constructor(options: LeaseOptions) {
@@ -71,6 +75,8 @@ export class LeaderElection {
       if (held) await this.#reign(startedAt, signal, lead);
       else await this.#pause(signal);
     }
+    // An attempt that was under way when the signal aborted may have won.
+    await this.#release();
   }
 
   /** `heldFrom`: when the attempt that won began; others may count the Lease's duration from then on. */
@@ -127,7 +133,12 @@ export class LeaderElection {
   }
 
   /** Acquires or renews if that is our right. Never throws: whatever goes wrong, we do not hold the Lease. */
-  async #attempt(): Promise<boolean> {
+  #attempt(): Promise<boolean> {
+    this.#lastAttempt = this.#tryOnce();
+    return this.#lastAttempt;
+  }
+
+  async #tryOnce(): Promise<boolean> {
     try {
       const lease = await this.#read();
       if (lease === undefined) return await this.#create();
@@ -198,12 +209,14 @@ export class LeaderElection {
 
   /** Lets the next leader start at once; best effort, since the Lease runs out anyway. */
   async #release(): Promise<void> {
+    // A renewal still under way would make our write a conflict, or come after it.
+    await this.#within(RELEASE_MS, this.#lastAttempt);
     const lease = this.#observed?.lease;
     if (lease?.spec?.holderIdentity !== this.#options.identity) return;
     const spec = { ...lease.spec, holderIdentity: '', renewTime: microTime(this.#clock.now()) };
     const released = this.#options.client.replace<Lease>(`${this.#path}/${this.#options.name}`, { ...lease, spec });
     await this.#within(
-      2_000,
+      RELEASE_MS,
       released.then(
         (answer) => {
           this.#observe(answer);

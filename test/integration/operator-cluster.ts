@@ -26,11 +26,15 @@ export async function installConfig(api: ApiServer): Promise<void> {
   await api.kubectl('wait', '--for=condition=Established', 'crd/meshes.mesh.tulle.dev', 'crd/meshnodes.mesh.tulle.dev');
 }
 
+/** A token of the service account the operator runs as. */
+export async function operatorToken(api: ApiServer): Promise<string> {
+  return (await api.kubectl('-n', 'tulle-system', 'create', 'token', 'tulle-operator')).trim();
+}
+
 /** An operator in this process that may what the installed operator may, and no more. */
 export async function startOperator(api: ApiServer, instance = 'operator-1'): Promise<MeshOperator> {
-  const token = await api.kubectl('-n', 'tulle-system', 'create', 'token', 'tulle-operator');
   const operator = new MeshOperator({
-    kubeConfig: kubeConfigFor(api, token.trim()),
+    kubeConfig: kubeConfigFor(api, await operatorToken(api)),
     log: process.env.TULLE_TEST_LOG === undefined ? silentLog : console,
     fieldManager: 'tulle-operator',
     election: { namespace: 'tulle-system', name: 'tulle-operator', identity: instance },

@@ -128,11 +128,13 @@ describe('the operator on a real API server', () => {
     await eventually(admin, role, (object) => object !== undefined && object.metadata.uid !== metadata.uid);
   });
 
-  it('given nothing to do, then a restarted operator passes over everything and writes nothing', async () => {
+  it('given nothing to do, then a standby that takes over passes over everything and writes nothing', async () => {
     await operator.settled();
     const before = await versionsOf(admin);
+    const standby = await startOperator(api, 'operator-2');
+    assert.deepEqual([operator.isLeading, standby.isLeading], [true, false]);
     await operator.stop();
-    operator = await startOperator(api, 'operator-2');
+    operator = standby;
     await operator.settled();
     assert.deepEqual(await versionsOf(admin), before);
   });

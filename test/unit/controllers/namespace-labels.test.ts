@@ -20,7 +20,7 @@ describe('labels on a namespace', () => {
       note?.note ?? '',
       /"ambiant"; valid values are "ambient" and "none"\. Did you mean "ambient"\? .* not in the mesh/,
     );
-    assert.match(problem({ 'mesh.tulle.dev/mode': 'Ambient' })?.note ?? '', /mean "ambient"/);
+    assert.match(problem({ 'mesh.tulle.dev/mode': 'AMBIENT' })?.note ?? '', /mean "ambient"/);
     assert.doesNotMatch(problem({ 'mesh.tulle.dev/mode': 'sidecar' })?.note ?? '', /mean/);
   });
 

@@ -161,22 +161,27 @@ describe('the client', () => {
     await assert.rejects(client.deleteIfThere('/x', { preconditions: { uid: 'u' } }), /Forbidden/);
   });
 
-  it('ends a watch when its signal aborts, and lets go of the connection', async () => {
-    const stop = new AbortController();
-    const closed = Promise.withResolvers<void>();
-    answer = (request, _body, response) => {
-      request.socket.on('close', () => closed.resolve());
-      response.write('{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n');
-    };
-    const seen: string[] = [];
-    await assert.rejects(async () => {
-      for await (const { object } of client.watch('/api/v1/pods', {}, stop.signal)) {
-        seen.push(object.metadata.name);
-        stop.abort();
-      }
+  for (const how of ['aborts', 'is left'] as const) {
+    it(`lets go of its connection when a watch ${how}`, async () => {
+      const stop = new AbortController();
+      const closed = Promise.withResolvers<void>();
+      answer = (request, _body, response) => {
+        request.socket.on('close', () => closed.resolve());
+        response.write('{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n');
+      };
+      const seen: string[] = [];
+      const follow = async () => {
+        for await (const { object } of client.watch('/api/v1/pods', {}, stop.signal)) {
+          seen.push(object.metadata.name);
+          if (how === 'is left') return;
+          stop.abort();
+        }
+      };
+      if (how === 'is left') await follow();
+      else await assert.rejects(follow);
+      await closed.promise;
+      assert.deepEqual(seen, ['a']);
+      assert.match(requests[0]?.url ?? '', /watch=true/);
     });
-    await closed.promise;
-    assert.deepEqual(seen, ['a']);
-    assert.match(requests[0]?.url ?? '', /watch=true/);
-  });
+  }
 });

@@ -66,13 +66,25 @@ describe('the event recorder', () => {
     const name = created[0]?.metadata.name;
     refuse = new ApiError({ status: 409, reason: 'AlreadyExists', message: '', path: '' });
     const again = new EventRecorder({
-      client: { create: () => Promise.reject(refuse), patch: async () => JSON.parse('{}') },
+      client: {
+        create: () => Promise.reject(refuse),
+        patch: async (path) => {
+          series.push({ path, count: 0 });
+          return JSON.parse('{}');
+        },
+      },
       controller: 'c',
       instance: 'another',
       log: silentLog,
       clock,
     });
     await again.record(shop, note);
+    await clock.advance(600_000);
+    await again.record(shop, note);
+    assert.deepEqual(
+      series.map(({ path }) => path),
+      [`/apis/events.k8s.io/v1/namespaces/shop/events/${name}`],
+    );
     assert.match(name ?? '', /^shop\.[0-9a-f]{16}$/);
     assert.equal(created.length, 1);
   });

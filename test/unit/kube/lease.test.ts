@@ -10,6 +10,8 @@ class LeaseServer {
   lease: Lease | undefined;
   writes = 0;
   reach: 'up' | 'down' | 'hangs' = 'up';
+  /** Writes are carried out only after it. */
+  delay: Promise<void> | undefined;
   #version = 0;
 
   get = async <T>(): Promise<T> => {
@@ -20,12 +22,14 @@ class LeaseServer {
 
   create = async <T>(_path: string, object: unknown): Promise<T> => {
     await this.#reached();
+    await this.delay;
     if (this.lease !== undefined) throw refusal(409, 'AlreadyExists');
     return this.#store(object);
   };
 
   replace = async <T>(_path: string, object: unknown): Promise<T> => {
     await this.#reached();
+    await this.delay;
     const sent: Lease = JSON.parse(JSON.stringify(object));
     if (sent.metadata.resourceVersion !== this.lease?.metadata.resourceVersion) throw refusal(409, 'Conflict');
     return this.#store(sent);
@@ -143,6 +147,33 @@ describe('leader election', () => {
       assert.equal(leaders.size, 0);
     });
   }
+
+  it('given it is stopped while a renewal is under way, then it waits for it and gives the lease up', async () => {
+    const { own } = candidate('first');
+    await clock.advance(1);
+    const slow = Promise.withResolvers<void>();
+    server.delay = slow.promise;
+    await clock.advance(2_300);
+    own.abort();
+    await clock.advance(100);
+    assert.equal(server.lease?.spec?.holderIdentity, 'first');
+    server.delay = undefined;
+    slow.resolve();
+    await clock.advance(100);
+    assert.equal(server.lease?.spec?.holderIdentity, '');
+  });
+
+  it('given it is stopped while an attempt to acquire is under way that wins, then it gives the lease up', async () => {
+    const slow = Promise.withResolvers<void>();
+    server.delay = slow.promise;
+    const { own } = candidate('first');
+    await clock.advance(1);
+    own.abort();
+    slow.resolve();
+    await clock.advance(100);
+    assert.equal(server.lease?.spec?.holderIdentity, '');
+    assert.deepEqual(terms, []);
+  });
 
   it('given another holds the lease against all rules, then the leader stops at once', async () => {
     const { election } = candidate('first');

@@ -55,8 +55,8 @@ describe('the work queue', () => {
 
   it('takes the earliest of several wishes for later, and an add at once voids them', async () => {
     queue.addAfter('a', 500);
-    queue.addAfter('a', 900);
     queue.addAfter('a', 200);
+    queue.addAfter('a', 900);
     await clock.advance(200);
     assert.equal(await queue.take(never), 'a');
     queue.done('a');

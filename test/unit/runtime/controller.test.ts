@@ -82,6 +82,23 @@ describe('a controller', () => {
     assert.ok(tries > 60 && tries < 75, `${tries} tries in an hour`);
   });
 
+  it('tries soon again after a failure that follows a success', async () => {
+    let fails = true;
+    reconcile = async () => {
+      if (fails) throw new Error('no');
+      return done;
+    };
+    await leads();
+    add('a');
+    await clock.advance(10_000);
+    fails = false;
+    await clock.advance(60_000);
+    fails = true;
+    add('a');
+    await clock.advance(0);
+    assert.equal(clock.nextIn, 100);
+  });
+
   it('comes back to a key when its reconciler asks for it', async () => {
     reconcile = async () => requeueAfter(5_000);
     await leads();
