@@ -9,6 +9,7 @@
 //! | `cni` | answers the CNI plugin, installs it on the node |
 //! | `presence` | the plugin, the table and the files on the node, while there is a Mesh |
 //! | `report` | what was done, to MeshNode.status |
+pub mod agent;
 pub mod cluster;
 pub mod cni;
 pub mod enrol;

@@ -112,6 +112,7 @@ impl Enroller {
         if let Err(error) = self.node.addresses.add(&pod.uid, &pod.ips).await {
             warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot write the node's table");
         }
+        self.node.hand_over(pod, namespace.clone());
         let wish = Wish {
             wanted,
             pod: pod.clone(),

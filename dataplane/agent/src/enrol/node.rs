@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tulle_wire::zds::WorkloadInfo;
 
-use crate::cluster::{MeshView, View};
+use crate::cluster::{MeshView, PodView, View};
 use crate::metrics::Metrics;
-use crate::netns::Finder;
+use crate::netns::{Finder, Netns};
 use crate::report::Board;
 use crate::rules::{NodeAddresses, Ruler};
-use crate::zds::Proxies;
+use crate::zds::{Handover, Proxies};
 
 /// What every pod's worker works with: one node's means.
 pub struct Node {
@@ -21,6 +22,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// Hands a pod to the proxies, or again where it was refused.
+    pub fn hand_over(&self, pod: &PodView, namespace: Netns) {
+        let info = WorkloadInfo {
+            name: pod.name.clone(),
+            namespace: pod.namespace.clone(),
+            service_account: pod.service_account.clone(),
+        };
+        self.proxies.add(&pod.uid, Handover { info, namespace });
+    }
+
     /// The Mesh as it is, or as it was last.
     pub fn mesh(&self) -> MeshView {
         self.view.borrow().last_mesh

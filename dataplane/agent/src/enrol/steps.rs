@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
-use tulle_wire::zds::WorkloadInfo;
 
 use super::connections::{look, port_in_use, proxy_sockets};
 use super::failure::Failure;
@@ -13,7 +12,7 @@ use crate::netns::{FindError, Netns};
 use crate::report::Standing;
 use crate::rules::PodRules;
 use crate::sockets::{Ledger, Policy, Verdict};
-use crate::zds::{Handover, Serving};
+use crate::zds::Serving;
 
 /// How long a change of MeshNode may take before a step counts as failed.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -21,6 +20,8 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 const DRAIN_LOOK: Duration = Duration::from_millis(250);
 /// Over the proxy's own drain time, for its last words.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+/// How long a proxy may take to find a new agent.
+const RECONNECT: Duration = Duration::from_secs(10);
 /// Pause of a step that waits for a proxy, which wakes it.
 const PROXY_WAIT: Duration = Duration::from_secs(30);
 
@@ -72,6 +73,13 @@ impl Worker {
             Serving::Served => Ok(Taken::On),
             Serving::Waiting => Ok(Taken::Pause(PROXY_WAIT)),
             Serving::NoProxy if self.own.rules == Rules::None => Err(Failure::NoProxy),
+            // After a start of the agent proxies need a moment to connect again.
+            Serving::NoProxy
+                if self.own.rules == Rules::Unknown
+                    && self.own.wanted_since.elapsed() < RECONNECT =>
+            {
+                Ok(Taken::Pause(RECONNECT))
+            }
             Serving::NoProxy => Err(Failure::ProxyDown),
             Serving::Refused(message) => self.hand_again(wish, namespace, message),
         }
@@ -101,14 +109,7 @@ impl Worker {
     }
 
     fn hand_over(&self, wish: &Wish, namespace: Netns) {
-        let info = WorkloadInfo {
-            name: wish.pod.name.clone(),
-            namespace: wish.pod.namespace.clone(),
-            service_account: wish.pod.service_account.clone(),
-        };
-        self.node
-            .proxies
-            .add(&self.uid, Handover { info, namespace });
+        self.node.hand_over(&wish.pod, namespace);
         if !self.own.announced {
             self.report(
                 wish,

@@ -34,7 +34,7 @@ pub struct Progress {
     pub failure: Option<String>,
 }
 
-/// What is left of a pod's enrolment by an agent before this one.
+/// What is left of a pod's enrolment by an agent before this one; proxies are to hold it already.
 #[derive(Clone, Debug)]
 pub struct Adopted {
     pub namespace: Netns,

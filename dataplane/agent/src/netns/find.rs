@@ -32,7 +32,7 @@ impl Finder {
     /// `proc` is the process table of the node (`/proc` with hostPID); the
     /// caller's own namespace is taken for the host's.
     pub fn new(proc: &Path) -> io::Result<Self> {
-        let host = Netns::open(Path::new("/proc/self/ns/net"))?.id();
+        let host = Netns::open(Path::new("/proc/thread-self/ns/net"))?.id();
         Ok(Self {
             proc: proc.to_owned(),
             host,

@@ -1,0 +1,117 @@
+//! The agent as a whole: every part started, in the order that keeps captured pods captured.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::warn;
+use tulle_cni_protocol::SOCKET_NAME;
+
+use crate::cluster::{Cluster, View};
+use crate::cni::{self, Answers, Installer};
+use crate::enrol::{Enroller, Node};
+use crate::http::{self, Pages};
+use crate::metrics::Metrics;
+use crate::netns::Finder;
+use crate::presence::Presence;
+use crate::report::{self, Board, MeshNodeStatus};
+use crate::rules::{NodeAddresses, Ruler};
+use crate::zds::{self, Proxies};
+
+/// The agents' socket for proxies in the run directory.
+pub const ZDS_SOCKET: &str = "zds.sock";
+
+/// What the agent needs to run.
+pub struct Parts {
+    pub cluster: Arc<dyn Cluster>,
+    /// What an agent before this one reported.
+    pub before: MeshNodeStatus,
+    pub version: String,
+    pub run_dir: PathBuf,
+    /// The node's process table.
+    pub proc: PathBuf,
+    pub installer: Installer,
+    /// Where metrics and probes are served.
+    pub http: TcpListener,
+    /// Set once everything of ours is off the node, after the Mesh is gone.
+    pub released: watch::Sender<bool>,
+}
+
+/// Serves until something cannot go on.
+pub async fn serve(parts: Parts) -> anyhow::Result<()> {
+    let Parts {
+        cluster,
+        before,
+        version,
+        run_dir,
+        proc,
+        installer,
+        http,
+        released,
+    } = parts;
+    let board = Arc::new(Board::new(&version, before));
+    let proxies = Arc::new(Proxies::default());
+    let ready = Arc::new(AtomicBool::new(false));
+    let node = Arc::new(Node {
+        proxies: Arc::clone(&proxies),
+        board: Arc::clone(&board),
+        addresses: NodeAddresses::new(Ruler),
+        finder: Finder::new(&proc).context("looking at the node's processes")?,
+        ruler: Ruler,
+        view: cluster.view(),
+        metrics: Metrics::default(),
+    });
+    let enroller = Enroller::new(Arc::clone(&node));
+    let pages = Pages {
+        metrics: node.metrics.clone(),
+        board: Arc::clone(&board),
+        proxies: Arc::clone(&proxies),
+        ready: Arc::clone(&ready),
+    };
+
+    let prepare = async {
+        // Nothing listens before the pods enrolled earlier are known: a proxy that
+        // connects is told of all of them at once, and drops what it is not told of.
+        cluster.view().wait_for(View::is_synced).await?;
+        enroller
+            .adopt()
+            .await
+            .context("taking over the pods enrolled before")?;
+        if let Err(error) = node.addresses.open().await {
+            warn!(err = %error, "cannot write the node's table; it is tried again with the next pod");
+        }
+        ready.store(true, Ordering::Relaxed);
+        anyhow::Ok(())
+    };
+    let pages = http::serve(http, pages);
+    tokio::pin!(pages);
+    tokio::select! {
+        prepared = prepare => prepared?,
+        () = &mut pages => return Ok(()),
+    }
+
+    let (zds_path, cni_path) = (run_dir.join(ZDS_SOCKET), run_dir.join(SOCKET_NAME));
+    let presence = Presence {
+        node: Arc::clone(&node),
+        enroller: Arc::clone(&enroller),
+        installer,
+        run_dir: run_dir.clone(),
+        released,
+    };
+    let answers = Arc::new(Answers {
+        cluster: Arc::clone(&cluster),
+        enroller: Arc::clone(&enroller),
+        node,
+    });
+    tokio::select! {
+        () = &mut pages => Ok(()),
+        served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
+        served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
+        () = report::write(cluster, Arc::clone(&board)) => Ok(()),
+        () = report::watch_proxies(run_dir.join("proxies"), proxies, board) => Ok(()),
+        () = Arc::clone(&enroller).follow() => Ok(()),
+        () = presence.follow() => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! A node with an agent of its own.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
+use tulle_agent::cluster::{Cluster, MeshView, PodView};
+use tulle_agent::cni::Installer;
+use tulle_agent::sockets::Policy;
+
+use super::PodNet;
+use super::cluster::FakeCluster;
+
+pub const UID: &str = "3f0c2a6e-6b1a-4a39-9d52-0a4d1c1e8f11";
+
+pub struct TestNode {
+    root: tempfile::TempDir,
+    pub cluster: Arc<FakeCluster>,
+    /// A runtime of its own: when it goes, everything the agent ran goes, as with its process.
+    agent: Option<tokio::runtime::Runtime>,
+    pub released: watch::Receiver<bool>,
+}
+
+pub fn mesh(grace: Duration) -> MeshView {
+    MeshView {
+        existing_connections: Policy::End { grace },
+        drain: Duration::from_secs(10),
+    }
+}
+
+pub fn pod() -> PodView {
+    PodView {
+        uid: UID.into(),
+        namespace: "shop".into(),
+        name: "cart".into(),
+        service_account: "cart".into(),
+        ips: PodNet::ips(),
+        ..PodView::default()
+    }
+}
+
+impl TestNode {
+    pub async fn start(mesh: MeshView) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["proc", "run/proxies", "bin", "conf"] {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        std::fs::write(root.path().join("tulle-cni"), "binary").unwrap();
+        std::fs::write(
+            root.path().join("conf/10-bridge.conflist"),
+            r#"{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"}]}"#,
+        )
+        .unwrap();
+        let cluster = FakeCluster::new(mesh);
+        cluster.label("shop", None);
+        let (agent, released) = start_agent(root.path().to_owned(), &cluster).await;
+        Self {
+            root,
+            cluster,
+            agent: Some(agent),
+            released,
+        }
+    }
+
+    /// Kills the agent, if it runs, and starts another.
+    pub async fn restart(&mut self) {
+        self.stop();
+        let (agent, released) = start_agent(self.root.path().to_owned(), &self.cluster).await;
+        (self.agent, self.released) = (Some(agent), released);
+    }
+
+    /// Kills the agent.
+    pub fn stop(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.shutdown_background();
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn zds(&self) -> PathBuf {
+        self.path("run").join(ZDS_SOCKET)
+    }
+
+    /// Puts a process of the pod into the process table.
+    pub fn run_process(&self, pid: i32, uid: &str, net: &PodNet) {
+        let directory = self.path("proc").join(pid.to_string());
+        std::fs::create_dir_all(directory.join("ns")).unwrap();
+        std::fs::write(
+            directory.join("cgroup"),
+            format!("0::/kubepods/burstable/pod{uid}/c1\n"),
+        )
+        .unwrap();
+        std::os::unix::fs::symlink(net.pod_path(), directory.join("ns/net")).unwrap();
+    }
+
+    pub fn end_process(&self, pid: i32) {
+        std::fs::remove_dir_all(self.path("proc").join(pid.to_string())).unwrap();
+    }
+
+    pub fn state(&self) -> Option<(String, bool)> {
+        self.cluster
+            .stored_pod(UID)
+            .map(|pod| (format!("{:?}/{}", pod.state, pod.reason), pod.captured))
+    }
+
+    pub fn is(&self, state: &str, captured: bool) -> bool {
+        self.state() == Some((state.to_owned(), captured))
+    }
+}
+
+async fn start_agent(
+    root: PathBuf,
+    cluster: &Arc<FakeCluster>,
+) -> (tokio::runtime::Runtime, watch::Receiver<bool>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (released, is_released) = watch::channel(false);
+    let parts = Parts {
+        cluster: Arc::clone(cluster) as Arc<dyn Cluster>,
+        before: cluster.last(),
+        version: "test".into(),
+        run_dir: root.join("run"),
+        proc: root.join("proc"),
+        installer: Installer {
+            source: root.join("tulle-cni"),
+            bin_dir: root.join("bin"),
+            conf_dir: root.join("conf"),
+            run_dir: "/run/tulle".into(),
+        },
+        http: runtime
+            .spawn(TcpListener::bind("127.0.0.1:0"))
+            .await
+            .unwrap()
+            .unwrap(),
+        released,
+    };
+    runtime.spawn(serve(parts));
+    (runtime, is_released)
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,235 @@
+//! A proxy that does what the wire asks of one, naively: takes pods over by
+//! ZDS, listens in their namespaces, relays with marks and original sources.
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, listen,
+    setsockopt, socket, sockopt,
+};
+use prost::Message;
+use tulle_agent::netns::Netns;
+use tulle_agent::wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_MARK};
+use tulle_agent::zds::SeqPacket;
+use tulle_wire::zds::{
+    Ack, Version, WorkloadRequest, WorkloadResponse, ZdsHello, workload_request::Payload,
+    workload_response,
+};
+
+/// What the proxy was told and did.
+#[derive(Default)]
+pub struct Seen {
+    /// Messages in order: `add <uid>`, `del <uid>`, `snapshot`.
+    pub messages: Mutex<Vec<String>>,
+    pub outbound: AtomicUsize,
+    pub inbound: AtomicUsize,
+}
+
+/// A connected proxy; dropping it is its crash.
+pub struct Proxy {
+    pub seen: Arc<Seen>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+type Pods = Arc<Mutex<HashMap<String, Vec<TcpListener>>>>;
+type Relays = Arc<Mutex<Vec<TcpStream>>>;
+
+impl Proxy {
+    pub async fn connect(path: &Path) -> Self {
+        Self::refusing(path, None).await
+    }
+
+    /// A proxy that refuses every pod with `refusal`.
+    pub async fn refusing(path: &Path, refusal: Option<&'static str>) -> Self {
+        let socket = loop {
+            match SeqPacket::connect(path) {
+                Ok(socket) => break socket,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        };
+        let hello = ZdsHello {
+            version: Version::V1 as i32,
+        };
+        socket.send(&hello.encode_to_vec(), None).await.unwrap();
+        let seen = Arc::new(Seen::default());
+        let task = tokio::spawn(converse(socket, Arc::clone(&seen), refusal));
+        Self { seen, task }
+    }
+
+    pub fn messages(&self) -> Vec<String> {
+        self.seen.messages.lock().unwrap().clone()
+    }
+
+    pub fn has(&self, message: &str) -> bool {
+        self.messages().iter().any(|seen| seen == message)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Ends what it holds when the proxy crashes or lets go.
+struct Held {
+    pods: Pods,
+    relays: Relays,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.pods
+            .lock()
+            .unwrap()
+            .values()
+            .flatten()
+            .for_each(close_listener);
+        for relay in self.relays.lock().unwrap().drain(..) {
+            let _ = relay.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Wakes the thread in accept(): shutdown makes it return an error.
+fn close_listener(listener: &TcpListener) {
+    use std::os::fd::AsRawFd;
+    let _ = nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+}
+
+async fn converse(socket: SeqPacket, seen: Arc<Seen>, refusal: Option<&'static str>) {
+    let held = Held {
+        pods: Pods::default(),
+        relays: Relays::default(),
+    };
+    while let Ok(Some(received)) = socket.receive().await {
+        let request = WorkloadRequest::decode(received.message.as_slice()).unwrap();
+        let (message, error) = match request.payload.unwrap() {
+            Payload::Add(add) => {
+                let namespace =
+                    Netns::from_fd(received.descriptor.expect("an add carries a descriptor"))
+                        .unwrap();
+                let error = match refusal {
+                    Some(words) => words.to_owned(),
+                    None => open(&namespace, &add.uid, &seen, &held)
+                        .await
+                        .err()
+                        .map_or(String::new(), |e| e.to_string()),
+                };
+                (format!("add {}", add.uid), error)
+            }
+            Payload::Del(del) => {
+                if let Some(listeners) = held.pods.lock().unwrap().remove(&del.uid) {
+                    listeners.iter().for_each(close_listener);
+                }
+                (format!("del {}", del.uid), String::new())
+            }
+            Payload::SnapshotSent(_) => ("snapshot".to_owned(), String::new()),
+            Payload::Keep(keep) => (format!("keep {}", keep.uid), String::new()),
+        };
+        seen.messages.lock().unwrap().push(message);
+        let response = WorkloadResponse {
+            payload: Some(workload_response::Payload::Ack(Ack { error })),
+        };
+        if socket.send(&response.encode_to_vec(), None).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn open(namespace: &Netns, uid: &str, seen: &Arc<Seen>, held: &Held) -> io::Result<()> {
+    let listeners = namespace
+        .run(|| {
+            [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT]
+                .into_iter()
+                .map(listener)
+                .collect::<io::Result<Vec<_>>>()
+        })
+        .await?;
+    for listener in &listeners {
+        let (listener, namespace, seen) =
+            (listener.try_clone()?, namespace.clone(), Arc::clone(seen));
+        let relays = Arc::clone(&held.relays);
+        std::thread::spawn(move || accept(listener, namespace, seen, relays));
+    }
+    held.pods.lock().unwrap().insert(uid.to_owned(), listeners);
+    Ok(())
+}
+
+fn marked_socket() -> io::Result<std::os::fd::OwnedFd> {
+    let fd = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    setsockopt(&fd, sockopt::Mark, &PROXY_MARK)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::IpTransparent, &true)?;
+    Ok(fd)
+}
+
+fn listener(port: u16) -> io::Result<TcpListener> {
+    use std::os::fd::AsRawFd;
+    let fd = marked_socket()?;
+    bind(fd.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port))?;
+    listen(&fd, Backlog::new(64)?)?;
+    Ok(TcpListener::from(fd))
+}
+
+fn accept(listener: TcpListener, namespace: Netns, seen: Arc<Seen>, relays: Relays) {
+    use nix::sched::{CloneFlags, setns};
+    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    while let Ok((stream, peer)) = listener.accept() {
+        let counter = if port == OUTBOUND_PORT {
+            &seen.outbound
+        } else {
+            &seen.inbound
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+        let raw = getsockopt(&stream, sockopt::OriginalDst).unwrap();
+        let original = SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr))),
+            u16::from_be(raw.sin_port),
+        );
+        let source = (port == INBOUND_PORT).then_some(peer);
+        let Ok(upstream) = dial(original, source) else {
+            continue;
+        };
+        relays
+            .lock()
+            .unwrap()
+            .extend([stream.try_clone().unwrap(), upstream.try_clone().unwrap()]);
+        relay(stream.try_clone().unwrap(), upstream.try_clone().unwrap());
+        relay(upstream, stream);
+    }
+}
+
+fn dial(to: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
+    use std::os::fd::AsRawFd;
+    let fd = marked_socket()?;
+    if let Some(SocketAddr::V4(source)) = source {
+        bind(
+            fd.as_raw_fd(),
+            &SockaddrIn::from(std::net::SocketAddrV4::new(*source.ip(), 0)),
+        )?;
+    }
+    let SocketAddr::V4(to) = to else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
+    Ok(TcpStream::from(fd))
+}
+
+fn relay(from: TcpStream, to: TcpStream) {
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut &from, &mut &to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+}
