@@ -51,17 +51,20 @@ impl Config {
     /// Names the first variable that is required and absent, or malformed.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let get = |name: &'static str| lookup(name).filter(|value| !value.is_empty());
-        let required = |name: &'static str| {
-            get(name).ok_or_else(|| problem(name, "is required and not set"))
-        };
-        let or = |name: &'static str, default: &str| get(name).unwrap_or_else(|| default.to_owned());
+        let required =
+            |name: &'static str| get(name).ok_or_else(|| problem(name, "is required and not set"));
+        let or =
+            |name: &'static str, default: &str| get(name).unwrap_or_else(|| default.to_owned());
 
         Ok(Self {
             node_name: required("TULLE_NODE_NAME")?,
             pod_name: required("TULLE_POD_NAME")?,
             pod_namespace: or("TULLE_POD_NAMESPACE", "tulle-system"),
             pod_ip: parse("TULLE_POD_IP", &or("TULLE_POD_IP", "127.0.0.1"))?,
-            trust_domain: parse("TULLE_TRUST_DOMAIN", &or("TULLE_TRUST_DOMAIN", "cluster.local"))?,
+            trust_domain: parse(
+                "TULLE_TRUST_DOMAIN",
+                &or("TULLE_TRUST_DOMAIN", "cluster.local"),
+            )?,
             cluster_id: or("TULLE_CLUSTER_ID", "Kubernetes"),
             network: get("TULLE_NETWORK").unwrap_or_default(),
             control: control_address(&or(
@@ -71,7 +74,10 @@ impl Config {
             trust_bundle: or("TULLE_TRUST_BUNDLE", "/etc/tulle/trust/root-cert.pem").into(),
             token: or("TULLE_TOKEN", "/var/run/secrets/tulle/token").into(),
             run_dir: or("TULLE_RUN_DIR", "/run/tulle").into(),
-            drain: Duration::from_secs(parse("TULLE_DRAIN_SECONDS", &or("TULLE_DRAIN_SECONDS", "30"))?),
+            drain: Duration::from_secs(parse(
+                "TULLE_DRAIN_SECONDS",
+                &or("TULLE_DRAIN_SECONDS", "30"),
+            )?),
             access_log: access_log(&or("TULLE_ACCESS_LOG", "All"))?,
             log: or("TULLE_LOG", "info"),
         })
@@ -84,7 +90,9 @@ impl Config {
 
     /// The socket this proxy serves its status on.
     pub fn status_socket(&self) -> PathBuf {
-        self.run_dir.join("proxies").join(format!("{}.sock", self.pod_name))
+        self.run_dir
+            .join("proxies")
+            .join(format!("{}.sock", self.pod_name))
     }
 
     /// The workload uid of a pod of this cluster.
@@ -94,21 +102,29 @@ impl Config {
 }
 
 fn problem(name: &'static str, problem: impl ToString) -> ConfigError {
-    ConfigError { name, problem: problem.to_string() }
+    ConfigError {
+        name,
+        problem: problem.to_string(),
+    }
 }
 
 fn parse<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, ConfigError>
 where
     T::Err: std::fmt::Display,
 {
-    value.parse().map_err(|err| problem(name, format!("{value:?}: {err}")))
+    value
+        .parse()
+        .map_err(|err| problem(name, format!("{value:?}: {err}")))
 }
 
 fn control_address(value: &str) -> Result<Uri, ConfigError> {
     const NAME: &str = "TULLE_CONTROL_ADDRESS";
     let uri: Uri = parse(NAME, value)?;
     if uri.scheme_str() != Some("https") {
-        return Err(problem(NAME, format!("{value:?}: must begin with https://")));
+        return Err(problem(
+            NAME,
+            format!("{value:?}: must begin with https://"),
+        ));
     }
     if uri.host().is_none() || uri.port().is_none() {
         return Err(problem(NAME, format!("{value:?}: needs a host and a port")));
@@ -121,7 +137,10 @@ fn access_log(value: &str) -> Result<AccessLog, ConfigError> {
         "All" => Ok(AccessLog::All),
         "Errors" => Ok(AccessLog::Errors),
         "Off" => Ok(AccessLog::Off),
-        other => Err(problem("TULLE_ACCESS_LOG", format!("{other:?}: must be All, Errors or Off"))),
+        other => Err(problem(
+            "TULLE_ACCESS_LOG",
+            format!("{other:?}: must be All, Errors or Off"),
+        )),
     }
 }
 
@@ -140,10 +159,19 @@ mod tests {
     #[test]
     fn two_variables_are_enough() {
         let config = read(&LEAST).unwrap();
-        assert_eq!(config.control.to_string(), "https://tulle-control.tulle-system.svc:15012/");
+        assert_eq!(
+            config.control.to_string(),
+            "https://tulle-control.tulle-system.svc:15012/"
+        );
         assert_eq!(config.drain, Duration::from_secs(30));
-        assert_eq!(config.status_socket(), PathBuf::from("/run/tulle/proxies/p1.sock"));
-        assert_eq!(config.workload_uid("shop", "web-0"), "Kubernetes//Pod/shop/web-0");
+        assert_eq!(
+            config.status_socket(),
+            PathBuf::from("/run/tulle/proxies/p1.sock")
+        );
+        assert_eq!(
+            config.workload_uid("shop", "web-0"),
+            "Kubernetes//Pod/shop/web-0"
+        );
     }
 
     #[test]
@@ -161,6 +189,11 @@ mod tests {
             let err = read(&pairs).unwrap_err().to_string();
             assert!(err.contains(name), "{err}");
         }
-        assert!(read(&[]).unwrap_err().to_string().contains("TULLE_NODE_NAME"));
+        assert!(
+            read(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("TULLE_NODE_NAME")
+        );
     }
 }

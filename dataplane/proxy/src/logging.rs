@@ -8,10 +8,18 @@ pub const ACCESS: &str = "access";
 pub fn start(level: &str) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     // The libraries below speak of every frame at debug; their warnings are enough.
-    let filter = ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=warn", "tower=warn", "rustls=warn", "access=info"]
-        .into_iter()
-        .filter_map(|directive| directive.parse().ok())
-        .fold(filter, EnvFilter::add_directive);
+    let filter = [
+        "h2=warn",
+        "hyper=warn",
+        "hyper_util=warn",
+        "tonic=warn",
+        "tower=warn",
+        "rustls=warn",
+        "access=info",
+    ]
+    .into_iter()
+    .filter_map(|directive| directive.parse().ok())
+    .fold(filter, EnvFilter::add_directive);
     let _already_started = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

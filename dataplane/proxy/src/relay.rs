@@ -63,7 +63,11 @@ pub struct TcpSink<'a>(WriteHalf<'a>);
 /// Both halves of a connection.
 pub fn split(stream: &mut TcpStream) -> (TcpSource<'_>, TcpSink<'_>) {
     let (read, write) = stream.split();
-    let source = TcpSource { half: read, buffer: BytesMut::new(), size: SMALLEST_READ };
+    let source = TcpSource {
+        half: read,
+        buffer: BytesMut::new(),
+        size: SMALLEST_READ,
+    };
     (source, TcpSink(write))
 }
 
@@ -76,7 +80,11 @@ impl Source for TcpSource<'_> {
                 Ok(0) => return Ok(None),
                 Ok(count) => {
                     // Bulk fills the buffer and gets a larger one; chatter stays small.
-                    self.size = if count >= self.size { LARGEST_READ } else { SMALLEST_READ };
+                    self.size = if count >= self.size {
+                        LARGEST_READ
+                    } else {
+                        SMALLEST_READ
+                    };
                     return Ok(Some(self.buffer.split().freeze()));
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
@@ -114,7 +122,9 @@ mod tests {
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         (client, listener.accept().await.unwrap().0)
     }
 

@@ -19,7 +19,10 @@ pub struct Acknowledged {
 
 impl Acknowledged {
     pub fn new(bundle: Arc<TrustBundle>) -> Self {
-        Self { bundle, sha256: ArcSwapOption::empty() }
+        Self {
+            bundle,
+            sha256: ArcSwapOption::empty(),
+        }
     }
 
     /// Lower-case hexadecimal SHA-256 of the file; none while certificates of other roots are in use.
@@ -37,9 +40,12 @@ impl Acknowledged {
 
     fn look(&self, shared: &Shared) {
         let in_use = shared.certificates.in_use();
-        shared.metrics.certificates(in_use.iter().filter_map(|slot| {
-            slot.current().map(|c| (slot.identity().to_string(), c.validity().not_after))
-        }));
+        shared
+            .metrics
+            .certificates(in_use.iter().filter_map(|slot| {
+                slot.current()
+                    .map(|c| (slot.identity().to_string(), c.validity().not_after))
+            }));
         let bundle = match self.bundle.reload() {
             Ok(bundle) => bundle,
             Err(err) => {
@@ -48,12 +54,17 @@ impl Acknowledged {
             }
         };
         let agreed = shared.certificates.agree_with(&bundle.set);
-        let before = self.sha256.swap(agreed.then(|| Arc::new(bundle.sha256.clone())));
+        let before = self
+            .sha256
+            .swap(agreed.then(|| Arc::new(bundle.sha256.clone())));
         let changed = before.as_deref() != Some(&bundle.sha256);
         if changed && agreed {
             tracing::info!(sha256 = bundle.sha256, "trust bundle acknowledged");
         } else if changed {
-            tracing::info!(sha256 = bundle.sha256, "certificates of other roots in use: renewing");
+            tracing::info!(
+                sha256 = bundle.sha256,
+                "certificates of other roots in use: renewing"
+            );
         }
     }
 }

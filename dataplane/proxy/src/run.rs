@@ -70,7 +70,11 @@ pub async fn run(config: Config) -> io::Result<()> {
         let (pods, path) = (overview.pods.clone(), shared.config.zds_socket());
         async move { zds::run(&path, &*pods).await }
     });
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = shared.config.node_name, "started");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = shared.config.node_name,
+        "started"
+    );
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -94,11 +98,20 @@ async fn serve_pages(overview: &Overview) -> io::Result<()> {
     let pages = overview.clone();
     serve_port(loopback, move |path: &str| pages.admin_page(path)).await?;
     let pages = overview.clone();
-    serve_port(SocketAddr::new(all, METRICS_PORT), move |path: &str| pages.metrics_page(path)).await?;
+    serve_port(SocketAddr::new(all, METRICS_PORT), move |path: &str| {
+        pages.metrics_page(path)
+    })
+    .await?;
     let pages = overview.clone();
-    serve_port(SocketAddr::new(all, READINESS_PORT), move |path: &str| pages.readiness_page(path)).await?;
+    serve_port(SocketAddr::new(all, READINESS_PORT), move |path: &str| {
+        pages.readiness_page(path)
+    })
+    .await?;
     let pages = overview.clone();
-    serve_socket(&overview.shared.config.status_socket(), move |path: &str| pages.status_page(path))
+    serve_socket(
+        &overview.shared.config.status_socket(),
+        move |path: &str| pages.status_page(path),
+    )
 }
 
 fn remove_socket(overview: &Overview) {

@@ -104,7 +104,11 @@ impl ConfigDump {
             node: shared.config.node_name.clone(),
             trust_domain: shared.config.trust_domain.to_string(),
             control: shared.config.control.to_string(),
-            xds: XdsDump { connected: synced.connected, addresses: synced.addresses, policies: synced.policies },
+            xds: XdsDump {
+                connected: synced.connected,
+                addresses: synced.addresses,
+                policies: synced.policies,
+            },
             agent_connected: overview.pods.agent_connected(),
             pods: pods(overview),
             certificates: certificates(overview),
@@ -127,7 +131,12 @@ fn pods(overview: &Overview) -> Vec<PodDump> {
 }
 
 fn certificates(overview: &Overview) -> Vec<CertificateDump> {
-    let current = overview.shared.certificates.in_use().into_iter().filter_map(|slot| slot.current());
+    let current = overview
+        .shared
+        .certificates
+        .in_use()
+        .into_iter()
+        .filter_map(|slot| slot.current());
     let mut dumps: Vec<_> = current
         .map(|certificate| CertificateDump {
             identity: certificate.identity().to_string(),
@@ -152,21 +161,35 @@ fn workload(workload: &Workload) -> WorkloadDump {
         },
         healthy: workload.healthy,
         node: workload.node.clone(),
-        waypoint: workload.waypoint.as_ref().map(|waypoint| format!("{waypoint:?}")),
+        waypoint: workload
+            .waypoint
+            .as_ref()
+            .map(|waypoint| format!("{waypoint:?}")),
         services: workload.services.keys().map(ToString::to_string).collect(),
         policies: workload.policies.clone(),
     }
 }
 
 fn service(service: &Service, endpoints: Vec<String>) -> ServiceDump {
-    let mut ports: Vec<_> = service.ports.iter().map(|(port, target)| (*port, *target)).collect();
+    let mut ports: Vec<_> = service
+        .ports
+        .iter()
+        .map(|(port, target)| (*port, *target))
+        .collect();
     ports.sort_unstable();
     ServiceDump {
         name: service.id.to_string(),
-        addresses: service.addresses.iter().map(|address| address.ip.to_string()).collect(),
+        addresses: service
+            .addresses
+            .iter()
+            .map(|address| address.ip.to_string())
+            .collect(),
         ports,
         endpoints,
-        waypoint: service.waypoint.as_ref().map(|waypoint| format!("{waypoint:?}")),
+        waypoint: service
+            .waypoint
+            .as_ref()
+            .map(|waypoint| format!("{waypoint:?}")),
     }
 }
 
@@ -176,13 +199,20 @@ fn policy(policy: &Policy) -> PolicyDump {
         scope: format!("{:?}", policy.scope),
         action: format!("{:?}", policy.action),
         dry_run: policy.dry_run,
-        rules: policy.rules.iter().map(|rule| format!("{rule:?}")).collect(),
+        rules: policy
+            .rules
+            .iter()
+            .map(|rule| format!("{rule:?}"))
+            .collect(),
     }
 }
 
 /// RFC 3339 in UTC, whole seconds. Civil date from days since 1970 after H. Hinnant's algorithm.
 pub fn timestamp(at: SystemTime) -> String {
-    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let era = shifted / 146_097;
@@ -192,7 +222,11 @@ pub fn timestamp(at: SystemTime) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -213,7 +247,10 @@ mod tests {
             (1_798_761_599, "2026-12-31T23:59:59Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
-            assert_eq!(timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+            assert_eq!(
+                timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+                text
+            );
         }
     }
 }

@@ -30,7 +30,11 @@ impl Answer {
     pub fn json(value: &impl serde::Serialize) -> Self {
         match serde_json::to_string(value) {
             Ok(text) => Self(StatusCode::OK, "application/json", text),
-            Err(err) => Self(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", err.to_string()),
+            Err(err) => Self(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                err.to_string(),
+            ),
         }
     }
 
@@ -94,7 +98,9 @@ async fn serve<P: Pages>(
     pages: &Arc<P>,
     turns: &Arc<Semaphore>,
 ) {
-    let Ok(turn) = turns.clone().acquire_owned().await else { return };
+    let Ok(turn) = turns.clone().acquire_owned().await else {
+        return;
+    };
     let pages = pages.clone();
     tokio::spawn(async move {
         let _turn = turn;
@@ -121,6 +127,9 @@ fn answer(pages: &impl Pages, request: &Request<Incoming>) -> Response<Full<byte
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(media),
+    );
     response
 }

@@ -93,11 +93,18 @@ impl Overview {
             version: env!("CARGO_PKG_VERSION"),
             ready: self.ready().is_ok(),
             trust_bundle_sha256: self.acknowledged.sha256().map(|sha256| sha256.to_string()),
-            workloads: self.pods.served().into_iter().map(|pod| WorkloadStatus {
-                uid: pod.uid,
-                identity: pod.identity.to_string(),
-                certificate_not_after: pod.certificate_not_after.map(|at: SystemTime| timestamp(at)),
-            }).collect(),
+            workloads: self
+                .pods
+                .served()
+                .into_iter()
+                .map(|pod| WorkloadStatus {
+                    uid: pod.uid,
+                    identity: pod.identity.to_string(),
+                    certificate_not_after: pod
+                        .certificate_not_after
+                        .map(|at: SystemTime| timestamp(at)),
+                })
+                .collect(),
         }
     }
 }

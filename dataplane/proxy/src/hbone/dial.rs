@@ -16,6 +16,7 @@ use crate::identity::certificate::{Validity, WorkloadCertificate};
 use crate::inpod::netns::NetNs;
 use crate::inpod::socket;
 use crate::tls::ALPN_H2;
+use crate::tls::verifier::explain;
 
 const TLS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -36,9 +37,12 @@ pub async fn dial(
     peer: &Peer,
 ) -> Result<Dialed, TunnelError> {
     let at = peer.address;
-    let tcp = socket::connect(netns, at).await.map_err(|err| TunnelError::Connect(at, err))?;
-    let (tls, peer_not_after) =
-        secure(tcp, certificate, peer).await.map_err(|err| TunnelError::Tls(at, err))?;
+    let tcp = socket::connect(netns, at)
+        .await
+        .map_err(|err| TunnelError::Connect(at, err))?;
+    let (tls, peer_not_after) = secure(tcp, certificate, peer)
+        .await
+        .map_err(|err| TunnelError::Tls(at, err))?;
     let (send, connection) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -50,7 +54,11 @@ pub async fn dial(
         .handshake(tls)
         .await
         .map_err(|err| TunnelError::Http(at, err))?;
-    Ok(Dialed { send, connection, peer_not_after })
+    Ok(Dialed {
+        send,
+        connection,
+        peer_not_after,
+    })
 }
 
 async fn secure(
@@ -59,11 +67,14 @@ async fn secure(
     peer: &Peer,
 ) -> io::Result<(TlsStream<TcpStream>, SystemTime)> {
     socket::notice_dead_peer(&tcp)?;
-    let config = certificate.client(&peer.identity).map_err(io::Error::other)?;
+    let config = certificate
+        .client(&peer.identity)
+        .map_err(io::Error::other)?;
     let name = ServerName::IpAddress(peer.address.ip().into());
     let tls = tokio::time::timeout(TLS_LIMIT, TlsConnector::from(config).connect(name, tcp))
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))??;
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))?
+        .map_err(explain)?;
     let (_, session) = tls.get_ref();
     if session.alpn_protocol() != Some(ALPN_H2) {
         return Err(io::Error::other("the peer did not agree to h2"));
@@ -75,4 +86,3 @@ async fn secure(
     let not_after = Validity::of(leaf).map_err(io::Error::other)?.not_after;
     Ok((tls, not_after))
 }
-

@@ -17,9 +17,15 @@ pub struct Trace {
 
 impl Trace {
     /// A new trace; both ids are not zero, which the specification reserves.
-    #[expect(clippy::new_without_default, reason = "each is another, there is no default one")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "each is another, there is no default one"
+    )]
     pub fn new() -> Self {
-        Self { id: fastrand::u128(1..), span: fastrand::u64(1..) }
+        Self {
+            id: fastrand::u128(1..),
+            span: fastrand::u64(1..),
+        }
     }
 
     /// The id under which the logs of both ends can be found.
@@ -41,7 +47,10 @@ pub fn outbound(source: Option<&Workload>, source_ip: IpAddr, trace: &Trace) -> 
         set(BAGGAGE, baggage(workload));
     }
     set(FORWARDED, forwarded(source_ip));
-    set(TRACEPARENT, format!("00-{:032x}-{:016x}-00", trace.id, trace.span));
+    set(
+        TRACEPARENT,
+        format!("00-{:032x}-{:016x}-00", trace.id, trace.span),
+    );
     headers
 }
 
@@ -67,7 +76,13 @@ fn percent(value: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !b"\",;\\%".contains(byte);
     value
         .bytes()
-        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if plain(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect()
 }
 
@@ -84,7 +99,8 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(TRACEPARENT)?.to_str().ok()?;
     let mut parts = value.split('-');
     let (version, trace) = (parts.next()?, parts.next()?);
-    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex =
+        |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
     (hex(version, 2) && hex(trace, 32)).then_some(trace)
 }
 
@@ -103,22 +119,36 @@ mod tests {
             ..Default::default()
         })
         .unwrap();
-        let headers = outbound(Some(&workload), "fd00::1".parse().unwrap(), &Trace { id: 10, span: 11 });
+        let headers = outbound(
+            Some(&workload),
+            "fd00::1".parse().unwrap(),
+            &Trace { id: 10, span: 11 },
+        );
         assert_eq!(
             headers["baggage"],
             "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart%2C%20the%20%22first%22"
         );
         assert_eq!(headers["forwarded"], "for=\"[fd00::1]\"");
-        assert_eq!(headers["traceparent"], "00-0000000000000000000000000000000a-000000000000000b-00");
-        assert_eq!(trace_id(&headers), Some(&*"0000000000000000000000000000000a"));
-        assert!(outbound(None, [10, 0, 0, 1].into(), &Trace::new()).get("baggage").is_none());
+        assert_eq!(
+            headers["traceparent"],
+            "00-0000000000000000000000000000000a-000000000000000b-00"
+        );
+        assert_eq!(trace_id(&headers), Some("0000000000000000000000000000000a"));
+        assert!(
+            outbound(None, [10, 0, 0, 1].into(), &Trace::new())
+                .get("baggage")
+                .is_none()
+        );
     }
 
     #[test]
     fn odd_trace_headers_are_ignored() {
         for value in ["", "00", "00-xyz-1-00", "00-0123-45-00", "ä"] {
             let mut headers = HeaderMap::new();
-            headers.insert(TRACEPARENT, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.insert(
+                TRACEPARENT,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
             assert_eq!(trace_id(&headers), None, "{value}");
         }
     }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
+use super::MAX_STREAMS;
 use super::dial::{Dialed, dial};
 use super::stream::{H2Sink, H2Source};
-use super::MAX_STREAMS;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
@@ -81,6 +81,7 @@ struct Tunnel {
 
 struct Lease {
     tunnel: Arc<Tunnel>,
+    slot: Weak<Slot>,
     /// Whether the tunnel had been used before.
     reused: bool,
 }
@@ -93,7 +94,10 @@ impl Drop for Lease {
 
 impl Pool {
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { slots: Arc::default(), metrics }
+        Self {
+            slots: Arc::default(),
+            metrics,
+        }
     }
 
     /// Opens a stream to `target` through the peer.
@@ -142,10 +146,21 @@ impl Pool {
             self.forget(peer, &slot);
         })?;
         self.metrics.tunnels_opened.inc();
-        let (tunnel, lease) = Tunnel::new(&dialed, certificate.clone());
+        let tunnel = Arc::new(Tunnel::new(&dialed, certificate.clone()));
+        let lease = Lease {
+            tunnel: tunnel.clone(),
+            slot: Arc::downgrade(&slot),
+            reused: false,
+        };
         lock(&slot.open).push(tunnel.clone());
         let (slots, peer) = (Arc::downgrade(&self.slots), peer.clone());
-        tokio::spawn(drive(dialed, Arc::downgrade(&tunnel), Arc::downgrade(&slot), slots, peer));
+        tokio::spawn(drive(
+            dialed,
+            Arc::downgrade(&tunnel),
+            Arc::downgrade(&slot),
+            slots,
+            peer,
+        ));
         Ok(lease)
     }
 
@@ -160,13 +175,17 @@ impl Pool {
 
 impl Slot {
     /// A tunnel with room, of those that may still be used.
-    fn pick(&self, certificate: &Arc<WorkloadCertificate>) -> Option<Lease> {
+    fn pick(self: &Arc<Self>, certificate: &Arc<WorkloadCertificate>) -> Option<Lease> {
         let mut open = lock(&self.open);
         open.retain(|tunnel| tunnel.usable(certificate));
         let tunnel = open.iter().find(|tunnel| tunnel.has_room())?;
         tunnel.streams.fetch_add(1, Ordering::AcqRel);
         tunnel.uses.fetch_add(1, Ordering::Relaxed);
-        Some(Lease { tunnel: tunnel.clone(), reused: true })
+        Some(Lease {
+            tunnel: tunnel.clone(),
+            slot: Arc::downgrade(self),
+            reused: true,
+        })
     }
 
     fn remove(&self, tunnel: &Weak<Tunnel>) {
@@ -175,16 +194,15 @@ impl Slot {
 }
 
 impl Tunnel {
-    fn new(dialed: &Dialed, certificate: Arc<WorkloadCertificate>) -> (Arc<Self>, Lease) {
-        let tunnel = Arc::new(Self {
+    /// A tunnel with its first stream leased.
+    fn new(dialed: &Dialed, certificate: Arc<WorkloadCertificate>) -> Self {
+        Self {
             send: dialed.send.clone(),
             usable_until: dialed.peer_not_after.min(certificate.validity().not_after),
             certificate,
             streams: AtomicUsize::new(1),
             uses: AtomicU64::new(1),
-        });
-        let lease = Lease { tunnel: tunnel.clone(), reused: false };
-        (tunnel, lease)
+        }
     }
 
     /// Neither side's certificate has ended, and the roots that vouched for the peer still do.
@@ -195,14 +213,28 @@ impl Tunnel {
     }
 
     fn has_room(&self) -> bool {
-        let limit = self.send.current_max_send_streams().min(MAX_STREAMS as usize);
+        let limit = self
+            .send
+            .current_max_send_streams()
+            .min(MAX_STREAMS as usize);
         self.streams.load(Ordering::Acquire) < limit
     }
 }
 
 impl Lease {
-    async fn open(self, peer: &Peer, target: SocketAddr, headers: HeaderMap) -> Result<TunnelStream, TunnelError> {
-        let http = |err| TunnelError::Http(peer.address, err);
+    async fn open(
+        self,
+        peer: &Peer,
+        target: SocketAddr,
+        headers: HeaderMap,
+    ) -> Result<TunnelStream, TunnelError> {
+        let http = |err| {
+            // It takes no more streams; those it has go on. Nobody may pick it again.
+            if let Some(slot) = self.slot.upgrade() {
+                slot.remove(&Arc::downgrade(&self.tunnel));
+            }
+            TunnelError::Http(peer.address, err)
+        };
         let mut request = Request::builder()
             .method(Method::CONNECT)
             .version(Version::HTTP_2)
@@ -216,16 +248,32 @@ impl Lease {
             return Err(TunnelError::Refused(peer.address, answer.status()));
         }
         let source = H2Source::new(answer.into_body());
-        Ok(TunnelStream { source, sink: H2Sink(sink), _lease: self })
+        Ok(TunnelStream {
+            source,
+            sink: H2Sink(sink),
+            _lease: self,
+        })
     }
 }
 
 /// Runs a tunnel until it ends, is dead, or has long been idle.
-async fn drive(dialed: Dialed, tunnel: Weak<Tunnel>, slot: Weak<Slot>, slots: Weak<Slots>, peer: Peer) {
-    let Dialed { mut connection, send, .. } = dialed;
+async fn drive(
+    dialed: Dialed,
+    tunnel: Weak<Tunnel>,
+    slot: Weak<Slot>,
+    slots: Weak<Slots>,
+    peer: Peer,
+) {
+    let Dialed {
+        mut connection,
+        send,
+        ..
+    } = dialed;
     // The tunnel has its own; this one would keep the connection open.
     drop(send);
-    let Some(mut pings) = connection.ping_pong() else { return };
+    let Some(mut pings) = connection.ping_pong() else {
+        return;
+    };
     let watch = async {
         let mut idle = 0;
         let mut uses = 0;
@@ -235,12 +283,16 @@ async fn drive(dialed: Dialed, tunnel: Weak<Tunnel>, slot: Weak<Slot>, slots: We
             if !matches!(pong, Ok(Ok(_))) {
                 return;
             }
-            let Some(tunnel) = tunnel.upgrade() else { continue };
+            let Some(tunnel) = tunnel.upgrade() else {
+                continue;
+            };
             let used = tunnel.uses.load(Ordering::Relaxed);
             let busy = tunnel.streams.load(Ordering::Acquire) > 0 || used != uses;
             idle = if busy { 0 } else { idle + 1 };
             uses = used;
-            if idle >= IDLE_PINGS && let Some(slot) = slot.upgrade() {
+            if idle >= IDLE_PINGS
+                && let Some(slot) = slot.upgrade()
+            {
                 // Once nobody can pick it and the last stream is gone, the connection ends by itself.
                 slot.remove(&Arc::downgrade(&tunnel));
             }

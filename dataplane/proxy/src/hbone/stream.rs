@@ -16,7 +16,10 @@ pub struct H2Source {
 
 impl H2Source {
     pub fn new(stream: RecvStream) -> Self {
-        Self { stream, unreleased: 0 }
+        Self {
+            stream,
+            unreleased: 0,
+        }
     }
 }
 
@@ -24,7 +27,10 @@ impl Source for H2Source {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         // What was handed out has been passed on by now; the peer may send as much again.
         let passed_on = std::mem::take(&mut self.unreleased);
-        self.stream.flow_control().release_capacity(passed_on).map_err(error)?;
+        self.stream
+            .flow_control()
+            .release_capacity(passed_on)
+            .map_err(error)?;
         loop {
             match self.stream.data().await {
                 None => return Ok(None),
@@ -47,7 +53,10 @@ impl Sink for H2Sink {
         while !piece.is_empty() {
             self.0.reserve_capacity(piece.len());
             let granted = match self.0.capacity() {
-                0 => poll_fn(|cx| self.0.poll_capacity(cx)).await.ok_or_else(ended)?.map_err(error)?,
+                0 => poll_fn(|cx| self.0.poll_capacity(cx))
+                    .await
+                    .ok_or_else(ended)?
+                    .map_err(error)?,
                 at_once => at_once,
             };
             let part = piece.split_to(granted.min(piece.len()));
@@ -66,8 +75,12 @@ fn ended() -> io::Error {
 }
 
 fn error(err: h2::Error) -> io::Error {
-    if let Some(reason @ (Reason::CANCEL | Reason::NO_ERROR | Reason::STREAM_CLOSED)) = err.reason() {
-        return io::Error::new(io::ErrorKind::ConnectionReset, format!("the tunnel's stream was reset: {reason}"));
+    if let Some(reason @ (Reason::CANCEL | Reason::NO_ERROR | Reason::STREAM_CLOSED)) = err.reason()
+    {
+        return io::Error::new(
+            io::ErrorKind::ConnectionReset,
+            format!("the tunnel's stream was reset: {reason}"),
+        );
     }
     io::Error::other(err)
 }

@@ -21,7 +21,10 @@ const VALIDITY_SECONDS: i64 = 86_400;
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     #[error("reading the token {path}: {source}")]
-    Token { path: PathBuf, source: std::io::Error },
+    Token {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the token {path} is not a header's value")]
     TokenCharacters { path: PathBuf },
     #[error("the cluster id is not a header's value")]
@@ -45,7 +48,10 @@ pub trait Issuer: Send + Sync + 'static {
 pub async fn bearer(path: &PathBuf) -> Result<MetadataValue<Ascii>, IssueError> {
     let token = tokio::fs::read_to_string(path)
         .await
-        .map_err(|source| IssueError::Token { path: path.clone(), source })?;
+        .map_err(|source| IssueError::Token {
+            path: path.clone(),
+            source,
+        })?;
     let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
         .parse()
         .map_err(|_| IssueError::TokenCharacters { path: path.clone() })?;
@@ -62,7 +68,11 @@ pub struct ControlIssuer {
 
 impl ControlIssuer {
     pub fn new(channel: Channel, token: PathBuf, cluster_id: String) -> Self {
-        Self { channel, token, cluster_id }
+        Self {
+            channel,
+            token,
+            cluster_id,
+        }
     }
 
     async fn call(&self, identity: &SpiffeId, csr: &str) -> Result<Vec<String>, IssueError> {
@@ -71,8 +81,12 @@ impl ControlIssuer {
             validity_duration: VALIDITY_SECONDS,
             metadata: Some(impersonating(identity)),
         });
-        request.metadata_mut().insert("authorization", bearer(&self.token).await?);
-        request.metadata_mut().insert("clusterid", self.cluster_id.parse()?);
+        request
+            .metadata_mut()
+            .insert("authorization", bearer(&self.token).await?);
+        request
+            .metadata_mut()
+            .insert("clusterid", self.cluster_id.parse()?);
         let answer = IstioCertificateServiceClient::new(self.channel.clone())
             .create_certificate(request)
             .await
@@ -91,8 +105,12 @@ impl Issuer for ControlIssuer {
 }
 
 fn impersonating(identity: &SpiffeId) -> Struct {
-    let value = Value { kind: Some(Kind::StringValue(identity.to_string())) };
-    Struct { fields: BTreeMap::from([("ImpersonatedIdentity".to_owned(), value)]) }
+    let value = Value {
+        kind: Some(Kind::StringValue(identity.to_string())),
+    };
+    Struct {
+        fields: BTreeMap::from([("ImpersonatedIdentity".to_owned(), value)]),
+    }
 }
 
 /// A status' message and what caused it: "transport error" alone helps nobody.

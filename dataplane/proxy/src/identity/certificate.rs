@@ -48,7 +48,11 @@ impl CertificateRequest {
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(identity.as_str().try_into()?)];
         let csr = params.serialize_request(&key)?.pem()?;
-        Ok(Self { identity: identity.clone(), key, csr })
+        Ok(Self {
+            identity: identity.clone(),
+            key,
+            csr,
+        })
     }
 
     /// The signing request in PEM.
@@ -61,7 +65,9 @@ impl CertificateRequest {
     /// # Errors
     /// When the chain does not lead from our key and identity to the roots, now.
     pub fn complete(self, answer: &[String]) -> Result<WorkloadCertificate, CertificateError> {
-        let [chain @ .., roots] = answer else { return Err(CertificateError::TooShort(0)) };
+        let [chain @ .., roots] = answer else {
+            return Err(CertificateError::TooShort(0));
+        };
         if chain.is_empty() {
             return Err(CertificateError::TooShort(answer.len()));
         }
@@ -95,7 +101,9 @@ fn verify_own(
     roots: &Arc<RootCertStore>,
     identity: &SpiffeId,
 ) -> Result<(), CertificateError> {
-    let [leaf, intermediates @ ..] = chain else { return Err(CertificateError::TooShort(1)) };
+    let [leaf, intermediates @ ..] = chain else {
+        return Err(CertificateError::TooShort(1));
+    };
     let unused_name = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
     ExactServer::new(roots.clone(), identity.clone()).verify_server_cert(
         leaf,

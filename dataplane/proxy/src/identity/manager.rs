@@ -67,7 +67,11 @@ impl IdentitySlot {
         }
         let last = self.state.borrow().last_error.clone();
         let reason = last.unwrap_or_else(|| "no answer yet".to_owned());
-        Err(format!("no certificate for {} within {} s: {reason}", self.identity, limit.as_secs()))
+        Err(format!(
+            "no certificate for {} within {} s: {reason}",
+            self.identity,
+            limit.as_secs()
+        ))
     }
 }
 
@@ -86,7 +90,11 @@ pub struct CertificateManager {
 
 impl CertificateManager {
     pub fn new(issuer: Arc<dyn Issuer>, metrics: Arc<Metrics>) -> Self {
-        Self { issuer, metrics, slots: Mutex::default() }
+        Self {
+            issuer,
+            metrics,
+            slots: Mutex::default(),
+        }
     }
 
     /// The slot of `identity`; the first to ask starts fetching.
@@ -103,8 +111,11 @@ impl CertificateManager {
             stop: CancellationToken::new(),
         });
         slots.insert(identity.clone(), Arc::downgrade(&slot));
-        let maintenance =
-            maintain(Arc::downgrade(&slot), self.issuer.clone(), self.metrics.clone());
+        let maintenance = maintain(
+            Arc::downgrade(&slot),
+            self.issuer.clone(),
+            self.metrics.clone(),
+        );
         let stop = slot.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(maintenance).await });
         slot
@@ -147,7 +158,8 @@ async fn maintain(slot: Weak<IdentitySlot>, issuer: Arc<dyn Issuer>, metrics: Ar
         let wait = match outcome {
             Ok(certificate) => {
                 failures = 0;
-                let wait = renewal_delay(certificate.validity(), SystemTime::now(), fastrand::f64());
+                let wait =
+                    renewal_delay(certificate.validity(), SystemTime::now(), fastrand::f64());
                 tracing::info!(identity = %identity, serial = certificate.validity().serial,
                     renewal_seconds = wait.as_secs(), "certificate fetched");
                 held.state.send_replace(SlotState {
@@ -161,7 +173,8 @@ async fn maintain(slot: Weak<IdentitySlot>, issuer: Arc<dyn Issuer>, metrics: Ar
                 let wait = retry_delay(failures, fastrand::f64());
                 tracing::warn!(identity = %identity, err = %err, failures,
                     retry_milliseconds = wait.as_millis(), "certificate not fetched");
-                held.state.send_modify(|state| state.last_error = Some(err.to_string()));
+                held.state
+                    .send_modify(|state| state.last_error = Some(err.to_string()));
                 wait
             }
         };
@@ -175,7 +188,10 @@ async fn maintain(slot: Weak<IdentitySlot>, issuer: Arc<dyn Issuer>, metrics: Ar
     }
 }
 
-async fn fetch(issuer: &dyn Issuer, identity: &SpiffeId) -> Result<WorkloadCertificate, FetchError> {
+async fn fetch(
+    issuer: &dyn Issuer,
+    identity: &SpiffeId,
+) -> Result<WorkloadCertificate, FetchError> {
     let request = CertificateRequest::new(identity)?;
     let answer = tokio::time::timeout(ISSUE_LIMIT, issuer.issue(identity, request.csr()))
         .await

@@ -11,16 +11,24 @@ const LEAST_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait before renewing: until half-life, give or take a tenth of the
 /// lifetime, so that pods started together do not renew together. `chance` is in 0..1.
 pub fn renewal_delay(validity: &Validity, now: SystemTime, chance: f64) -> Duration {
-    let lifetime = validity.not_after.duration_since(validity.not_before).unwrap_or_default();
+    let lifetime = validity
+        .not_after
+        .duration_since(validity.not_before)
+        .unwrap_or_default();
     let point = validity.not_before + lifetime.mul_f64(0.4 + 0.2 * chance.clamp(0.0, 1.0));
-    point.duration_since(now).unwrap_or_default().max(LEAST_WAIT)
+    point
+        .duration_since(now)
+        .unwrap_or_default()
+        .max(LEAST_WAIT)
 }
 
 /// How long to wait after the `failures`-th failure in a row (from 1): doubling,
 /// and somewhere between half and all of it, by `chance` in 0..1.
 pub fn retry_delay(failures: u32, chance: f64) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(1u32 << failures.saturating_sub(1).min(16));
-    doubled.min(LONGEST_RETRY).mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
+    doubled
+        .min(LONGEST_RETRY)
+        .mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -31,7 +39,11 @@ mod tests {
     fn renewal_is_around_half_life() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let day = Duration::from_secs(86_400);
-        let validity = Validity { not_before: now, not_after: now + day, serial: String::new() };
+        let validity = Validity {
+            not_before: now,
+            not_after: now + day,
+            serial: String::new(),
+        };
         assert_eq!(renewal_delay(&validity, now, 0.0), day.mul_f64(0.4));
         assert_eq!(renewal_delay(&validity, now, 0.5), day / 2);
         assert_eq!(renewal_delay(&validity, now, 1.0), day.mul_f64(0.6));

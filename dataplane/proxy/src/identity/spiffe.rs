@@ -14,9 +14,13 @@ pub enum SpiffeError {
     TooLong(usize),
     #[error("does not begin with spiffe://")]
     Scheme,
-    #[error("has an empty trust domain, or one with characters other than a-z, 0-9, dot, dash and underscore")]
+    #[error(
+        "has an empty trust domain, or one with characters other than a-z, 0-9, dot, dash and underscore"
+    )]
     TrustDomain,
-    #[error("has an empty or relative path segment, or one with characters other than a-z, A-Z, 0-9, dot, dash and underscore")]
+    #[error(
+        "has an empty or relative path segment, or one with characters other than a-z, A-Z, 0-9, dot, dash and underscore"
+    )]
     Path,
 }
 
@@ -37,7 +41,8 @@ impl FromStr for TrustDomain {
         if value.len() > MAX_TRUST_DOMAIN_BYTES {
             return Err(SpiffeError::TooLong(MAX_TRUST_DOMAIN_BYTES));
         }
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
         if value.is_empty() || !value.bytes().all(allowed) {
             return Err(SpiffeError::TrustDomain);
         }
@@ -97,7 +102,12 @@ impl SpiffeId {
     pub fn kubernetes(&self) -> Option<(&str, &str)> {
         let path = self.principal().strip_prefix(self.trust_domain.as_str())?;
         let mut segments = path.strip_prefix("/ns/")?.split('/');
-        match (segments.next(), segments.next(), segments.next(), segments.next()) {
+        match (
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+        ) {
             (Some(namespace), Some("sa"), Some(account), None) => Some((namespace, account)),
             _ => None,
         }
@@ -120,7 +130,10 @@ impl FromStr for SpiffeId {
         if let Some(path) = path {
             path.split('/').try_for_each(segment)?;
         }
-        Ok(Self { text: value.into(), trust_domain })
+        Ok(Self {
+            text: value.into(),
+            trust_domain,
+        })
     }
 }
 
@@ -173,7 +186,11 @@ mod tests {
         ] {
             assert!(id.parse::<SpiffeId>().is_ok(), "{id}");
         }
-        let longest = format!("spiffe://{}/{}", "a".repeat(255), "b".repeat(2048 - 9 - 256));
+        let longest = format!(
+            "spiffe://{}/{}",
+            "a".repeat(255),
+            "b".repeat(2048 - 9 - 256)
+        );
         assert_eq!(longest.len(), 2048);
         assert!(longest.parse::<SpiffeId>().is_ok());
     }
@@ -181,23 +198,56 @@ mod tests {
     #[test]
     fn r04_invalid_ids_are_refused() {
         for id in [
-            "", "spiffe:/", "spiffe://", "spiffe:///path", "SPIFFE://example.org", "http://example.org",
-            "spiffe://Example.org", "spiffe://example.org/", "spiffe://example.org//a", "spiffe://example.org/a/",
-            "spiffe://example.org/.", "spiffe://example.org/../a", "spiffe://example.org/a/./b",
-            "spiffe://example.org/%61", "spiffe://ex%61mple.org/a", "spiffe://example.org:443/a",
-            "spiffe://user@example.org/a", "spiffe://example.org/a?b", "spiffe://example.org/a#b",
-            "spiffe://example.org?b", "spiffe://example.org/a b", "spiffe://example.org/ü", "spiffe://exämple.org/a",
-            " spiffe://example.org/a", "spiffe://example.org/a\n", "spiffe://example.org/a\0",
+            "",
+            "spiffe:/",
+            "spiffe://",
+            "spiffe:///path",
+            "SPIFFE://example.org",
+            "http://example.org",
+            "spiffe://Example.org",
+            "spiffe://example.org/",
+            "spiffe://example.org//a",
+            "spiffe://example.org/a/",
+            "spiffe://example.org/.",
+            "spiffe://example.org/../a",
+            "spiffe://example.org/a/./b",
+            "spiffe://example.org/%61",
+            "spiffe://ex%61mple.org/a",
+            "spiffe://example.org:443/a",
+            "spiffe://user@example.org/a",
+            "spiffe://example.org/a?b",
+            "spiffe://example.org/a#b",
+            "spiffe://example.org?b",
+            "spiffe://example.org/a b",
+            "spiffe://example.org/ü",
+            "spiffe://exämple.org/a",
+            " spiffe://example.org/a",
+            "spiffe://example.org/a\n",
+            "spiffe://example.org/a\0",
         ] {
             assert!(id.parse::<SpiffeId>().is_err(), "{id:?}");
         }
-        assert!(format!("spiffe://{}/a", "a".repeat(256)).parse::<SpiffeId>().is_err());
-        assert!(format!("spiffe://a/{}", "b".repeat(2048 - 10)).parse::<SpiffeId>().is_err());
+        assert!(
+            format!("spiffe://{}/a", "a".repeat(256))
+                .parse::<SpiffeId>()
+                .is_err()
+        );
+        assert!(
+            format!("spiffe://a/{}", "b".repeat(2048 - 10))
+                .parse::<SpiffeId>()
+                .is_err()
+        );
     }
 
     #[test]
     fn other_shapes_have_no_service_account() {
-        for id in ["spiffe://a", "spiffe://a/ns/b", "spiffe://a/ns/b/sa/c/d", "spiffe://a/sa/b/ns/c", "spiffe://a/x/b/sa/c"] {
+        for id in [
+            "spiffe://a",
+            "spiffe://a/ns/b",
+            "spiffe://a/ns/b/sa/c/d",
+            "spiffe://a/sa/b/ns/c",
+            "spiffe://a/x/b/sa/c",
+        ] {
             assert_eq!(id.parse::<SpiffeId>().unwrap().kubernetes(), None, "{id}");
         }
     }

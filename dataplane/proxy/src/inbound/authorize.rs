@@ -36,7 +36,11 @@ pub struct Admitted {
 ///
 /// # Errors
 /// Why it is refused.
-pub async fn authorize(pod: &Pod, own: IpAddr, connection: &Connection) -> Result<Admitted, Denial> {
+pub async fn authorize(
+    pod: &Pod,
+    own: IpAddr,
+    connection: &Connection,
+) -> Result<Admitted, Denial> {
     let mut changes = pod.shared.state.changes();
     let deciding = async {
         loop {
@@ -63,7 +67,11 @@ pub async fn authorize(pod: &Pod, own: IpAddr, connection: &Connection) -> Resul
 
 fn decide(pod: &Pod, own: IpAddr, connection: &Connection) -> Result<Admitted, Denial> {
     let (workload, policies) = policies(pod, own)?;
-    let Decision { verdict, policy, dry_run } = evaluate(&policies, connection);
+    let Decision {
+        verdict,
+        policy,
+        dry_run,
+    } = evaluate(&policies, connection);
     if let Some((Verdict::Deny, would)) = dry_run {
         pod.shared.metrics.would_deny(would.as_deref());
         tracing::info!(pod = %pod.name(), source = %connection.source_ip,

@@ -32,7 +32,12 @@ pub fn facts(pod: &Pod, asked: &Connection, from: SocketAddr, to: SocketAddr) ->
     let own = mesh.workload(&pod.workload_uid).cloned();
     let source_workload = mesh
         .workload_by_ip(&pod.shared.config.network, from.ip())
-        .filter(|peer| asked.source.as_ref().is_none_or(|source| source == &peer.identity))
+        .filter(|peer| {
+            asked
+                .source
+                .as_ref()
+                .is_none_or(|source| source == &peer.identity)
+        })
         .cloned();
     let service = own
         .as_ref()
@@ -57,7 +62,10 @@ pub fn facts(pod: &Pod, asked: &Connection, from: SocketAddr, to: SocketAddr) ->
 
 /// The service a port belongs to, where only one does: which of several was dialled cannot be seen here.
 fn only_service(own: &Arc<Workload>, port: u16) -> Option<&crate::state::ServiceName> {
-    let mut of_port = own.services.iter().filter(|(_, ports)| ports.values().any(|target| *target == port));
+    let mut of_port = own
+        .services
+        .iter()
+        .filter(|(_, ports)| ports.values().any(|target| *target == port));
     match (of_port.next(), of_port.next()) {
         (Some((name, _)), None) => Some(name),
         _ => None,

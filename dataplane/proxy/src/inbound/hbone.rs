@@ -17,7 +17,9 @@ use super::authorize::{Denial, authorize};
 use super::forward::{carry, connect, facts, question};
 use crate::hbone::authority::{AuthorityError, target};
 use crate::hbone::stream::{H2Sink, H2Source};
-use crate::hbone::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, headers};
+use crate::hbone::{
+    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, headers,
+};
 use crate::identity::certificate::Validity;
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::{original, socket};
@@ -25,6 +27,7 @@ use crate::pod::Pod;
 use crate::telemetry::connection::{Facts, Record, refused};
 use crate::tls::ALPN_H2;
 use crate::tls::peer::spiffe_id;
+use crate::tls::verifier::explain;
 
 /// For TLS, and again for HTTP/2's preface: who sends a byte at a time is cut off.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -76,14 +79,22 @@ pub async fn serve(pod: Arc<Pod>, tcp: TcpStream, from: SocketAddr) {
 
 type H2Connection = Connection<TlsStream<TcpStream>, Bytes>;
 
-async fn establish(pod: &Arc<Pod>, tcp: TcpStream, from: SocketAddr) -> io::Result<(Tunnel, H2Connection, SystemTime)> {
+async fn establish(
+    pod: &Arc<Pod>,
+    tcp: TcpStream,
+    from: SocketAddr,
+) -> io::Result<(Tunnel, H2Connection, SystemTime)> {
     let _turn = pod.handshakes.acquire().await.map_err(io::Error::other)?;
     let own = original::canonical(tcp.local_addr()?).ip();
-    let certificate =
-        pod.certificate().ok_or_else(|| io::Error::other("this pod has no certificate that is in force"))?;
+    let certificate = pod
+        .certificate()
+        .ok_or_else(|| io::Error::other("this pod has no certificate that is in force"))?;
     socket::notice_dead_peer(&tcp)?;
     let accepting = TlsAcceptor::from(certificate.server()).accept(tcp);
-    let tls = timeout(HANDSHAKE_LIMIT, accepting).await.map_err(|_| too_slow("TLS"))??;
+    let tls = timeout(HANDSHAKE_LIMIT, accepting)
+        .await
+        .map_err(|_| too_slow("TLS"))?
+        .map_err(explain)?;
 
     let (_, session) = tls.get_ref();
     if session.alpn_protocol() != Some(ALPN_H2) {
@@ -108,11 +119,23 @@ async fn establish(pod: &Arc<Pod>, tcp: TcpStream, from: SocketAddr) -> io::Resu
         .await
         .map_err(|_| too_slow("HTTP/2"))?
         .map_err(io::Error::other)?;
-    Ok((Tunnel { pod: pod.clone(), peer, from, own }, connection, until))
+    Ok((
+        Tunnel {
+            pod: pod.clone(),
+            peer,
+            from,
+            own,
+        },
+        connection,
+        until,
+    ))
 }
 
 fn too_slow(layer: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("the peer's {layer} handshake took too long"))
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("the peer's {layer} handshake took too long"),
+    )
 }
 
 /// Accepts streams until the peer ends the tunnel, or it is idle, or the pod leaves, or the
@@ -151,17 +174,28 @@ async fn serve_streams(tunnel: Arc<Tunnel>, mut connection: H2Connection, until:
     }
 }
 
-async fn serve_stream(tunnel: Arc<Tunnel>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let Err((facts, err)) = admit(&tunnel, request, &mut respond).await else { return };
+async fn serve_stream(
+    tunnel: Arc<Tunnel>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let Err((facts, err)) = admit(&tunnel, request, &mut respond).await else {
+        return;
+    };
     // Fails only when the peer has gone, and then nobody waits for the answer.
     let answered = Response::builder().status(err.status()).body(());
-    if answered.map(|answer| respond.send_response(answer, true)).is_err() {
+    if answered
+        .map(|answer| respond.send_response(answer, true))
+        .is_err()
+    {
         respond.send_reset(Reason::INTERNAL_ERROR);
     }
     match facts {
         Some(facts) => refused(tunnel.pod.shared.config.access_log, &facts, err.to_string()),
         None => {
-            let Tunnel { pod, peer, from, .. } = &*tunnel;
+            let Tunnel {
+                pod, peer, from, ..
+            } = &*tunnel;
             tracing::info!(pod = %pod.name(), %from, %peer, %err, "request refused");
         }
     }
@@ -175,7 +209,12 @@ async fn admit(
     request: Request<RecvStream>,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Refusal> {
-    let Tunnel { pod, peer, from, own } = tunnel;
+    let Tunnel {
+        pod,
+        peer,
+        from,
+        own,
+    } = tunnel;
     if request.method() != Method::CONNECT {
         return Err((None, StreamError::NotConnect));
     }

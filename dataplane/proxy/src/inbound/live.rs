@@ -40,15 +40,22 @@ impl Live {
         let mut open = lock(&self.open);
         let id = open.next;
         open.next += 1;
-        open.connections.insert(id, (own, connection, denied.clone()));
-        Watched { open: self.open.clone(), id, denied }
+        open.connections
+            .insert(id, (own, connection, denied.clone()));
+        Watched {
+            open: self.open.clone(),
+            id,
+            denied,
+        }
     }
 
     /// Ends what is denied now. What cannot be decided now stays: it was allowed once.
     fn review(&self, pod: &Pod) {
         let open: Vec<_> = lock(&self.open).connections.values().cloned().collect();
         for (own, connection, denied) in open {
-            let Ok((_, policies)) = policies(pod, own) else { continue };
+            let Ok((_, policies)) = policies(pod, own) else {
+                continue;
+            };
             let decision = evaluate(&policies, &connection);
             if decision.verdict == Verdict::Deny {
                 pod.shared.metrics.denied(decision.policy.as_deref());

@@ -35,14 +35,24 @@ struct Refusal {
     reason: String,
 }
 
-async fn forward(pod: &Pod, client: &mut TcpStream, from: SocketAddr, to: SocketAddr) -> Result<(), Box<Refusal>> {
+async fn forward(
+    pod: &Pod,
+    client: &mut TcpStream,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> Result<(), Box<Refusal>> {
     let asked = question(None, from, to);
     let mut facts = facts(pod, &asked, from, to);
     // Watched before it is asked, so that no policy can come in between.
     let watched = pod.live.watch(to.ip(), asked.clone());
     let admitted = match authorize(pod, to.ip(), &asked).await {
         Ok(admitted) => admitted,
-        Err(denial) => return Err(Box::new(Refusal { facts, reason: denial.to_string() })),
+        Err(denial) => {
+            return Err(Box::new(Refusal {
+                facts,
+                reason: denial.to_string(),
+            }));
+        }
     };
     facts.policy = admitted.policy;
     facts.destination_workload = Some(admitted.workload);

@@ -27,7 +27,10 @@ impl NetNs {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         own()?;
         let metadata = File::from(fd.try_clone()?).metadata()?;
-        let id = NetNsId { device: metadata.dev(), inode: metadata.ino() };
+        let id = NetNsId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
         Ok(Self { fd, id })
     }
 

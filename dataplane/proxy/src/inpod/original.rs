@@ -12,7 +12,11 @@ use tokio::net::TcpStream;
 pub fn destination(stream: &TcpStream) -> io::Result<SocketAddr> {
     let local = canonical(stream.local_addr()?);
     let socket = SockRef::from(stream);
-    let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
+    let original = if local.is_ipv4() {
+        socket.original_dst_v4()
+    } else {
+        socket.original_dst_v6()
+    }?;
     let original = original
         .as_socket()
         .map(canonical)

@@ -26,13 +26,21 @@ const UNACKNOWLEDGED: u32 = 60_000;
 /// # Errors
 /// When the pod itself already listens there, or the namespace is gone.
 pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
-    let socket = netns.run(|| match listening(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port) {
-        // A kernel without IPv6, or a namespace with it disabled.
-        Err(err) if matches!(err.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
-            listening(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port)
-        }
-        other => other,
-    })?;
+    let socket =
+        netns.run(
+            || match listening(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port) {
+                // A kernel without IPv6, or a namespace with it disabled.
+                Err(err)
+                    if matches!(
+                        err.raw_os_error(),
+                        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+                    ) =>
+                {
+                    listening(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port)
+                }
+                other => other,
+            },
+        )?;
     TcpListener::from_std(socket.into())
 }
 
@@ -49,7 +57,11 @@ fn listening(domain: Domain, ip: IpAddr, port: u16) -> io::Result<Socket> {
 }
 
 fn marked(domain: Domain) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        domain,
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     socket.set_mark(MARK)?;
     Ok(socket)
 }
@@ -94,7 +106,9 @@ async fn finish(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
 /// When the connection is already gone.
 pub fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE_INTERVAL);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(KEEP_ALIVE)
+        .with_interval(KEEP_ALIVE_INTERVAL);
     SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }
 
@@ -104,7 +118,11 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
 /// # Errors
 /// When the connection is already gone.
 pub fn notice_dead_peer(stream: &TcpStream) -> io::Result<()> {
-    Ok(setsockopt(&stream.as_fd(), TcpUserTimeout, &UNACKNOWLEDGED)?)
+    Ok(setsockopt(
+        &stream.as_fd(),
+        TcpUserTimeout,
+        &UNACKNOWLEDGED,
+    )?)
 }
 
 /// Makes closing this connection a reset, so that the other end sees a failure and no regular end.

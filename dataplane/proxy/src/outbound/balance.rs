@@ -10,10 +10,15 @@ pub fn eligible(service: &Service, endpoint: &Workload, network: &str) -> bool {
 }
 
 /// Keeps what the service's routing preference, seen from `source`, leaves.
-pub fn preferred<T: AsRef<Workload>>(service: &Service, source: Option<&Workload>, endpoints: Vec<T>) -> Vec<T> {
+pub fn preferred<T: AsRef<Workload>>(
+    service: &Service,
+    source: Option<&Workload>,
+    endpoints: Vec<T>,
+) -> Vec<T> {
     let wanted = &service.preference;
     let rank = |endpoint: &T| {
-        let near = |scope: &&Scope| source.is_some_and(|source| same(**scope, source, endpoint.as_ref()));
+        let near =
+            |scope: &&Scope| source.is_some_and(|source| same(**scope, source, endpoint.as_ref()));
         wanted.iter().take_while(near).count()
     };
     let least = match service.mode {
@@ -21,7 +26,10 @@ pub fn preferred<T: AsRef<Workload>>(service: &Service, source: Option<&Workload
         Mode::Failover => endpoints.iter().map(rank).max().unwrap_or(0),
         Mode::UnspecifiedMode | Mode::Passthrough => 0,
     };
-    endpoints.into_iter().filter(|endpoint| rank(endpoint) >= least).collect()
+    endpoints
+        .into_iter()
+        .filter(|endpoint| rank(endpoint) >= least)
+        .collect()
 }
 
 fn same(scope: Scope, a: &Workload, b: &Workload) -> bool {

@@ -66,7 +66,11 @@ fn find(pod: &Pod, to: SocketAddr) -> (Route, Option<Arc<Workload>>) {
     let mesh = pod.shared.state.read();
     let source = mesh.workload(&pod.workload_uid).cloned();
     let network = &pod.shared.config.network;
-    let origin = Origin { workload: source.as_deref(), network, chance: fastrand::f64() };
+    let origin = Origin {
+        workload: source.as_deref(),
+        network,
+        chance: fastrand::f64(),
+    };
     (resolve(&mesh, &origin, to), source)
 }
 
@@ -113,11 +117,15 @@ async fn connect(
         Way::Refused(refusal) => Err((*refusal).into()),
         Way::Plaintext(to) => {
             let stream = socket::connect(&pod.netns, *to).await;
-            stream.map(Upstream::Plain).map_err(|err| OutboundError::Connect(*to, err))
+            stream
+                .map(Upstream::Plain)
+                .map_err(|err| OutboundError::Connect(*to, err))
         }
         Way::Tunnel { peer, target } => {
             let headers = headers::outbound(source, from.ip(), trace);
-            tunnel(pod, peer, *target, headers).await.map(Upstream::Tunnel)
+            tunnel(pod, peer, *target, headers)
+                .await
+                .map(Upstream::Tunnel)
         }
     }
 }
@@ -129,7 +137,10 @@ async fn tunnel(
     headers: http::HeaderMap,
 ) -> Result<TunnelStream, OutboundError> {
     let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
-    Ok(pod.pool.open(&pod.netns, &certificate, peer, target, headers).await?)
+    Ok(pod
+        .pool
+        .open(&pod.netns, &certificate, peer, target, headers)
+        .await?)
 }
 
 async fn carry(client: &mut TcpStream, upstream: Upstream, record: &Record) -> io::Result<()> {

@@ -20,7 +20,10 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Way {
     /// Through a tunnel to `peer`, which connects on to `target`.
-    Tunnel { peer: Peer, target: SocketAddr },
+    Tunnel {
+        peer: Peer,
+        target: SocketAddr,
+    },
     /// As it is: the destination is not in the mesh.
     Plaintext(SocketAddr),
     Refused(Refusal),
@@ -51,16 +54,32 @@ pub fn resolve(mesh: &Snapshot, origin: &Origin<'_>, to: SocketAddr) -> Route {
     if let Some(service) = mesh.service_by_vip(origin.network, to.ip()) {
         let service = service.clone();
         let (way, workload) = to_service(mesh, origin, &service, to);
-        return Route { way, workload, service: Some(service) };
+        return Route {
+            way,
+            workload,
+            service: Some(service),
+        };
     }
     let Some(workload) = mesh.workload_by_ip(origin.network, to.ip()) else {
-        return Route { way: Way::Plaintext(to), workload: None, service: None };
+        return Route {
+            way: Way::Plaintext(to),
+            workload: None,
+            service: None,
+        };
     };
     if let Some(waypoint) = &workload.waypoint {
         let (way, workload) = to_waypoint(mesh, origin, waypoint, to);
-        return Route { way, workload, service: None };
+        return Route {
+            way,
+            workload,
+            service: None,
+        };
     }
-    Route { way: direct(workload, to), workload: Some(workload.clone()), service: None }
+    Route {
+        way: direct(workload, to),
+        workload: Some(workload.clone()),
+        service: None,
+    }
 }
 
 /// To a workload at an address of its own. What xDS calls HBONE is never sent plaintext.
@@ -68,12 +87,18 @@ fn direct(workload: &Workload, to: SocketAddr) -> Way {
     match workload.protocol {
         Protocol::Plaintext => Way::Plaintext(to),
         Protocol::Hbone if is_own_port(to.port()) => Way::Refused(Refusal::OwnPort),
-        Protocol::Hbone => Way::Tunnel { peer: peer(workload, to.ip(), HBONE_PORT), target: to },
+        Protocol::Hbone => Way::Tunnel {
+            peer: peer(workload, to.ip(), HBONE_PORT),
+            target: to,
+        },
     }
 }
 
 fn peer(workload: &Workload, ip: IpAddr, port: u16) -> Peer {
-    Peer { identity: workload.identity.clone(), address: SocketAddr::new(ip, port) }
+    Peer {
+        identity: workload.identity.clone(),
+        address: SocketAddr::new(ip, port),
+    }
 }
 
 fn to_service(
@@ -109,15 +134,23 @@ fn endpoint(
         .collect();
     let workload = pick(preferred(service, origin.workload, usable), origin.chance)?;
     let port = target_port(service, &workload, to.port())?;
-    let same_family = workload.addresses.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
+    let same_family = workload
+        .addresses
+        .iter()
+        .find(|ip| ip.is_ipv4() == to.is_ipv4());
     let ip = *same_family.or(workload.addresses.first())?;
     Some((workload, SocketAddr::new(ip, port)))
 }
 
 /// What the endpoint itself says of the port counts before what the service says; 0 is no port.
 fn target_port(service: &Service, workload: &Workload, port: u16) -> Option<u16> {
-    let own = workload.services.get(&service.id).and_then(|ports| ports.get(&port));
-    own.or_else(|| service.ports.get(&port)).copied().filter(|port| *port != 0)
+    let own = workload
+        .services
+        .get(&service.id)
+        .and_then(|ports| ports.get(&port));
+    own.or_else(|| service.ports.get(&port))
+        .copied()
+        .filter(|port| *port != 0)
 }
 
 /// Through a waypoint, which then knows the destination as it was dialled. Going
@@ -131,15 +164,20 @@ fn to_waypoint(
     let at = |ip| SocketAddr::new(ip, waypoint.port);
     let found = match &waypoint.destination {
         WaypointDestination::Service(name) => mesh.service(name).and_then(|service| {
-            let ip = service.addresses.first().map_or(target.ip(), |address| address.ip);
+            let ip = service
+                .addresses
+                .first()
+                .map_or(target.ip(), |address| address.ip);
             endpoint(mesh, origin, service, at(ip))
         }),
-        WaypointDestination::Address(address) => match mesh.service_by_vip(&address.network, address.ip) {
-            Some(service) => endpoint(mesh, origin, service, at(address.ip)),
-            None => mesh
-                .workload_by_ip(&address.network, address.ip)
-                .map(|workload| (workload.clone(), at(address.ip))),
-        },
+        WaypointDestination::Address(address) => {
+            match mesh.service_by_vip(&address.network, address.ip) {
+                Some(service) => endpoint(mesh, origin, service, at(address.ip)),
+                None => mesh
+                    .workload_by_ip(&address.network, address.ip)
+                    .map(|workload| (workload.clone(), at(address.ip))),
+            }
+        }
     };
     match found {
         Some((workload, address)) if workload.protocol == Protocol::Hbone => {

@@ -39,7 +39,11 @@ impl Connections {
         self.closing.cancel();
         self.tasks.close();
         let finished = tokio::time::timeout(limit, self.tasks.wait()).await;
-        let left = if finished.is_ok() { 0 } else { self.tasks.len() };
+        let left = if finished.is_ok() {
+            0
+        } else {
+            self.tasks.len()
+        };
         self.ended.cancel();
         self.tasks.wait().await;
         left

@@ -56,7 +56,8 @@ impl Listeners {
     /// The first port that could not be opened.
     pub fn open(netns: &NetNs) -> Result<Self, ListenError> {
         let open = |purpose, port| {
-            let listener = socket::listen(netns, port).map_err(|source| ListenError { port, source })?;
+            let listener =
+                socket::listen(netns, port).map_err(|source| ListenError { port, source })?;
             Ok((purpose, listener))
         };
         Ok(Self([
@@ -122,9 +123,15 @@ fn begin(pod: &Arc<Pod>, purpose: Purpose, stream: TcpStream, from: SocketAddr) 
     }
     let (serving, from) = (pod.clone(), canonical(from));
     match purpose {
-        Purpose::Outbound => pod.connections.spawn(outbound::serve(serving, stream, from)),
-        Purpose::Plaintext => pod.connections.spawn(inbound::serve_plaintext(serving, stream, from)),
-        Purpose::Hbone => pod.connections.spawn(inbound::serve_hbone(serving, stream, from)),
+        Purpose::Outbound => pod
+            .connections
+            .spawn(outbound::serve(serving, stream, from)),
+        Purpose::Plaintext => pod
+            .connections
+            .spawn(inbound::serve_plaintext(serving, stream, from)),
+        Purpose::Hbone => pod
+            .connections
+            .spawn(inbound::serve_hbone(serving, stream, from)),
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::listeners::{Accepting, Listeners};
 use super::Pod;
+use super::listeners::{Accepting, Listeners};
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
 use crate::shared::Shared;
@@ -64,19 +64,26 @@ impl PodManager {
     }
 
     pub fn pods(&self) -> Vec<Arc<Pod>> {
-        lock(&self.pods).values().map(|entry| entry.pod.clone()).collect()
+        lock(&self.pods)
+            .values()
+            .map(|entry| entry.pod.clone())
+            .collect()
     }
 
     /// All pods, in the order of their uids.
     pub fn served(&self) -> Vec<Served> {
-        let mut served: Vec<_> = self.pods().iter().map(|pod| Served {
-            uid: pod.info.uid.clone(),
-            name: pod.info.name.clone(),
-            namespace: pod.info.namespace.clone(),
-            identity: pod.identity().clone(),
-            certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
-            connections: pod.connections.open(),
-        }).collect();
+        let mut served: Vec<_> = self
+            .pods()
+            .iter()
+            .map(|pod| Served {
+                uid: pod.info.uid.clone(),
+                name: pod.info.name.clone(),
+                namespace: pod.info.namespace.clone(),
+                identity: pod.identity().clone(),
+                certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
+                connections: pod.connections.open(),
+            })
+            .collect();
         served.sort_by(|a, b| a.uid.cmp(&b.uid));
         served
     }
@@ -86,14 +93,24 @@ impl PodManager {
         let entries: Vec<_> = lock(&self.pods).drain().map(|(_, entry)| entry).collect();
         join_all(entries.iter().map(|entry| entry.accepting.hand_over())).await;
         let limit = self.shared.config.drain;
-        let left = join_all(entries.iter().map(|entry| entry.pod.connections.drain(limit))).await;
-        tracing::info!(pods = entries.len(), cut_off = left.iter().sum::<usize>(), "drained");
+        let left = join_all(
+            entries
+                .iter()
+                .map(|entry| entry.pod.connections.drain(limit)),
+        )
+        .await;
+        tracing::info!(
+            pods = entries.len(),
+            cut_off = left.iter().sum::<usize>(),
+            "drained"
+        );
     }
 
     /// Serves a pod; nothing of it is kept when anything fails.
     async fn serve(&self, info: zds::Pod, netns: OwnedFd) -> Result<(), String> {
         let deadline = Instant::now() + ADD_LIMIT;
-        let netns = NetNs::new(netns).map_err(|err| format!("looking at the pod's namespace: {err}"))?;
+        let netns =
+            NetNs::new(netns).map_err(|err| format!("looking at the pod's namespace: {err}"))?;
         let domain = &self.shared.config.trust_domain;
         let identity = SpiffeId::service_account(domain, &info.namespace, &info.service_account)
             .map_err(|err| format!("the pod's identity: {err}"))?;
@@ -110,13 +127,17 @@ impl PodManager {
             return Err("no answer from the control plane's xDS yet".to_owned());
         }
         let slot = self.shared.certificates.acquire(&identity);
-        slot.ready(deadline.saturating_duration_since(Instant::now())).await?;
+        slot.ready(deadline.saturating_duration_since(Instant::now()))
+            .await?;
         let listeners = Listeners::open(&netns).map_err(|err| err.to_string())?;
 
         let pod = Arc::new(Pod::new(info, netns, slot, self.shared.clone()));
         let accepting = Arc::new(listeners.accept(&pod));
         tracing::info!(pod = %pod.name(), uid = pod.info.uid, identity = %pod.identity(), "pod served");
-        let entry = Entry { pod: pod.clone(), accepting };
+        let entry = Entry {
+            pod: pod.clone(),
+            accepting,
+        };
         let before = lock(&self.pods).insert(pod.info.uid.clone(), entry);
         if let Some(before) = before {
             self.let_go(before);
@@ -137,7 +158,10 @@ impl PodManager {
     fn count(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.shared.metrics.pods.set(gauge(lock(&self.pods).len()));
-        self.shared.metrics.pods_failed.set(gauge(lock(&self.failed).len()));
+        self.shared
+            .metrics
+            .pods_failed
+            .set(gauge(lock(&self.failed).len()));
     }
 }
 
@@ -155,7 +179,11 @@ impl zds::Handler for PodManager {
 
     fn keep(&self, uid: &str) -> Result<(), String> {
         let served = lock(&self.pods).contains_key(uid);
-        if served { Ok(()) } else { Err(format!("the pod {uid} is not served here")) }
+        if served {
+            Ok(())
+        } else {
+            Err(format!("the pod {uid} is not served here"))
+        }
     }
 
     fn delete(&self, uid: &str) {
@@ -169,8 +197,10 @@ impl zds::Handler for PodManager {
 
     fn snapshot(&self, listed: &HashSet<String>) {
         lock(&self.failed).retain(|uid| listed.contains(uid));
-        let gone: Vec<_> =
-            lock(&self.pods).extract_if(|uid, _| !listed.contains(uid)).map(|(_, entry)| entry).collect();
+        let gone: Vec<_> = lock(&self.pods)
+            .extract_if(|uid, _| !listed.contains(uid))
+            .map(|(_, entry)| entry)
+            .collect();
         gone.into_iter().for_each(|entry| self.let_go(entry));
         self.snapshot_seen.store(true, Ordering::Release);
         self.count();

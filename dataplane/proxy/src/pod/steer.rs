@@ -13,8 +13,16 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// When the socket is not of a group.
 pub fn steer(listener: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     let answer = u16::try_from(libc::BPF_RET | libc::BPF_K).map_err(io::Error::other)?;
-    let mut program = [libc::sock_filter { code: answer, jt: 0, jf: 0, k: index }];
-    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    let mut program = [libc::sock_filter {
+        code: answer,
+        jt: 0,
+        jf: 0,
+        k: index,
+    }];
+    let filter = libc::sock_fprog {
+        len: 1,
+        filter: program.as_mut_ptr(),
+    };
     let length = libc::socklen_t::try_from(size_of_val(&filter)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open for the call; `filter` and the one instruction it points to
     // outlive it, and `len` and `length` are their true sizes. The kernel copies both.
@@ -27,5 +35,9 @@ pub fn steer(listener: BorrowedFd<'_>, index: u32) -> io::Result<()> {
             length,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

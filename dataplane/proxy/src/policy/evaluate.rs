@@ -41,14 +41,22 @@ pub fn evaluate(policies: &[Arc<Policy>], connection: &Connection) -> Decision {
         .any(|policy| policy.dry_run)
         .then(|| decide(policies.iter(), connection))
         .filter(|(would, _)| *would != verdict);
-    Decision { verdict, policy, dry_run }
+    Decision {
+        verdict,
+        policy,
+        dry_run,
+    }
 }
 
 fn decide<'a>(
     policies: impl Iterator<Item = &'a Arc<Policy>> + Clone,
     connection: &Connection,
 ) -> (Verdict, Option<String>) {
-    let of = |action| policies.clone().filter(move |policy| policy.action == action);
+    let of = |action| {
+        policies
+            .clone()
+            .filter(move |policy| policy.action == action)
+    };
     let matching = |action| of(action).find(|policy| policy.matches(connection));
     if let Some(denying) = matching(Action::Deny) {
         return (Verdict::Deny, Some(denying.name.clone()));
@@ -80,9 +88,15 @@ impl Match {
 
         self.namespaces.fit(|wanted| wanted.fits(namespace))
             && self.principals.fit(|wanted| wanted.fits(principal))
-            && self.source_ips.fit(|net: &IpNet| net.contains(&connection.source_ip))
-            && self.destination_ips.fit(|net: &IpNet| net.contains(&connection.destination_ip))
-            && self.destination_ports.fit(|port| *port == connection.destination_port)
+            && self
+                .source_ips
+                .fit(|net: &IpNet| net.contains(&connection.source_ip))
+            && self
+                .destination_ips
+                .fit(|net: &IpNet| net.contains(&connection.destination_ip))
+            && self
+                .destination_ports
+                .fit(|port| *port == connection.destination_port)
             && self.service_accounts.fit(|wanted| wanted.fits(kubernetes))
     }
 }

@@ -14,7 +14,9 @@ fn from(source: Option<&str>) -> Connection {
 const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
 
 fn text(match_type: MatchType) -> wire::StringMatch {
-    wire::StringMatch { match_type: Some(match_type) }
+    wire::StringMatch {
+        match_type: Some(match_type),
+    }
 }
 
 fn exact(value: &str) -> wire::StringMatch {
@@ -22,12 +24,23 @@ fn exact(value: &str) -> wire::StringMatch {
 }
 
 fn policy(action: wire::Action, matches: Vec<wire::Match>) -> wire::Authorization {
-    let rules = vec![wire::Rule { clauses: vec![wire::Clause { matches }] }];
-    wire::Authorization { name: "p".into(), namespace: "shop".into(), action: action.into(), rules, ..Default::default() }
+    let rules = vec![wire::Rule {
+        clauses: vec![wire::Clause { matches }],
+    }];
+    wire::Authorization {
+        name: "p".into(),
+        namespace: "shop".into(),
+        action: action.into(),
+        rules,
+        ..Default::default()
+    }
 }
 
 fn verdict(policies: Vec<wire::Authorization>, connection: &Connection) -> Verdict {
-    let parsed: Vec<_> = policies.into_iter().map(|p| Arc::new(Policy::parse(p).unwrap())).collect();
+    let parsed: Vec<_> = policies
+        .into_iter()
+        .map(|p| Arc::new(Policy::parse(p).unwrap()))
+        .collect();
     evaluate(&parsed, connection).verdict
 }
 
@@ -43,7 +56,10 @@ fn with_no_policy_all_may() {
 #[test]
 fn an_allow_policy_that_matches_nothing_allows_nothing() {
     let mut empty = policy(wire::Action::Allow, vec![]);
-    assert_eq!(verdict(vec![empty.clone()], &from(Some(CART))), Verdict::Deny);
+    assert_eq!(
+        verdict(vec![empty.clone()], &from(Some(CART))),
+        Verdict::Deny
+    );
     empty.rules.clear();
     assert_eq!(verdict(vec![empty], &from(Some(CART))), Verdict::Deny);
 }
@@ -51,13 +67,19 @@ fn an_allow_policy_that_matches_nothing_allows_nothing() {
 #[test]
 fn deny_goes_before_allow() {
     let all = || vec![wire::Match::default()];
-    let both = vec![policy(wire::Action::Allow, all()), policy(wire::Action::Deny, all())];
+    let both = vec![
+        policy(wire::Action::Allow, all()),
+        policy(wire::Action::Deny, all()),
+    ];
     assert_eq!(verdict(both, &from(Some(CART))), Verdict::Deny);
 }
 
 #[test]
 fn strict_refuses_plaintext_and_nothing_else() {
-    let strict = || wire::Match { not_principals: vec![text(MatchType::Presence(()))], ..Default::default() };
+    let strict = || wire::Match {
+        not_principals: vec![text(MatchType::Presence(()))],
+        ..Default::default()
+    };
     assert!(denies(strict(), &from(None)));
     assert!(!denies(strict(), &from(Some(CART))));
 }
@@ -69,7 +91,10 @@ fn dry_run_is_told_and_not_enforced() {
     let parsed = [Arc::new(Policy::parse(deny).unwrap())];
     let decision = evaluate(&parsed, &from(Some(CART)));
     assert_eq!(decision.verdict, Verdict::Allow);
-    assert_eq!(decision.dry_run, Some((Verdict::Deny, Some("shop/p".into()))));
+    assert_eq!(
+        decision.dry_run,
+        Some((Verdict::Deny, Some("shop/p".into())))
+    );
 
     let mut allow = policy(wire::Action::Allow, vec![]);
     allow.dry_run = true;
@@ -78,22 +103,45 @@ fn dry_run_is_told_and_not_enforced() {
 
 #[test]
 fn r21_text_is_literal() {
-    let principal = |value: &str| wire::Match { principals: vec![exact(value)], ..Default::default() };
+    let principal = |value: &str| wire::Match {
+        principals: vec![exact(value)],
+        ..Default::default()
+    };
     let odd = ["cluster.local/ns/a.b/sa/c", "cluster.local/ns/a/sa/x.y"];
     for name in odd {
         let source = from(Some(&format!("spiffe://{name}")));
         assert!(denies(principal(name), &source), "{name}");
         // A dot stands for a dot only.
-        assert!(!denies(principal(&name.replace("a.b", "aXb").replace("x.y", "xXy")), &source), "{name}");
+        assert!(
+            !denies(
+                principal(&name.replace("a.b", "aXb").replace("x.y", "xXy")),
+                &source
+            ),
+            "{name}"
+        );
     }
     let source = from(Some(CART));
     for pattern in [
-        "*", "cluster.local/*", "cluster.local/ns/shop/sa/*", ".*", "^.*$", "cluster.local/ns/shop/sa/[c]art",
-        "cluster.local/ns/shop/sa/ca?t", "cluster.local/ns/shop/sa/cart\\", "cluster\\.local/ns/shop/sa/cart", "clusterXlocal/ns/shop/sa/cart",
-        "cluster.local/ns/shop/sa/CART", "cluster.local/ns/shop/sa/cаrt", "spiffe://cluster.local/ns/shop/sa/cart", "",
+        "*",
+        "cluster.local/*",
+        "cluster.local/ns/shop/sa/*",
+        ".*",
+        "^.*$",
+        "cluster.local/ns/shop/sa/[c]art",
+        "cluster.local/ns/shop/sa/ca?t",
+        "cluster.local/ns/shop/sa/cart\\",
+        "cluster\\.local/ns/shop/sa/cart",
+        "clusterXlocal/ns/shop/sa/cart",
+        "cluster.local/ns/shop/sa/CART",
+        "cluster.local/ns/shop/sa/cаrt",
+        "spiffe://cluster.local/ns/shop/sa/cart",
+        "",
     ] {
         assert!(!denies(principal(pattern), &source), "{pattern:?}");
-        let prefix = wire::Match { principals: vec![text(MatchType::Prefix(pattern.into()))], ..Default::default() };
+        let prefix = wire::Match {
+            principals: vec![text(MatchType::Prefix(pattern.into()))],
+            ..Default::default()
+        };
         assert_eq!(denies(prefix, &source), pattern.is_empty(), "{pattern:?}");
     }
     for literal in ["a*b", "a[b", "a\\b", "a.b", "ä"] {
@@ -107,33 +155,127 @@ fn r21_text_is_literal() {
 
 #[test]
 fn every_property_is_compared() {
-    let net = |a: [u8; 4], length| wire::Address { address: a.to_vec().into(), length };
-    let account = |ns: &str, sa: &str| wire::ServiceAccountMatch { namespace: ns.into(), service_account: sa.into() };
+    let net = |a: [u8; 4], length| wire::Address {
+        address: a.to_vec().into(),
+        length,
+    };
+    let account = |ns: &str, sa: &str| wire::ServiceAccountMatch {
+        namespace: ns.into(),
+        service_account: sa.into(),
+    };
     let source = from(Some(CART));
     let base = wire::Match::default;
-    assert!(denies(wire::Match { namespaces: vec![exact("x"), exact("shop")], ..base() }, &source));
-    assert!(!denies(wire::Match { not_namespaces: vec![exact("shop")], ..base() }, &source));
-    assert!(denies(wire::Match { source_ips: vec![net([10, 1, 0, 0], 16)], ..base() }, &source));
-    assert!(!denies(wire::Match { source_ips: vec![net([10, 2, 0, 0], 16)], ..base() }, &source));
-    assert!(denies(wire::Match { destination_ips: vec![net([10, 2, 0, 9], 32)], ..base() }, &source));
-    assert!(!denies(wire::Match { not_destination_ips: vec![net([0, 0, 0, 0], 0)], ..base() }, &source));
-    assert!(denies(wire::Match { destination_ports: vec![80, 8080], ..base() }, &source));
-    assert!(!denies(wire::Match { not_destination_ports: vec![8080], ..base() }, &source));
-    assert!(denies(wire::Match { service_accounts: vec![account("shop", "cart")], ..base() }, &source));
-    assert!(!denies(wire::Match { service_accounts: vec![account("shop", "car")], ..base() }, &source));
-    assert!(!denies(wire::Match { not_service_accounts: vec![account("shop", "cart")], ..base() }, &source));
+    assert!(denies(
+        wire::Match {
+            namespaces: vec![exact("x"), exact("shop")],
+            ..base()
+        },
+        &source
+    ));
+    assert!(!denies(
+        wire::Match {
+            not_namespaces: vec![exact("shop")],
+            ..base()
+        },
+        &source
+    ));
+    assert!(denies(
+        wire::Match {
+            source_ips: vec![net([10, 1, 0, 0], 16)],
+            ..base()
+        },
+        &source
+    ));
+    assert!(!denies(
+        wire::Match {
+            source_ips: vec![net([10, 2, 0, 0], 16)],
+            ..base()
+        },
+        &source
+    ));
+    assert!(denies(
+        wire::Match {
+            destination_ips: vec![net([10, 2, 0, 9], 32)],
+            ..base()
+        },
+        &source
+    ));
+    assert!(!denies(
+        wire::Match {
+            not_destination_ips: vec![net([0, 0, 0, 0], 0)],
+            ..base()
+        },
+        &source
+    ));
+    assert!(denies(
+        wire::Match {
+            destination_ports: vec![80, 8080],
+            ..base()
+        },
+        &source
+    ));
+    assert!(!denies(
+        wire::Match {
+            not_destination_ports: vec![8080],
+            ..base()
+        },
+        &source
+    ));
+    assert!(denies(
+        wire::Match {
+            service_accounts: vec![account("shop", "cart")],
+            ..base()
+        },
+        &source
+    ));
+    assert!(!denies(
+        wire::Match {
+            service_accounts: vec![account("shop", "car")],
+            ..base()
+        },
+        &source
+    ));
+    assert!(!denies(
+        wire::Match {
+            not_service_accounts: vec![account("shop", "cart")],
+            ..base()
+        },
+        &source
+    ));
     // Properties of one match: all of them.
-    assert!(!denies(wire::Match { namespaces: vec![exact("shop")], destination_ports: vec![80], ..base() }, &source));
+    assert!(!denies(
+        wire::Match {
+            namespaces: vec![exact("shop")],
+            destination_ports: vec![80],
+            ..base()
+        },
+        &source
+    ));
 }
 
 #[test]
 fn malformed_policies_are_refused() {
     let with = |m: wire::Match| Policy::parse(policy(wire::Action::Deny, vec![m])).is_err();
-    let net = |address: Vec<u8>, length| wire::Address { address: address.into(), length };
-    assert!(with(wire::Match { source_ips: vec![net(vec![10, 0, 0, 1], 33)], ..Default::default() }));
-    assert!(with(wire::Match { source_ips: vec![net(vec![10, 0, 0], 8)], ..Default::default() }));
-    assert!(with(wire::Match { destination_ports: vec![65_536], ..Default::default() }));
-    assert!(with(wire::Match { principals: vec![wire::StringMatch { match_type: None }], ..Default::default() }));
+    let net = |address: Vec<u8>, length| wire::Address {
+        address: address.into(),
+        length,
+    };
+    assert!(with(wire::Match {
+        source_ips: vec![net(vec![10, 0, 0, 1], 33)],
+        ..Default::default()
+    }));
+    assert!(with(wire::Match {
+        source_ips: vec![net(vec![10, 0, 0], 8)],
+        ..Default::default()
+    }));
+    assert!(with(wire::Match {
+        destination_ports: vec![65_536],
+        ..Default::default()
+    }));
+    assert!(with(wire::Match {
+        principals: vec![wire::StringMatch { match_type: None }],
+        ..Default::default()
+    }));
     let mut unknown = policy(wire::Action::Deny, vec![]);
     unknown.action = 7;
     assert!(Policy::parse(unknown).is_err());

@@ -22,9 +22,10 @@ fn oracle(policies: &[wire::Authorization], case: &Case) -> bool {
     for policy in enforced {
         let mut hit = false;
         for rule in &policy.rules {
-            let unmet = rule.clauses.iter().filter(|clause| {
-                clause.matches.iter().filter(|m| matched(m, case)).count() == 0
-            });
+            let unmet = rule
+                .clauses
+                .iter()
+                .filter(|clause| clause.matches.iter().filter(|m| matched(m, case)).count() == 0);
             hit |= unmet.count() == 0;
         }
         if policy.action == 1 && hit {
@@ -40,7 +41,9 @@ fn oracle(policies: &[wire::Authorization], case: &Case) -> bool {
 
 fn matched(m: &wire::Match, case: &Case) -> bool {
     let namespace = case.identity.map(|[_, ns, _]| ns.to_owned());
-    let principal = case.identity.map(|[td, ns, sa]| [td, "ns", ns, "sa", sa].join("/"));
+    let principal = case
+        .identity
+        .map(|[td, ns, sa]| [td, "ns", ns, "sa", sa].join("/"));
     let mut verdicts = Vec::new();
     let mut field = |wanted: Vec<bool>, unwanted: Vec<bool>| {
         verdicts.push(wanted.is_empty() || wanted.contains(&true));
@@ -50,20 +53,40 @@ fn matched(m: &wire::Match, case: &Case) -> bool {
         list.iter().map(|s| string(s, value.as_deref())).collect()
     };
     let nets = |list: &[wire::Address], ip: [u8; 4]| -> Vec<bool> {
-        list.iter().map(|n| bits(&n.address)[..n.length as usize] == bits(&ip)[..n.length as usize]).collect()
+        list.iter()
+            .map(|n| bits(&n.address)[..n.length as usize] == bits(&ip)[..n.length as usize])
+            .collect()
     };
     let ports = |list: &[u32]| -> Vec<bool> { list.iter().map(|p| *p == case.port).collect() };
     let accounts = |list: &[wire::ServiceAccountMatch]| -> Vec<bool> {
         list.iter()
-            .map(|a| case.identity.is_some_and(|[_, ns, sa]| a.namespace == ns && a.service_account == sa))
+            .map(|a| {
+                case.identity
+                    .is_some_and(|[_, ns, sa]| a.namespace == ns && a.service_account == sa)
+            })
             .collect()
     };
-    field(strings(&m.namespaces, &namespace), strings(&m.not_namespaces, &namespace));
-    field(strings(&m.principals, &principal), strings(&m.not_principals, &principal));
-    field(nets(&m.source_ips, case.from), nets(&m.not_source_ips, case.from));
-    field(nets(&m.destination_ips, case.to), nets(&m.not_destination_ips, case.to));
+    field(
+        strings(&m.namespaces, &namespace),
+        strings(&m.not_namespaces, &namespace),
+    );
+    field(
+        strings(&m.principals, &principal),
+        strings(&m.not_principals, &principal),
+    );
+    field(
+        nets(&m.source_ips, case.from),
+        nets(&m.not_source_ips, case.from),
+    );
+    field(
+        nets(&m.destination_ips, case.to),
+        nets(&m.not_destination_ips, case.to),
+    );
     field(ports(&m.destination_ports), ports(&m.not_destination_ports));
-    field(accounts(&m.service_accounts), accounts(&m.not_service_accounts));
+    field(
+        accounts(&m.service_accounts),
+        accounts(&m.not_service_accounts),
+    );
     !verdicts.contains(&false)
 }
 
@@ -78,19 +101,34 @@ fn string(s: &wire::StringMatch, value: Option<&str>) -> bool {
         MatchType::Exact(text) => chars(text) == value,
         MatchType::Prefix(text) => value.get(..text.chars().count()) == Some(&chars(text)),
         MatchType::Suffix(text) => {
-            value.len() >= text.chars().count() && value[value.len() - text.chars().count()..] == chars(text)
+            value.len() >= text.chars().count()
+                && value[value.len() - text.chars().count()..] == chars(text)
         }
     }
 }
 
 fn bits(bytes: &[u8]) -> Vec<bool> {
-    bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1))
+        .collect()
 }
 
 const DOMAINS: [&str; 2] = ["cluster.local", "cluster-local"];
 const NAMES: [&str; 4] = ["a", "a.b", "ab", "b"];
 const TEXTS: [&str; 12] = [
-    "", "a", "a.b", "b", "*", "cluster", "cluster.local/ns/a/sa/a", "cluster.local/ns/a.b/sa/b", "/sa/a", ".b", "[a]", "\\",
+    "",
+    "a",
+    "a.b",
+    "b",
+    "*",
+    "cluster",
+    "cluster.local/ns/a/sa/a",
+    "cluster.local/ns/a.b/sa/b",
+    "/sa/a",
+    ".b",
+    "[a]",
+    "\\",
 ];
 
 struct Maker(fastrand::Rng);
@@ -98,7 +136,11 @@ struct Maker(fastrand::Rng);
 impl Maker {
     fn some<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
         // Mostly empty: a match with every field set matches nothing.
-        let count = if self.0.u8(..4) == 0 { self.0.usize(1..=most) } else { 0 };
+        let count = if self.0.u8(..4) == 0 {
+            self.0.usize(1..=most)
+        } else {
+            0
+        };
         (0..count).map(|_| make(self)).collect()
     }
 
@@ -123,11 +165,17 @@ impl Maker {
     }
 
     fn net(&mut self) -> wire::Address {
-        wire::Address { address: self.ip().to_vec().into(), length: self.0.u32(..=32) }
+        wire::Address {
+            address: self.ip().to_vec().into(),
+            length: self.0.u32(..=32),
+        }
     }
 
     fn account(&mut self) -> wire::ServiceAccountMatch {
-        wire::ServiceAccountMatch { namespace: self.pick(&NAMES).into(), service_account: self.pick(&NAMES).into() }
+        wire::ServiceAccountMatch {
+            namespace: self.pick(&NAMES).into(),
+            service_account: self.pick(&NAMES).into(),
+        }
     }
 
     fn port(&mut self) -> u32 {
@@ -189,16 +237,29 @@ fn r23_evaluation_equals_the_oracle() {
         let policies: Vec<_> = (0..maker.0.usize(0..4)).map(|_| maker.policy()).collect();
         let case = maker.case();
         let connection = Connection {
-            source: case.identity.map(|[td, ns, sa]| format!("spiffe://{td}/ns/{ns}/sa/{sa}").parse().unwrap()),
+            source: case
+                .identity
+                .map(|[td, ns, sa]| format!("spiffe://{td}/ns/{ns}/sa/{sa}").parse().unwrap()),
             source_ip: IpAddr::from(case.from),
             destination_ip: IpAddr::from(case.to),
             destination_port: case.port.try_into().unwrap(),
         };
-        let parsed: Vec<_> = policies.iter().cloned().map(|p| Arc::new(Policy::parse(p).unwrap())).collect();
+        let parsed: Vec<_> = policies
+            .iter()
+            .cloned()
+            .map(|p| Arc::new(Policy::parse(p).unwrap()))
+            .collect();
         let ours = evaluate(&parsed, &connection).verdict == Verdict::Allow;
-        assert_eq!(ours, oracle(&policies, &case), "seed {seed}, round {round}: {policies:#?} {connection:?}");
+        assert_eq!(
+            ours,
+            oracle(&policies, &case),
+            "seed {seed}, round {round}: {policies:#?} {connection:?}"
+        );
         allowed += usize::from(ours);
     }
     // Neither answer may be the only one tried.
-    assert!((2_000..18_000).contains(&allowed), "{allowed} of 20000 allowed");
+    assert!(
+        (2_000..18_000).contains(&allowed),
+        "{allowed} of 20000 allowed"
+    );
 }

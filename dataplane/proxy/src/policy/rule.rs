@@ -57,7 +57,10 @@ pub struct Values<T> {
 
 impl<T> Default for Values<T> {
     fn default() -> Self {
-        Self { any: Vec::new(), none: Vec::new() }
+        Self {
+            any: Vec::new(),
+            none: Vec::new(),
+        }
     }
 }
 
@@ -79,7 +82,10 @@ impl Policy {
         if policy.name.is_empty() {
             return Err(ResourceError::Empty { field: "name" });
         }
-        let unknown = |field, value: i32| ResourceError::Unknown { field, value: value.into() };
+        let unknown = |field, value: i32| ResourceError::Unknown {
+            field,
+            value: value.into(),
+        };
         Ok(Self {
             name: format!("{}/{}", policy.namespace, policy.name),
             scope: match wire::Scope::try_from(policy.scope) {
@@ -95,7 +101,11 @@ impl Policy {
             },
             namespace: policy.namespace,
             dry_run: policy.dry_run,
-            rules: policy.rules.into_iter().map(parse_rule).collect::<Result<_, _>>()?,
+            rules: policy
+                .rules
+                .into_iter()
+                .map(parse_rule)
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -123,8 +133,12 @@ fn values<W, T>(
     none: Vec<W>,
     parse: impl Fn(W) -> Result<T, ResourceError> + Copy,
 ) -> Result<Values<T>, ResourceError> {
-    let all = |list: Vec<W>| -> Result<Vec<T>, ResourceError> { list.into_iter().map(parse).collect() };
-    Ok(Values { any: all(any)?, none: all(none)? })
+    let all =
+        |list: Vec<W>| -> Result<Vec<T>, ResourceError> { list.into_iter().map(parse).collect() };
+    Ok(Values {
+        any: all(any)?,
+        none: all(none)?,
+    })
 }
 
 fn string(value: wire::StringMatch) -> Result<StringMatch, ResourceError> {
@@ -134,7 +148,9 @@ fn string(value: wire::StringMatch) -> Result<StringMatch, ResourceError> {
         Some(MatchType::Prefix(text)) => Ok(StringMatch::Prefix(text)),
         Some(MatchType::Suffix(text)) => Ok(StringMatch::Suffix(text)),
         Some(MatchType::Presence(())) => Ok(StringMatch::Presence),
-        None => Err(ResourceError::Empty { field: "match_type" }),
+        None => Err(ResourceError::Empty {
+            field: "match_type",
+        }),
     }
 }
 
@@ -149,8 +165,17 @@ fn net(value: wire::Address) -> Result<IpNet, ResourceError> {
     let ip = parse_ip(&value.address, "address")?;
     // An IPv4 network written in mapped form counts its length from the 96th bit.
     let mapped = value.address.len() == 16 && matches!(ip, IpAddr::V4(_));
-    let out_of_range = || ResourceError::Range { field: "length", value: value.length.into() };
-    let bits = if mapped { value.length.checked_sub(96) } else { Some(value.length) };
-    let bits = bits.and_then(|bits| u8::try_from(bits).ok()).ok_or_else(out_of_range)?;
+    let out_of_range = || ResourceError::Range {
+        field: "length",
+        value: value.length.into(),
+    };
+    let bits = if mapped {
+        value.length.checked_sub(96)
+    } else {
+        Some(value.length)
+    };
+    let bits = bits
+        .and_then(|bits| u8::try_from(bits).ok())
+        .ok_or_else(out_of_range)?;
     IpNet::new(ip, bits).map_err(|_| out_of_range())
 }

@@ -38,10 +38,15 @@ pub(crate) fn parse_ip(bytes: &[u8], field: &'static str) -> Result<IpAddr, Reso
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Ok(Ipv4Addr::from(v4).into());
     }
-    let v6: [u8; 16] = bytes.try_into().map_err(|_| ResourceError::Address { field })?;
+    let v6: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| ResourceError::Address { field })?;
     Ok(IpAddr::from(Ipv6Addr::from(v6)).to_canonical())
 }
 
 pub(crate) fn parse_port(value: u32, field: &'static str) -> Result<u16, ResourceError> {
-    value.try_into().map_err(|_| ResourceError::Range { field, value: value.into() })
+    value.try_into().map_err(|_| ResourceError::Range {
+        field,
+        value: value.into(),
+    })
 }

@@ -18,7 +18,10 @@ impl ServiceName {
     /// Reads `namespace/hostname`.
     pub fn parse(value: &str) -> Option<Self> {
         let (namespace, hostname) = value.split_once('/')?;
-        Some(Self { namespace: namespace.to_owned(), hostname: hostname.to_owned() })
+        Some(Self {
+            namespace: namespace.to_owned(),
+            hostname: hostname.to_owned(),
+        })
     }
 }
 
@@ -64,7 +67,10 @@ impl Service {
         let balancing = service.load_balancing.unwrap_or_default();
         Ok(Self {
             name: service.name,
-            id: ServiceName { namespace: service.namespace, hostname: service.hostname },
+            id: ServiceName {
+                namespace: service.namespace,
+                hostname: service.hostname,
+            },
             addresses: service
                 .addresses
                 .iter()
@@ -85,14 +91,20 @@ impl Service {
 
 /// An enum's number as its value.
 pub(super) fn known<T: TryFrom<i32>>(field: &'static str, value: i32) -> Result<T, ResourceError> {
-    T::try_from(value).map_err(|_| ResourceError::Unknown { field, value: value.into() })
+    T::try_from(value).map_err(|_| ResourceError::Unknown {
+        field,
+        value: value.into(),
+    })
 }
 
 pub(super) fn parse_ports(ports: &[wire::Port]) -> Result<HashMap<u16, u16>, ResourceError> {
     ports
         .iter()
         .map(|port| {
-            Ok((parse_port(port.service_port, "service_port")?, parse_port(port.target_port, "target_port")?))
+            Ok((
+                parse_port(port.service_port, "service_port")?,
+                parse_port(port.target_port, "target_port")?,
+            ))
         })
         .collect()
 }
@@ -108,9 +120,15 @@ pub(super) fn parse_waypoint(gateway: wire::GatewayAddress) -> Result<Waypoint, 
         Some(Destination::Address(address)) => WaypointDestination::Address(network_ip(&address)?),
         None => return Err(ResourceError::Empty { field: FIELD }),
     };
-    Ok(Waypoint { destination, port: parse_port(gateway.hbone_mtls_port, FIELD)? })
+    Ok(Waypoint {
+        destination,
+        port: parse_port(gateway.hbone_mtls_port, FIELD)?,
+    })
 }
 
 fn network_ip(address: &wire::NetworkAddress) -> Result<NetworkIp, ResourceError> {
-    Ok(NetworkIp { network: address.network.clone(), ip: parse_ip(&address.address, "addresses")? })
+    Ok(NetworkIp {
+        network: address.network.clone(),
+        ip: parse_ip(&address.address, "addresses")?,
+    })
 }

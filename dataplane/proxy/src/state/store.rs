@@ -41,14 +41,20 @@ impl Snapshot {
     /// Who has an address of its own. Host-network workloads share theirs with the
     /// node and are answered only where nobody else has it.
     pub fn workload_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
-        let uids = self.by_ip.get(&NetworkIp { network: network.to_owned(), ip })?;
+        let uids = self.by_ip.get(&NetworkIp {
+            network: network.to_owned(),
+            ip,
+        })?;
         let mut holders = uids.iter().rev().filter_map(|uid| self.workloads.get(uid));
         let newest = holders.clone().next();
         holders.find(|workload| !workload.host_network).or(newest)
     }
 
     pub fn service_by_vip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Service>> {
-        let name = self.by_vip.get(&NetworkIp { network: network.to_owned(), ip })?;
+        let name = self.by_vip.get(&NetworkIp {
+            network: network.to_owned(),
+            ip,
+        })?;
         self.services.get(name)
     }
 
@@ -58,7 +64,10 @@ impl Snapshot {
 
     /// The workloads behind a service, in no order.
     pub fn endpoints(&self, name: &ServiceName) -> impl Iterator<Item = &Arc<Workload>> {
-        self.endpoints.get(name).into_iter().flat_map(HashMap::values)
+        self.endpoints
+            .get(name)
+            .into_iter()
+            .flat_map(HashMap::values)
     }
 
     /// The policies in force for a workload.
@@ -71,9 +80,10 @@ impl Snapshot {
             .filter_map(|scope| self.policies_by_scope.get(&scope))
             .flatten()
             .filter_map(|name| self.policies.get(name).cloned());
-        let selecting = workload.policies.iter().map(|name| {
-            self.policies.get(name).cloned().ok_or_else(|| name.clone())
-        });
+        let selecting = workload
+            .policies
+            .iter()
+            .map(|name| self.policies.get(name).cloned().ok_or_else(|| name.clone()));
         scoped.map(Ok).chain(selecting).collect()
     }
 
@@ -93,9 +103,10 @@ impl Snapshot {
     fn changes_policies(&self, change: &Change) -> bool {
         match change {
             Change::Policy(_) | Change::PolicyGone(_) => true,
-            Change::Workload(new) => {
-                self.workloads.get(&new.uid).is_some_and(|old| old.policies != new.policies)
-            }
+            Change::Workload(new) => self
+                .workloads
+                .get(&new.uid)
+                .is_some_and(|old| old.policies != new.policies),
             Change::Service(_) | Change::AddressGone(_) => false,
         }
     }
@@ -124,7 +135,9 @@ impl Snapshot {
     }
 
     fn remove_workload(&mut self, uid: &str) -> bool {
-        let Some(workload) = self.workloads.remove(uid) else { return false };
+        let Some(workload) = self.workloads.remove(uid) else {
+            return false;
+        };
         for ip in addresses(&workload) {
             if let Some(holders) = self.by_ip.get_mut(&ip) {
                 holders.retain(|holder| holder != uid);
@@ -153,7 +166,9 @@ impl Snapshot {
     }
 
     fn remove_service(&mut self, name: &ServiceName) {
-        let Some(service) = self.services.remove(name) else { return };
+        let Some(service) = self.services.remove(name) else {
+            return;
+        };
         for ip in &service.addresses {
             // The address may already be another service's.
             if self.by_vip.get(ip) == Some(name) {
@@ -173,13 +188,18 @@ impl Snapshot {
     fn insert_policy(&mut self, policy: Policy) {
         self.remove_policy(&policy.name);
         if let Some(scope) = scope_key(&policy) {
-            self.policies_by_scope.entry(scope).or_default().insert(policy.name.clone());
+            self.policies_by_scope
+                .entry(scope)
+                .or_default()
+                .insert(policy.name.clone());
         }
         self.policies.insert(policy.name.clone(), Arc::new(policy));
     }
 
     fn remove_policy(&mut self, name: &str) {
-        let Some(policy) = self.policies.remove(name) else { return };
+        let Some(policy) = self.policies.remove(name) else {
+            return;
+        };
         if let Some(scope) = scope_key(&policy)
             && let Some(names) = self.policies_by_scope.get_mut(&scope)
         {
@@ -192,7 +212,10 @@ impl Snapshot {
 }
 
 fn addresses(workload: &Workload) -> impl Iterator<Item = NetworkIp> + '_ {
-    workload.addresses.iter().map(|ip| NetworkIp { network: workload.network.clone(), ip: *ip })
+    workload.addresses.iter().map(|ip| NetworkIp {
+        network: workload.network.clone(),
+        ip: *ip,
+    })
 }
 
 fn scope_key(policy: &Policy) -> Option<Option<String>> {
@@ -212,7 +235,11 @@ pub struct MeshState {
 
 impl Default for MeshState {
     fn default() -> Self {
-        Self { snapshot: RwLock::default(), generation: watch::Sender::new(0), policy_generation: watch::Sender::new(0) }
+        Self {
+            snapshot: RwLock::default(),
+            generation: watch::Sender::new(0),
+            policy_generation: watch::Sender::new(0),
+        }
     }
 }
 
@@ -226,7 +253,10 @@ impl MeshState {
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
         let mut policies_changed = false;
         {
-            let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+            let mut snapshot = self
+                .snapshot
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             for change in changes {
                 policies_changed |= snapshot.changes_policies(&change);
                 snapshot.apply(change);
@@ -234,7 +264,8 @@ impl MeshState {
         }
         self.generation.send_modify(|generation| *generation += 1);
         if policies_changed {
-            self.policy_generation.send_modify(|generation| *generation += 1);
+            self.policy_generation
+                .send_modify(|generation| *generation += 1);
         }
     }
 

@@ -9,7 +9,10 @@ fn workload(uid: &str, ip: u8, services: &[&str]) -> Change {
             namespace: "shop".into(),
             service_account: uid.into(),
             addresses: vec![vec![10, 0, 0, ip].into()],
-            services: services.iter().map(|name| ((*name).into(), Default::default())).collect(),
+            services: services
+                .iter()
+                .map(|name| ((*name).into(), Default::default()))
+                .collect(),
             authorization_policies: vec!["shop/chosen".into()],
             ..Default::default()
         })
@@ -18,7 +21,9 @@ fn workload(uid: &str, ip: u8, services: &[&str]) -> Change {
 }
 
 fn host_network(uid: &str, ip: u8) -> Change {
-    let Change::Workload(mut host) = workload(uid, ip, &[]) else { unreachable!() };
+    let Change::Workload(mut host) = workload(uid, ip, &[]) else {
+        unreachable!()
+    };
     host.host_network = true;
     Change::Workload(host)
 }
@@ -55,7 +60,10 @@ fn ip(last: u8) -> IpAddr {
 }
 
 fn holder(state: &MeshState, last: u8) -> Option<String> {
-    state.read().workload_by_ip("", ip(last)).map(|workload| workload.uid.clone())
+    state
+        .read()
+        .workload_by_ip("", ip(last))
+        .map(|workload| workload.uid.clone())
 }
 
 #[test]
@@ -94,7 +102,10 @@ fn endpoints_follow_their_workloads_whichever_comes_first() {
     assert_eq!(state.read().endpoints(&name).count(), 1);
     state.apply([workload("a", 1, &[])]);
     assert_eq!(state.read().endpoints(&name).count(), 0);
-    state.apply([workload("a", 1, &["shop/cart"]), Change::AddressGone("shop/cart".into())]);
+    state.apply([
+        workload("a", 1, &["shop/cart"]),
+        Change::AddressGone("shop/cart".into()),
+    ]);
     assert!(state.read().service(&name).is_none());
     state.apply([service("cart", 1)]);
     assert_eq!(state.read().endpoints(&name).count(), 1);
@@ -103,22 +114,36 @@ fn endpoints_follow_their_workloads_whichever_comes_first() {
 #[test]
 fn a_vip_given_on_survives_its_old_service() {
     let state = MeshState::default();
-    state.apply([service("old", 1), service("new", 1), Change::AddressGone("shop/old".into())]);
-    let found = state.read().service_by_vip("", [10, 96, 0, 1].into()).map(|s| s.name.clone());
+    state.apply([
+        service("old", 1),
+        service("new", 1),
+        Change::AddressGone("shop/old".into()),
+    ]);
+    let found = state
+        .read()
+        .service_by_vip("", [10, 96, 0, 1].into())
+        .map(|s| s.name.clone());
     assert_eq!(found.as_deref(), Some("new"));
 }
 
 #[test]
 fn policies_are_found_by_scope_and_by_selection() {
     let state = MeshState::default();
-    state.apply([workload("a", 1, &[]), policy("all", Scope::Global), policy("ns", Scope::Namespace)]);
+    state.apply([
+        workload("a", 1, &[]),
+        policy("all", Scope::Global),
+        policy("ns", Scope::Namespace),
+    ]);
     state.apply([policy("other", Scope::Selected)]);
     let read = state.read();
     let missing = read.policies_for(read.workload("a").unwrap());
     assert_eq!(missing.unwrap_err(), "shop/chosen");
     drop(read);
 
-    state.apply([policy("chosen", Scope::Selected), Change::PolicyGone("shop/ns".into())]);
+    state.apply([
+        policy("chosen", Scope::Selected),
+        Change::PolicyGone("shop/ns".into()),
+    ]);
     let read = state.read();
     let mut names: Vec<_> = read
         .policies_for(read.workload("a").unwrap())
@@ -136,5 +161,10 @@ fn a_policy_that_changes_scope_leaves_the_old_one() {
     state.apply([workload("a", 1, &[]), policy("chosen", Scope::Global)]);
     state.apply([policy("chosen", Scope::Selected)]);
     let read = state.read();
-    assert_eq!(read.policies_for(read.workload("a").unwrap()).unwrap().len(), 1);
+    assert_eq!(
+        read.policies_for(read.workload("a").unwrap())
+            .unwrap()
+            .len(),
+        1
+    );
 }

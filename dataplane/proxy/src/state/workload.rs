@@ -73,7 +73,10 @@ impl Workload {
                 // Taking it for plaintext would be to fail open.
                 other @ wire::TunnelProtocol::LegacyIstioMtls => {
                     let value = i64::from(other as i32);
-                    return Err(ResourceError::Unknown { field: "tunnel_protocol", value });
+                    return Err(ResourceError::Unknown {
+                        field: "tunnel_protocol",
+                        value,
+                    });
                 }
             },
             waypoint: workload.waypoint.map(parse_waypoint).transpose()?,
@@ -91,7 +94,8 @@ impl Workload {
                 .services
                 .iter()
                 .map(|(name, ports)| {
-                    let name = ServiceName::parse(name).ok_or(ResourceError::Empty { field: "services" })?;
+                    let name = ServiceName::parse(name)
+                        .ok_or(ResourceError::Empty { field: "services" })?;
                     Ok((name, parse_ports(&ports.ports)?))
                 })
                 .collect::<Result<_, ResourceError>>()?,
@@ -128,7 +132,10 @@ mod tests {
     #[test]
     fn empty_fields_have_their_meaning() {
         let workload = Workload::parse(wire("u")).unwrap();
-        assert_eq!(workload.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/default");
+        assert_eq!(
+            workload.identity.as_str(),
+            "spiffe://cluster.local/ns/shop/sa/default"
+        );
         assert_eq!(workload.protocol, Protocol::Plaintext);
         assert_eq!(workload.weight, 1);
         assert!(workload.healthy);
@@ -147,6 +154,9 @@ mod tests {
         assert!(refused(|w| w.tunnel_protocol = 9).contains("tunnel_protocol"));
         assert!(refused(|w| w.namespace = "a/sa/b".into()).contains("identity"));
         assert!(refused(|w| w.trust_domain = "Upper".into()).contains("identity"));
-        assert!(refused(|w| drop(w.services.insert("nohost".into(), Default::default()))).contains("services"));
+        assert!(
+            refused(|w| drop(w.services.insert("nohost".into(), Default::default())))
+                .contains("services")
+        );
     }
 }

@@ -51,12 +51,21 @@ impl Record {
     pub fn open(metrics: &Metrics, log: AccessLog, facts: Facts) -> Self {
         let labels = TcpLabels::new(
             facts.reporter,
-            End { workload: facts.source_workload.as_deref(), identity: facts.source_identity.as_ref() },
-            End { workload: facts.destination_workload.as_deref(), identity: facts.destination_identity.as_ref() },
+            End {
+                workload: facts.source_workload.as_deref(),
+                identity: facts.source_identity.as_ref(),
+            },
+            End {
+                workload: facts.destination_workload.as_deref(),
+                identity: facts.destination_identity.as_ref(),
+            },
             facts.service.as_deref(),
         );
         metrics.opened.get_or_create(&labels).inc();
-        let meter = |total| Meter { total, connection: Counter::default() };
+        let meter = |total| Meter {
+            total,
+            connection: Counter::default(),
+        };
         Self {
             request: meter(metrics.received.get_or_create_owned(&labels)),
             response: meter(metrics.sent.get_or_create_owned(&labels)),
@@ -77,9 +86,21 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.closed.inc();
-        let outcome = self.outcome.take().unwrap_or_else(|| Err("cut off".to_owned()));
-        let bytes = (self.request.connection.get(), self.response.connection.get());
-        write_line(self.log, &self.facts, bytes, self.started.elapsed().as_millis(), outcome);
+        let outcome = self
+            .outcome
+            .take()
+            .unwrap_or_else(|| Err("cut off".to_owned()));
+        let bytes = (
+            self.request.connection.get(),
+            self.response.connection.get(),
+        );
+        write_line(
+            self.log,
+            &self.facts,
+            bytes,
+            self.started.elapsed().as_millis(),
+            outcome,
+        );
     }
 }
 
@@ -88,7 +109,13 @@ pub fn refused(log: AccessLog, facts: &Facts, reason: String) {
     write_line(log, facts, (0, 0), 0, Err(reason));
 }
 
-fn write_line(log: AccessLog, facts: &Facts, bytes: (u64, u64), milliseconds: u128, outcome: Result<(), String>) {
+fn write_line(
+    log: AccessLog,
+    facts: &Facts,
+    bytes: (u64, u64),
+    milliseconds: u128,
+    outcome: Result<(), String>,
+) {
     let wanted = match log {
         AccessLog::All => true,
         AccessLog::Errors => outcome.is_err(),
@@ -97,7 +124,11 @@ fn write_line(log: AccessLog, facts: &Facts, bytes: (u64, u64), milliseconds: u1
     if !wanted {
         return;
     }
-    let pod = |workload: &Option<Arc<Workload>>| workload.as_ref().map(|w| format!("{}/{}", w.namespace, w.name));
+    let pod = |workload: &Option<Arc<Workload>>| {
+        workload
+            .as_ref()
+            .map(|w| format!("{}/{}", w.namespace, w.name))
+    };
     let text = |id: &Option<SpiffeId>| id.as_ref().map(ToString::to_string);
     tracing::info!(
         target: ACCESS,

@@ -6,7 +6,10 @@ use crate::state::{Service, Workload};
 
 /// Which end of the connection reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the variant's name is the label's value")]
+#[allow(
+    non_camel_case_types,
+    reason = "the variant's name is the label's value"
+)]
 pub enum Reporter {
     source,
     destination,
@@ -14,7 +17,10 @@ pub enum Reporter {
 
 /// How the connection was secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the variant's name is the label's value")]
+#[allow(
+    non_camel_case_types,
+    reason = "the variant's name is the label's value"
+)]
 pub enum Security {
     mutual_tls,
     unknown,
@@ -72,7 +78,8 @@ pub struct End<'a> {
 
 impl TcpLabels {
     pub fn new(reporter: Reporter, from: End<'_>, to: End<'_>, service: Option<&Service>) -> Self {
-        let known = |end: End<'_>, field: fn(&Workload) -> &String| Known::from(end.workload.map(field));
+        let known =
+            |end: End<'_>, field: fn(&Workload) -> &String| Known::from(end.workload.map(field));
         let principal = |end: End<'_>| Known::from(end.identity.map(SpiffeId::as_str));
         let secured = from.identity.is_some() && to.identity.is_some();
         Self {
@@ -98,7 +105,11 @@ impl TcpLabels {
             destination_cluster: known(to, |w| &w.cluster),
             request_protocol: "tcp",
             response_flags: "-",
-            connection_security_policy: if secured { Security::mutual_tls } else { Security::unknown },
+            connection_security_policy: if secured {
+                Security::mutual_tls
+            } else {
+                Security::unknown
+            },
         }
     }
 }

@@ -63,39 +63,90 @@ impl Metrics {
         let metrics = Self::default();
         let mut registry = Registry::default();
         let r = &mut registry;
-        r.register("istio_tcp_connections_opened", "TCP connections opened", metrics.opened.clone());
-        r.register("istio_tcp_connections_closed", "TCP connections closed", metrics.closed.clone());
-        r.register("istio_tcp_sent_bytes", "Bytes sent in answer", metrics.sent.clone());
-        r.register("istio_tcp_received_bytes", "Bytes received in request", metrics.received.clone());
+        r.register(
+            "istio_tcp_connections_opened",
+            "TCP connections opened",
+            metrics.opened.clone(),
+        );
+        r.register(
+            "istio_tcp_connections_closed",
+            "TCP connections closed",
+            metrics.closed.clone(),
+        );
+        r.register(
+            "istio_tcp_sent_bytes",
+            "Bytes sent in answer",
+            metrics.sent.clone(),
+        );
+        r.register(
+            "istio_tcp_received_bytes",
+            "Bytes received in request",
+            metrics.received.clone(),
+        );
 
         let ours = r.sub_registry_with_prefix("tulle_proxy");
-        ours.register("xds_connected", "Whether the xDS stream is open", metrics.xds_connected.clone());
-        ours.register("xds_refused", "xDS answers with resources that were refused", metrics.xds_refused.clone());
-        ours.register("xds_resources", "xDS resources held, by type", metrics.resources.clone());
-        ours.register("certificate_fetches", "Certificates asked for, by result", metrics.fetched.clone());
+        ours.register(
+            "xds_connected",
+            "Whether the xDS stream is open",
+            metrics.xds_connected.clone(),
+        );
+        ours.register(
+            "xds_refused",
+            "xDS answers with resources that were refused",
+            metrics.xds_refused.clone(),
+        );
+        ours.register(
+            "xds_resources",
+            "xDS resources held, by type",
+            metrics.resources.clone(),
+        );
+        ours.register(
+            "certificate_fetches",
+            "Certificates asked for, by result",
+            metrics.fetched.clone(),
+        );
         ours.register(
             "certificate_expiry_timestamp_seconds",
             "When the certificate in use ends, by identity",
             metrics.expiry.clone(),
         );
-        ours.register("policy_denied", "Connections refused, by policy", metrics.denied.clone());
+        ours.register(
+            "policy_denied",
+            "Connections refused, by policy",
+            metrics.denied.clone(),
+        );
         ours.register(
             "policy_dry_run_denied",
             "Connections a dry-run policy would have refused, by policy",
             metrics.would_deny.clone(),
         );
         ours.register("pods", "Pods served", metrics.pods.clone());
-        ours.register("pods_failed", "Pods that could not be served", metrics.pods_failed.clone());
-        ours.register("tunnels_opened", "HBONE connections opened to peers", metrics.tunnels_opened.clone());
+        ours.register(
+            "pods_failed",
+            "Pods that could not be served",
+            metrics.pods_failed.clone(),
+        );
+        ours.register(
+            "tunnels_opened",
+            "HBONE connections opened to peers",
+            metrics.tunnels_opened.clone(),
+        );
         ours.register(
             "handshakes_failed",
             "Inbound tunnels refused before a request",
             metrics.handshakes_failed.clone(),
         );
         let build: Family<BuildLabel, Gauge> = Family::default();
-        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        build
+            .get_or_create(&BuildLabel {
+                version: env!("CARGO_PKG_VERSION"),
+            })
+            .set(1);
         ours.register("build", "The version running, always 1", build);
-        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        *metrics
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = registry;
         metrics
     }
 
@@ -108,14 +159,20 @@ impl Metrics {
     pub fn certificates(&self, in_use: impl IntoIterator<Item = (String, SystemTime)>) {
         self.expiry.clear();
         for (identity, not_after) in in_use {
-            let end = not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            self.expiry.get_or_create(&IdentityLabel { identity }).set(end.as_secs_f64());
+            let end = not_after
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or(Duration::ZERO);
+            self.expiry
+                .get_or_create(&IdentityLabel { identity })
+                .set(end.as_secs_f64());
         }
     }
 
     pub fn xds_resources(&self, type_url: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.resources.get_or_create(&TypeLabel { r#type: type_url }).set(count);
+        self.resources
+            .get_or_create(&TypeLabel { r#type: type_url })
+            .set(count);
     }
 
     pub fn denied(&self, policy: Option<&str>) {
@@ -132,13 +189,18 @@ impl Metrics {
     /// When a metric cannot be written.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        text::encode(
+            &mut out,
+            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        )?;
         Ok(out)
     }
 }
 
 fn policy_label(policy: Option<&str>) -> PolicyLabel {
-    PolicyLabel { policy: policy.unwrap_or("none allows").to_owned() }
+    PolicyLabel {
+        policy: policy.unwrap_or("none allows").to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +215,9 @@ mod tests {
         metrics.opened.get_or_create(&labels).inc();
         metrics.sent.get_or_create(&labels).inc_by(5);
         let text = metrics.encode().unwrap();
-        assert!(text.contains("istio_tcp_connections_opened_total{reporter=\"source\",source_workload=\"unknown\""));
+        assert!(text.contains(
+            "istio_tcp_connections_opened_total{reporter=\"source\",source_workload=\"unknown\""
+        ));
         assert!(text.contains("connection_security_policy=\"unknown\"} 1"));
         assert!(text.contains("istio_tcp_sent_bytes_total{"));
         assert!(text.contains("tulle_proxy_xds_connected 0"));

@@ -17,7 +17,10 @@ pub type RootSet = BTreeSet<Vec<u8>>;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     #[error("reading {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the trust bundle is not PEM: {0}")]
     Pem(String),
     #[error("the trust bundle holds no certificate")]
@@ -41,7 +44,10 @@ impl Bundle {
     pub fn parse(pem: &[u8]) -> Result<Self, BundleError> {
         let certificates = certificates(pem)?;
         Ok(Self {
-            sha256: Sha256::digest(pem).iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: Sha256::digest(pem)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             roots: Arc::new(root_store(&certificates)?),
             set: certificates.iter().map(|der| der.to_vec()).collect(),
         })
@@ -56,7 +62,11 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleEr
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|err| BundleError::Pem(err.to_string()))?;
-    if all.is_empty() { Err(BundleError::Empty) } else { Ok(all) }
+    if all.is_empty() {
+        Err(BundleError::Empty)
+    } else {
+        Ok(all)
+    }
 }
 
 /// # Errors
@@ -78,7 +88,10 @@ pub struct TrustBundle {
 
 impl TrustBundle {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), last: ArcSwapOption::empty() }
+        Self {
+            path: path.to_owned(),
+            last: ArcSwapOption::empty(),
+        }
     }
 
     /// Reads the file again. A reading that fails leaves the last good one in place.
@@ -86,8 +99,10 @@ impl TrustBundle {
     /// # Errors
     /// When the file is missing, or not a bundle.
     pub fn reload(&self) -> Result<Arc<Bundle>, BundleError> {
-        let pem = std::fs::read(&self.path)
-            .map_err(|source| BundleError::Read { path: self.path.clone(), source })?;
+        let pem = std::fs::read(&self.path).map_err(|source| BundleError::Read {
+            path: self.path.clone(),
+            source,
+        })?;
         let bundle = Arc::new(Bundle::parse(&pem)?);
         self.last.store(Some(bundle.clone()));
         Ok(bundle)
@@ -105,7 +120,10 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     fn root() -> String {
-        CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+        CertificateParams::default()
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .pem()
     }
 
     #[test]
@@ -122,7 +140,9 @@ mod tests {
     fn what_is_no_bundle_is_refused() {
         assert!(matches!(Bundle::parse(b""), Err(BundleError::Empty)));
         assert!(matches!(Bundle::parse(b"hello"), Err(BundleError::Empty)));
-        assert!(Bundle::parse(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").is_err());
+        assert!(
+            Bundle::parse(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").is_err()
+        );
         assert!(matches!(
             Bundle::parse(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             Err(BundleError::Root(_))

@@ -38,7 +38,9 @@ pub fn channel(control: &Uri, bundle: Arc<TrustBundle>) -> Channel {
 }
 
 async fn connect(uri: &Uri, bundle: &TrustBundle) -> io::Result<TlsStream<TcpStream>> {
-    let host = uri.host().ok_or_else(|| io::Error::other("the control address has no host"))?;
+    let host = uri
+        .host()
+        .ok_or_else(|| io::Error::other("the control address has no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(443);
     let roots = bundle.reload().map_err(io::Error::other)?.roots.clone();
@@ -56,5 +58,10 @@ async fn connect(uri: &Uri, bundle: &TrustBundle) -> io::Result<TlsStream<TcpStr
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp);
     tokio::time::timeout(CONNECT_LIMIT, tls)
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake with the control plane"))?
+        .map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "TLS handshake with the control plane",
+            )
+        })?
 }

@@ -25,7 +25,9 @@ pub fn spiffe_id(certificate: &CertificateDer<'_>) -> Result<SpiffeId, PeerError
     if !rest.is_empty() {
         return Err(PeerError::Malformed);
     }
-    let names = parsed.subject_alternative_name().map_err(|_| PeerError::Malformed)?;
+    let names = parsed
+        .subject_alternative_name()
+        .map_err(|_| PeerError::Malformed)?;
     let uris: Vec<&str> = names
         .iter()
         .flat_map(|extension| &extension.value.general_names)
@@ -48,7 +50,11 @@ mod tests {
     fn certificate(names: Vec<SanType>) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
-        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+        params
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .der()
+            .clone()
     }
 
     fn uri(value: &str) -> SanType {
@@ -60,20 +66,40 @@ mod tests {
         let id = "spiffe://cluster.local/ns/a/sa/b";
         assert_eq!(spiffe_id(&certificate(vec![uri(id)])).unwrap().as_str(), id);
         let dns = SanType::DnsName("a.b".try_into().unwrap());
-        assert_eq!(spiffe_id(&certificate(vec![dns.clone(), uri(id)])).unwrap().as_str(), id);
+        assert_eq!(
+            spiffe_id(&certificate(vec![dns.clone(), uri(id)]))
+                .unwrap()
+                .as_str(),
+            id
+        );
         assert_eq!(spiffe_id(&certificate(vec![])), Err(PeerError::UriNames(0)));
-        assert_eq!(spiffe_id(&certificate(vec![dns])), Err(PeerError::UriNames(0)));
-        assert_eq!(spiffe_id(&certificate(vec![uri(id), uri(id)])), Err(PeerError::UriNames(2)));
-        assert!(matches!(spiffe_id(&certificate(vec![uri("https://a")])), Err(PeerError::Identity(_))));
+        assert_eq!(
+            spiffe_id(&certificate(vec![dns])),
+            Err(PeerError::UriNames(0))
+        );
+        assert_eq!(
+            spiffe_id(&certificate(vec![uri(id), uri(id)])),
+            Err(PeerError::UriNames(2))
+        );
+        assert!(matches!(
+            spiffe_id(&certificate(vec![uri("https://a")])),
+            Err(PeerError::Identity(_))
+        ));
     }
 
     #[test]
     fn r28_damaged_certificates_never_panic() {
         let good = certificate(vec![uri("spiffe://cluster.local/ns/a/sa/b")]);
-        assert_eq!(spiffe_id(&CertificateDer::from(vec![])), Err(PeerError::Malformed));
+        assert_eq!(
+            spiffe_id(&CertificateDer::from(vec![])),
+            Err(PeerError::Malformed)
+        );
         let mut longer = good.to_vec();
         longer.push(0);
-        assert_eq!(spiffe_id(&CertificateDer::from(longer)), Err(PeerError::Malformed));
+        assert_eq!(
+            spiffe_id(&CertificateDer::from(longer)),
+            Err(PeerError::Malformed)
+        );
         let mut random = fastrand::Rng::with_seed(28);
         for _ in 0..20_000 {
             let mut bytes = good.to_vec();

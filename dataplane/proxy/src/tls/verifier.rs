@@ -1,4 +1,5 @@
 //! Checks of the other side's certificate, beyond its chain.
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -8,8 +9,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
-    RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, RootCertStore, SignatureScheme,
 };
 
 use super::peer::{PeerError, spiffe_id};
@@ -22,7 +23,10 @@ pub enum IdentityMismatch {
     #[error("the peer is {shown}, not {expected}")]
     Identity { expected: SpiffeId, shown: SpiffeId },
     #[error("the peer {shown} is of another trust domain than {expected}")]
-    TrustDomain { expected: TrustDomain, shown: SpiffeId },
+    TrustDomain {
+        expected: TrustDomain,
+        shown: SpiffeId,
+    },
     #[error(transparent)]
     Unnamed(#[from] PeerError),
 }
@@ -31,6 +35,22 @@ impl From<IdentityMismatch> for Error {
     fn from(mismatch: IdentityMismatch) -> Self {
         Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(mismatch))))
     }
+}
+
+/// A failed handshake in words: the library's own hide which identity was shown.
+pub fn explain(err: io::Error) -> io::Error {
+    let mismatch = err
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref())
+        .and_then(|tls| match tls {
+            Error::InvalidCertificate(CertificateError::Other(OtherError(mismatch))) => {
+                Some(mismatch.to_string())
+            }
+            _ => None,
+        });
+    mismatch.map_or(err, |text| {
+        io::Error::new(io::ErrorKind::PermissionDenied, text)
+    })
 }
 
 /// Accepts a server whose chain ends in `roots` and whose identity is exactly `expected`.
@@ -44,7 +64,11 @@ pub struct ExactServer {
 
 impl ExactServer {
     pub fn new(roots: Arc<RootCertStore>, expected: SpiffeId) -> Self {
-        Self { roots, expected, algorithms: provider().signature_verification_algorithms }
+        Self {
+            roots,
+            expected,
+            algorithms: provider().signature_verification_algorithms,
+        }
     }
 }
 
@@ -110,7 +134,10 @@ impl MeshClient {
         let chain = WebPkiClientVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|err| Error::General(err.to_string()))?;
-        Ok(Self { chain, trust_domain })
+        Ok(Self {
+            chain,
+            trust_domain,
+        })
     }
 }
 
@@ -125,7 +152,9 @@ impl ClientCertVerifier for MeshClient {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self
+            .chain
+            .verify_client_cert(end_entity, intermediates, now)?;
         let shown = spiffe_id(end_entity).map_err(IdentityMismatch::from)?;
         if shown.trust_domain() != &self.trust_domain {
             let expected = self.trust_domain.clone();

@@ -54,7 +54,10 @@ enum StreamError {
 
 impl From<tonic::Status> for StreamError {
     fn from(status: tonic::Status) -> Self {
-        Self::Status { code: status.code(), message: describe(&status) }
+        Self::Status {
+            code: status.code(),
+            message: describe(&status),
+        }
     }
 }
 
@@ -71,7 +74,12 @@ pub struct XdsClient {
 }
 
 impl XdsClient {
-    pub fn new(channel: Channel, config: &Config, state: Arc<MeshState>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        channel: Channel,
+        config: &Config,
+        state: Arc<MeshState>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             channel,
             token: config.token.clone(),
@@ -104,14 +112,18 @@ impl XdsClient {
         }
     }
 
-    async fn stream(&mut self, wait: &mut Duration) -> Result<std::convert::Infallible, StreamError> {
+    async fn stream(
+        &mut self,
+        wait: &mut Duration,
+    ) -> Result<std::convert::Infallible, StreamError> {
         // One answer is in work at a time, so there are never more requests than kinds.
         let (requests, outgoing) = mpsc::channel(2 * Kind::ALL.len());
         for kind in Kind::ALL {
             let _room = requests.try_send(self.subscription(kind));
         }
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
-        call.metadata_mut().insert("authorization", bearer(&self.token).await?);
+        call.metadata_mut()
+            .insert("authorization", bearer(&self.token).await?);
         let mut answers = AggregatedDiscoveryServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_RESPONSE)
             .delta_aggregated_resources(call)
@@ -123,7 +135,10 @@ impl XdsClient {
         while let Some(answer) = answers.message().await? {
             *wait = FIRST_RETRY;
             if let Some(reply) = self.take(answer) {
-                requests.send(reply).await.map_err(|_| StreamError::Closed)?;
+                requests
+                    .send(reply)
+                    .await
+                    .map_err(|_| StreamError::Closed)?;
             }
         }
         Err(StreamError::Closed)
@@ -143,7 +158,10 @@ impl XdsClient {
     /// Applies an answer and says what to reply.
     fn take(&mut self, answer: DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
         let Some(kind) = Kind::of(&answer.type_url) else {
-            tracing::warn!(type_url = answer.type_url, "the control plane sent what was not asked for");
+            tracing::warn!(
+                type_url = answer.type_url,
+                "the control plane sent what was not asked for"
+            );
             return None;
         };
         let nonce = answer.nonce.clone();
@@ -162,9 +180,16 @@ impl XdsClient {
         let error_detail = (!delivery.refused.is_empty()).then(|| {
             self.metrics.xds_refused.inc();
             let mut message = delivery.refused.join("; ");
-            tracing::warn!(type_url = kind.type_url(), err = message, "resources refused");
+            tracing::warn!(
+                type_url = kind.type_url(),
+                err = message,
+                "resources refused"
+            );
             message.truncate(message.floor_char_boundary(MAX_REFUSAL));
-            Status { code: INVALID_ARGUMENT, message }
+            Status {
+                code: INVALID_ARGUMENT,
+                message,
+            }
         });
         Some(DeltaDiscoveryRequest {
             type_url: kind.type_url().to_owned(),
@@ -177,17 +202,28 @@ impl XdsClient {
 
 /// As ambient node proxies name themselves.
 fn node(config: &Config) -> Node {
-    let Config { pod_ip, pod_name, pod_namespace, .. } = config;
-    let text = |value: &str| Value { kind: Some(ValueKind::StringValue(value.to_owned())) };
+    let Config {
+        pod_ip,
+        pod_name,
+        pod_namespace,
+        ..
+    } = config;
+    let text = |value: &str| Value {
+        kind: Some(ValueKind::StringValue(value.to_owned())),
+    };
     let metadata = [
         ("NODE_NAME", config.node_name.as_str()),
         ("CLUSTER_ID", config.cluster_id.as_str()),
         ("NETWORK", config.network.as_str()),
     ];
-    let fields: BTreeMap<_, _> =
-        metadata.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+    let fields: BTreeMap<_, _> = metadata
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), text(value)))
+        .collect();
     Node {
-        id: format!("ztunnel~{pod_ip}~{pod_name}.{pod_namespace}~{pod_namespace}.svc.cluster.local"),
+        id: format!(
+            "ztunnel~{pod_ip}~{pod_name}.{pod_namespace}~{pod_namespace}.svc.cluster.local"
+        ),
         cluster: String::new(),
         metadata: Some(Struct { fields }),
     }

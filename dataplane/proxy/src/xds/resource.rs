@@ -27,7 +27,9 @@ impl Kind {
     }
 
     pub fn of(type_url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == type_url)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.type_url() == type_url)
     }
 }
 
@@ -65,9 +67,15 @@ pub fn unpack(kind: Kind, response: DeltaDiscoveryResponse) -> Delivery {
 }
 
 fn parse(kind: Kind, resource: &Resource) -> Result<Change, ResourceError> {
-    let any = resource.resource.as_ref().ok_or(ResourceError::Empty { field: "resource" })?;
+    let any = resource
+        .resource
+        .as_ref()
+        .ok_or(ResourceError::Empty { field: "resource" })?;
     if any.type_url != kind.type_url() {
-        return Err(ResourceError::Decode(format!("is of type {:?}", any.type_url)));
+        return Err(ResourceError::Decode(format!(
+            "is of type {:?}",
+            any.type_url
+        )));
     }
     let decode = |err: prost::DecodeError| ResourceError::Decode(err.to_string());
     let (change, name) = match kind {
@@ -79,7 +87,10 @@ fn parse(kind: Kind, resource: &Resource) -> Result<Change, ResourceError> {
         }
         Kind::Address => {
             let address = workload::Address::decode(any.value.as_slice()).map_err(decode)?;
-            match address.r#type.ok_or(ResourceError::Empty { field: "address" })? {
+            match address
+                .r#type
+                .ok_or(ResourceError::Empty { field: "address" })?
+            {
                 Type::Workload(workload) => {
                     let workload = Workload::parse(workload)?;
                     let name = workload.uid.clone();
@@ -109,7 +120,10 @@ mod tests {
         Resource {
             name: name.into(),
             version: "1".into(),
-            resource: Some(Any { type_url: kind.type_url().into(), value }),
+            resource: Some(Any {
+                type_url: kind.type_url().into(),
+                value,
+            }),
             aliases: vec![],
         }
     }
@@ -121,7 +135,10 @@ mod tests {
             addresses: vec![address.into()],
             ..Default::default()
         };
-        workload::Address { r#type: Some(Type::Workload(workload)) }.encode_to_vec()
+        workload::Address {
+            r#type: Some(Type::Workload(workload)),
+        }
+        .encode_to_vec()
     }
 
     #[test]
@@ -135,7 +152,10 @@ mod tests {
                     resource("junk", Kind::Address, vec![0xff; 7]),
                     resource("liar", Kind::Address, workload("other", vec![10, 0, 0, 2])),
                     resource("typed", Kind::Authorization, vec![]),
-                    Resource { name: "empty".into(), ..Default::default() },
+                    Resource {
+                        name: "empty".into(),
+                        ..Default::default()
+                    },
                 ],
                 removed_resources: vec!["gone".into()],
                 ..Default::default()
@@ -143,7 +163,11 @@ mod tests {
         );
         assert_eq!(delivery.changes.len(), 2);
         assert_eq!(delivery.versions.keys().collect::<Vec<_>>(), ["good"]);
-        let names: Vec<_> = delivery.refused.iter().filter_map(|text| text.split(':').next()).collect();
+        let names: Vec<_> = delivery
+            .refused
+            .iter()
+            .filter_map(|text| text.split(':').next())
+            .collect();
         assert_eq!(names, ["bad", "junk", "liar", "typed", "empty"]);
     }
 

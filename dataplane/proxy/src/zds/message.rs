@@ -24,8 +24,12 @@ pub struct Pod {
 pub enum Request {
     /// Serve this pod; the descriptor is its network namespace.
     Add(Pod, OwnedFd),
-    Keep { uid: String },
-    Delete { uid: String },
+    Keep {
+        uid: String,
+    },
+    Delete {
+        uid: String,
+    },
     /// Everything that is has been named since the connection began.
     SnapshotSent,
 }
@@ -37,8 +41,8 @@ pub enum ZdsError {
     Decode(String),
     #[error("the message is longer than {MAX_MESSAGE} bytes")]
     TooLong,
-    #[error("more descriptors came than fit")]
-    TooManyDescriptors,
+    #[error("the proxy has no descriptors left to receive one")]
+    NoDescriptors,
     #[error("{0} descriptors came where {1} belong")]
     Descriptors(usize, usize),
     #[error("the message asks for nothing this proxy knows")]
@@ -49,7 +53,8 @@ pub enum ZdsError {
 
 /// Reads one message and the descriptors that came with it. Descriptors not used are closed.
 pub fn parse(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
-    let request = WorkloadRequest::decode(bytes).map_err(|err| ZdsError::Decode(err.to_string()))?;
+    let request =
+        WorkloadRequest::decode(bytes).map_err(|err| ZdsError::Decode(err.to_string()))?;
     let payload = request.payload.ok_or(ZdsError::Unknown)?;
     let wanted = usize::from(matches!(payload, Payload::Add(_)));
     if descriptors.len() != wanted {
@@ -67,19 +72,30 @@ pub fn parse(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Request, Zds
             Ok(Request::Add(pod, netns))
         }
         (Payload::Add(_), None) => Err(ZdsError::Descriptors(0, 1)),
-        (Payload::Keep(keep), _) => Ok(Request::Keep { uid: filled("uid", keep.uid)? }),
-        (Payload::Del(del), _) => Ok(Request::Delete { uid: filled("uid", del.uid)? }),
+        (Payload::Keep(keep), _) => Ok(Request::Keep {
+            uid: filled("uid", keep.uid)?,
+        }),
+        (Payload::Del(del), _) => Ok(Request::Delete {
+            uid: filled("uid", del.uid)?,
+        }),
         (Payload::SnapshotSent(_), _) => Ok(Request::SnapshotSent),
     }
 }
 
 fn filled(field: &'static str, value: String) -> Result<String, ZdsError> {
-    if value.is_empty() { Err(ZdsError::Empty(field)) } else { Ok(value) }
+    if value.is_empty() {
+        Err(ZdsError::Empty(field))
+    } else {
+        Ok(value)
+    }
 }
 
 /// The proxy's first message.
 pub fn hello() -> Vec<u8> {
-    ZdsHello { version: Version::V1.into() }.encode_to_vec()
+    ZdsHello {
+        version: Version::V1.into(),
+    }
+    .encode_to_vec()
 }
 
 /// The answer to a request: done, or what went wrong.
@@ -91,7 +107,10 @@ pub fn ack(result: Result<(), String>) -> Vec<u8> {
         end -= 1;
     }
     error.truncate(end);
-    WorkloadResponse { payload: Some(Answer::Ack(Ack { error })) }.encode_to_vec()
+    WorkloadResponse {
+        payload: Some(Answer::Ack(Ack { error })),
+    }
+    .encode_to_vec()
 }
 
 #[cfg(test)]
@@ -100,7 +119,10 @@ mod tests {
     use tulle_wire::zds::{AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo};
 
     fn encode(payload: Payload) -> Vec<u8> {
-        WorkloadRequest { payload: Some(payload) }.encode_to_vec()
+        WorkloadRequest {
+            payload: Some(payload),
+        }
+        .encode_to_vec()
     }
 
     fn fd() -> OwnedFd {
@@ -120,8 +142,17 @@ mod tests {
 
     #[test]
     fn requests_are_understood() {
-        let Request::Add(pod, _) = parse(&add("web"), vec![fd()]).unwrap() else { panic!() };
-        assert_eq!((pod.uid.as_str(), pod.name.as_str(), pod.service_account.as_str()), ("u1", "web-0", "web"));
+        let Request::Add(pod, _) = parse(&add("web"), vec![fd()]).unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            (
+                pod.uid.as_str(),
+                pod.name.as_str(),
+                pod.service_account.as_str()
+            ),
+            ("u1", "web-0", "web")
+        );
         let del = encode(Payload::Del(DelWorkload { uid: "u1".into() }));
         // uid has field number 2 here, unlike in its siblings.
         assert_eq!(del, [0x12, 0x04, 0x12, 0x02, b'u', b'1']);
@@ -135,15 +166,36 @@ mod tests {
     #[test]
     fn malformed_requests_are_refused() {
         assert_eq!(parse(&[], vec![]).unwrap_err(), ZdsError::Unknown);
-        assert!(matches!(parse(&[0xff; 9], vec![]), Err(ZdsError::Decode(_))));
-        assert_eq!(parse(&add("web"), vec![]).unwrap_err(), ZdsError::Descriptors(0, 1));
-        assert_eq!(parse(&add("web"), vec![fd(), fd()]).unwrap_err(), ZdsError::Descriptors(2, 1));
-        assert_eq!(parse(&add(""), vec![fd()]).unwrap_err(), ZdsError::Empty("service_account"));
+        assert!(matches!(
+            parse(&[0xff; 9], vec![]),
+            Err(ZdsError::Decode(_))
+        ));
+        assert_eq!(
+            parse(&add("web"), vec![]).unwrap_err(),
+            ZdsError::Descriptors(0, 1)
+        );
+        assert_eq!(
+            parse(&add("web"), vec![fd(), fd()]).unwrap_err(),
+            ZdsError::Descriptors(2, 1)
+        );
+        assert_eq!(
+            parse(&add(""), vec![fd()]).unwrap_err(),
+            ZdsError::Empty("service_account")
+        );
         let del = encode(Payload::Del(DelWorkload { uid: String::new() }));
         assert_eq!(parse(&del, vec![]).unwrap_err(), ZdsError::Empty("uid"));
-        assert!(matches!(parse(&del, vec![fd()]), Err(ZdsError::Descriptors(1, 0))));
-        let bare = encode(Payload::Add(AddWorkload { uid: "u".into(), workload_info: None }));
-        assert_eq!(parse(&bare, vec![fd()]).unwrap_err(), ZdsError::Empty("workload_info"));
+        assert!(matches!(
+            parse(&del, vec![fd()]),
+            Err(ZdsError::Descriptors(1, 0))
+        ));
+        let bare = encode(Payload::Add(AddWorkload {
+            uid: "u".into(),
+            workload_info: None,
+        }));
+        assert_eq!(
+            parse(&bare, vec![fd()]).unwrap_err(),
+            ZdsError::Empty("workload_info")
+        );
     }
 
     #[test]
@@ -151,7 +203,11 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(28);
         let good = add("web");
         for round in 0..100_000 {
-            let mut bytes = if round % 2 == 0 { good.clone() } else { vec![0; random.usize(..64)] };
+            let mut bytes = if round % 2 == 0 {
+                good.clone()
+            } else {
+                vec![0; random.usize(..64)]
+            };
             for byte in &mut bytes {
                 if round % 2 == 1 || random.u8(..10) == 0 {
                     *byte = random.u8(..);
@@ -165,6 +221,11 @@ mod tests {
     fn errors_fit_the_agents_buffer() {
         assert!(ack(Err("ä".repeat(5000))).len() <= MAX_MESSAGE);
         let decoded = WorkloadResponse::decode(ack(Ok(())).as_slice()).unwrap();
-        assert_eq!(decoded.payload, Some(Answer::Ack(Ack { error: String::new() })));
+        assert_eq!(
+            decoded.payload,
+            Some(Answer::Ack(Ack {
+                error: String::new()
+            }))
+        );
     }
 }

@@ -47,7 +47,11 @@ pub async fn run(path: &Path, handler: &impl Handler) {
     }
 }
 
-async fn converse(socket: &ZdsSocket, handler: &impl Handler, wait: &mut Duration) -> io::Result<()> {
+async fn converse(
+    socket: &ZdsSocket,
+    handler: &impl Handler,
+    wait: &mut Duration,
+) -> io::Result<()> {
     socket.send(&hello()).await?;
     // Uids named before the snapshot is complete; none afterwards.
     let mut listed = Some(HashSet::new());

@@ -4,11 +4,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, send, socket,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg,
+    send, socket,
 };
 use tokio::io::unix::AsyncFd;
 
 use super::message::{MAX_MESSAGE, ZdsError};
+
+/// The most descriptors the kernel lets one message carry (unix(7)).
+const SCM_MAX_FD: usize = 253;
 
 /// One received message, or why it cannot be used.
 pub type Received = Result<(Vec<u8>, Vec<OwnedFd>), ZdsError>;
@@ -54,7 +58,8 @@ impl ZdsSocket {
 
 fn receive(fd: &OwnedFd) -> io::Result<Option<Received>> {
     let mut bytes = [0u8; MAX_MESSAGE];
-    let mut control = nix::cmsg_space!([RawFd; 4]);
+    // Room for as many as one message can carry, so that none is installed unseen.
+    let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let message = recvmsg::<UnixAddr>(
         fd.as_raw_fd(),
@@ -62,17 +67,22 @@ fn receive(fd: &OwnedFd) -> io::Result<Option<Received>> {
         Some(&mut control),
         MsgFlags::MSG_CMSG_CLOEXEC,
     )?;
+    let (length, flags) = (message.bytes, message.flags);
+    if flags.contains(MsgFlags::MSG_CTRUNC) {
+        // Even that room was not enough: this process has no descriptors left.
+        return Ok(Some(Err(ZdsError::NoDescriptors)));
+    }
     // Descriptors are owned first, so that every way out below closes them.
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
             // SAFETY: the kernel has just put these descriptors into our table, open, and nobody else has them.
-            descriptors.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            descriptors.extend(
+                received
+                    .into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
         }
-    }
-    let (length, flags) = (message.bytes, message.flags);
-    if flags.contains(MsgFlags::MSG_CTRUNC) {
-        return Ok(Some(Err(ZdsError::TooManyDescriptors)));
     }
     if flags.contains(MsgFlags::MSG_TRUNC) {
         return Ok(Some(Err(ZdsError::TooLong)));
@@ -80,5 +90,8 @@ fn receive(fd: &OwnedFd) -> io::Result<Option<Received>> {
     if length == 0 {
         return Ok(None);
     }
-    Ok(Some(Ok((bytes.get(..length).unwrap_or_default().to_vec(), descriptors))))
+    Ok(Some(Ok((
+        bytes.get(..length).unwrap_or_default().to_vec(),
+        descriptors,
+    ))))
 }

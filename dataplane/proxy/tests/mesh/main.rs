@@ -1,5 +1,11 @@
 //! The proxy as it runs: the real binary between real network namespaces, with a control plane
 //! and an agent made for the test. Needs root, `ip` and `nft`; no cluster.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod harness;
 
 mod identity;

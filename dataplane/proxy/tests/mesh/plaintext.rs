@@ -1,1 +1,134 @@
-//! plaintext
+//! What is not tunnelled, and what must not be plaintext.
+use std::net::IpAddr;
+
+use tulle_wire::security;
+use tulle_wire::security::string_match::MatchType;
+
+use crate::harness::Mesh;
+use crate::harness::app::{exchange, greeting, refused};
+
+/// Strict mode, as the control plane writes it.
+fn strict() -> security::Authorization {
+    let presence = security::StringMatch {
+        match_type: Some(MatchType::Presence(())),
+    };
+    let no_identity = security::Match {
+        not_principals: vec![presence],
+        ..Default::default()
+    };
+    security::Authorization {
+        name: "strict-mtls".into(),
+        namespace: "tulle-system".into(),
+        scope: security::Scope::Global.into(),
+        action: security::Action::Deny.into(),
+        rules: vec![security::Rule {
+            clauses: vec![security::Clause {
+                matches: vec![no_identity],
+            }],
+        }],
+        dry_run: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plaintext_comes_in_from_outside_and_goes_out_to_it() {
+    let mut mesh = Mesh::start().await;
+    let a = mesh.pod("a").await;
+    let outsider = mesh.outsider("outsider");
+    let (inside, outside) = (a.echo(8080).await, outsider.echo(8080).await);
+
+    let mut stream = outsider.connect(a.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "a");
+    assert_eq!(exchange(&mut stream, b"in").await.unwrap(), b"in");
+    assert_eq!(
+        inside.peers()[0].ip(),
+        IpAddr::from(outsider.ip),
+        "the application sees who calls"
+    );
+    drop(stream);
+
+    let mut stream = a.connect(outsider.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "outsider");
+    assert_eq!(exchange(&mut stream, b"out").await.unwrap(), b"out");
+    assert_eq!(outside.peers()[0].ip(), IpAddr::from(a.ip));
+    drop(stream);
+    for line in mesh.access_log(2).await {
+        assert_eq!(line["protocol"], "plaintext");
+        assert!(!line.contains_key("source_identity"), "{line:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_strict_refuses_plaintext_and_goes_on_with_tunnels() {
+    let mut mesh = Mesh::start().await;
+    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let outsider = mesh.outsider("outsider");
+    let app = b.echo(8080).await;
+    let mut before = outsider.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut before).await.unwrap(), "b");
+    let mut tunnelled = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut tunnelled).await.unwrap(), "b");
+
+    mesh.control.policy(strict());
+    mesh.told(|dump| dump["policies"].to_string().contains("strict-mtls"))
+        .await;
+    assert!(refused(outsider.connect(b.ip, 8080).await).await);
+    assert!(
+        refused(Ok(before)).await,
+        "a connection from before is ended"
+    );
+    assert_eq!(exchange(&mut tunnelled, b"still").await.unwrap(), b"still");
+    let mut another = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut another).await.unwrap(), "b");
+    assert_eq!(app.peers().len(), 3);
+    // Out to what is outside the mesh goes on.
+    let _outside = outsider.echo(8080).await;
+    let mut out = b.connect(outsider.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut out).await.unwrap(), "outsider");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_what_is_announced_as_tunnelled_never_goes_plaintext() {
+    let mut mesh = Mesh::start().await;
+    let a = mesh.pod("a").await;
+    // Announced as HBONE, but nobody answers on its 15008.
+    let b = mesh.outsider("b");
+    mesh.control.announce(&b, |_| {});
+    mesh.told(|dump| dump["workloads"].to_string().contains("shop/b"))
+        .await;
+    let app = b.echo(8080).await;
+    assert!(refused(a.connect(b.ip, 8080).await).await);
+    assert!(app.peers().is_empty(), "it was reached in plaintext");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_a_killed_proxy_lets_nothing_through() {
+    let mut mesh = Mesh::start().await;
+    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let outsider = mesh.outsider("outsider");
+    let (app, outside) = (b.echo(8080).await, outsider.echo(8080).await);
+    let mut stream = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+    mesh.proxy.kill();
+    assert!(refused(Ok(stream)).await);
+    assert!(refused(a.connect(b.ip, 8080).await).await);
+    assert!(refused(a.connect(outsider.ip, 8080).await).await);
+    assert!(refused(outsider.connect(b.ip, 8080).await).await);
+    assert_eq!((app.peers().len(), outside.peers().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kubelets_probes_pass_beside_the_proxy() {
+    let mut mesh = Mesh::start().await;
+    let a = mesh.pod("a").await;
+    mesh.control.policy(strict());
+    mesh.told(|dump| dump["policies"].to_string().contains("strict-mtls"))
+        .await;
+    let app = a.echo(8080).await;
+    let kubelet = mesh.outsider("kubelet");
+    kubelet.ns.sh("ip addr add 169.254.7.127/32 dev eth0; ip route replace 10.77.0.0/24 dev eth0 src 169.254.7.127");
+    a.ns.sh("ip route add 169.254.7.127/32 dev eth0");
+    let mut stream = kubelet.connect(a.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "a");
+    assert_eq!(app.peers()[0].ip(), IpAddr::from([169, 254, 7, 127]));
+}

@@ -15,7 +15,11 @@ async fn an_application_reaches_another_and_is_seen_as_who_it_is() {
     let mut stream = a.connect(b.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut stream).await.unwrap(), "b");
     assert_eq!(exchange(&mut stream, b"hello").await.unwrap(), b"hello");
-    assert_eq!(app.peers()[0].ip(), IpAddr::from(a.ip), "the application sees who calls");
+    assert_eq!(
+        app.peers()[0].ip(),
+        IpAddr::from(a.ip),
+        "the application sees who calls"
+    );
     drop(stream);
 
     let lines = mesh.access_log(2).await;
@@ -27,8 +31,14 @@ async fn an_application_reaches_another_and_is_seen_as_who_it_is() {
         assert_eq!(line["bytes_sent"], 7);
         assert_eq!(line["trace"], lines[0]["trace"]);
     }
-    let directions: Vec<_> = lines.iter().filter_map(|line| line["direction"].as_str()).collect();
-    assert!(directions.contains(&"outbound") && directions.contains(&"inbound"), "{directions:?}");
+    let directions: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["direction"].as_str())
+        .collect();
+    assert!(
+        directions.contains(&"outbound") && directions.contains(&"inbound"),
+        "{directions:?}"
+    );
 
     let (_, metrics) = get_port(&mesh.network.host, 15020, "/metrics").unwrap();
     let closed = metrics.lines().filter(|line| {
@@ -48,7 +58,9 @@ async fn bytes_arrive_whole_and_ends_are_passed_on() {
     let _app = b.echo(8080).await;
     let mut stream = a.connect(b.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut stream).await.unwrap(), "b");
-    let sent: Vec<u8> = (0..24_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sent: Vec<u8> = (0..24_000_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let (mut read, mut write) = stream.split();
     let mut received = Vec::new();
     let writing = async {
@@ -58,7 +70,12 @@ async fn bytes_arrive_whole_and_ends_are_passed_on() {
     // The application ends its direction only after ours has ended.
     let both = async { tokio::try_join!(writing, read.read_to_end(&mut received)) };
     limited(both).await.unwrap().unwrap();
-    assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+    assert!(
+        received == sent,
+        "{} of {} bytes",
+        received.len(),
+        sent.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,8 +93,14 @@ async fn nobody_listening_is_a_refusal() {
     let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
     assert!(refused(a.connect(b.ip, 9).await).await);
     let lines = mesh.access_log(2).await;
-    let errors: Vec<_> = lines.iter().filter_map(|line| line["error"].as_str()).collect();
-    assert!(errors.iter().any(|error| error.contains("503")), "{errors:?}");
+    let errors: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["error"].as_str())
+        .collect();
+    assert!(
+        errors.iter().any(|error| error.contains("503")),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +112,10 @@ async fn the_proxys_ports_are_not_reached_through_it() {
     }
     // Not by the pod's own hand either.
     for port in [15001, 15006] {
-        assert!(refused(a.connect([127, 0, 0, 1], port).await).await, "{port}");
+        assert!(
+            refused(a.connect([127, 0, 0, 1], port).await).await,
+            "{port}"
+        );
     }
 }
 
@@ -107,7 +133,9 @@ async fn many_connections_share_tunnels() {
     assert_eq!(app.peers().len(), 150);
     let tunnels = eventually("the count of tunnels", || {
         let (_, metrics) = get_port(&mesh.network.host, 15020, "/metrics").ok()?;
-        let line = metrics.lines().find(|line| line.starts_with("tulle_proxy_tunnels_opened_total"))?;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("tulle_proxy_tunnels_opened_total"))?;
         line.split(' ').nth(1)?.parse::<u32>().ok()
     })
     .await;

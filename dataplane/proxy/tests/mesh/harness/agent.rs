@@ -5,14 +5,17 @@ use std::path::Path;
 
 use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen, recv, sendmsg,
-    setsockopt, socket,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind,
+    listen, recv, sendmsg, setsockopt, socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use prost::Message;
 use tulle_wire::zds::workload_request::Payload;
 use tulle_wire::zds::workload_response::Payload as Answer;
-use tulle_wire::zds::{AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo, WorkloadRequest, WorkloadResponse, ZdsHello};
+use tulle_wire::zds::{
+    AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo, WorkloadRequest,
+    WorkloadResponse, ZdsHello,
+};
 
 use super::PATIENCE;
 use super::pod::{NAMESPACE, Pod};
@@ -21,11 +24,24 @@ pub struct Agent(OwnedFd);
 
 impl Agent {
     pub fn listen(path: &Path) -> Self {
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let fd = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .unwrap();
         bind(fd.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
         listen(&fd, Backlog::new(8).unwrap()).unwrap();
         limit(&fd);
         Self(fd)
+    }
+
+    /// Closes a conversation and waits for the proxy to come back.
+    pub fn reconnect(&self, conversation: &mut Conversation) -> Conversation {
+        nix::sys::socket::shutdown(conversation.0.as_raw_fd(), nix::sys::socket::Shutdown::Both)
+            .unwrap();
+        self.accept()
     }
 
     /// Waits for a proxy and its hello.
@@ -59,9 +75,12 @@ impl Conversation {
         let info = WorkloadInfo {
             name: pod.name.clone(),
             namespace: NAMESPACE.into(),
-            service_account: pod.name.clone(),
+            service_account: pod.account.clone(),
         };
-        let add = AddWorkload { uid: pod.uid(), workload_info: Some(info) };
+        let add = AddWorkload {
+            uid: pod.uid(),
+            workload_info: Some(info),
+        };
         self.ask(Payload::Add(add), descriptors)
     }
 
@@ -78,7 +97,13 @@ impl Conversation {
     }
 
     fn ask(&self, payload: Payload, descriptors: &[RawFd]) -> Result<(), String> {
-        self.send(&WorkloadRequest { payload: Some(payload) }.encode_to_vec(), descriptors)
+        self.send(
+            &WorkloadRequest {
+                payload: Some(payload),
+            }
+            .encode_to_vec(),
+            descriptors,
+        )
     }
 
     /// Sends any bytes and reads the answer.
@@ -86,17 +111,30 @@ impl Conversation {
         tokio::task::block_in_place(|| {
             let rights = [ControlMessage::ScmRights(descriptors)];
             let control: &[_] = if descriptors.is_empty() { &[] } else { &rights };
-            sendmsg::<UnixAddr>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)
-                .unwrap();
+            sendmsg::<UnixAddr>(
+                self.0.as_raw_fd(),
+                &[IoSlice::new(bytes)],
+                control,
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            )
+            .unwrap();
             let answer = WorkloadResponse::decode(self.receive().as_slice()).unwrap();
-            let Some(Answer::Ack(ack)) = answer.payload else { panic!("no ack") };
-            if ack.error.is_empty() { Ok(()) } else { Err(ack.error) }
+            let Some(Answer::Ack(ack)) = answer.payload else {
+                panic!("no ack")
+            };
+            if ack.error.is_empty() {
+                Ok(())
+            } else {
+                Err(ack.error)
+            }
         })
     }
 
     fn receive(&self) -> Vec<u8> {
         let mut buffer = vec![0; 1024];
-        let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("the proxy answers");
+        let length =
+            recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("the proxy answers");
         buffer.truncate(length);
         buffer
     }

@@ -18,7 +18,10 @@ pub struct Echo {
 impl Echo {
     /// Listens in the pod, and answers each connection with the pod's name and then what comes.
     pub fn start(pod: &Pod, port: u16) -> Self {
-        let listener = pod.ns.run(|| std::net::TcpListener::bind(("0.0.0.0", port))).unwrap();
+        let listener = pod
+            .ns
+            .run(|| std::net::TcpListener::bind(("0.0.0.0", port)))
+            .unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let peers = Arc::new(Mutex::new(Vec::new()));

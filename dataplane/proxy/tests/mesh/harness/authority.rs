@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,9 +26,15 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     pub fn roots_pem(&self) -> String {
@@ -39,7 +45,10 @@ impl Authority {
     pub fn sign(&self, csr: &str, identity: &str) -> Vec<String> {
         let request = CertificateSigningRequestParams::from_pem(csr).unwrap();
         let leaf = leaf(&[uri(identity)], Duration::from_secs(3600));
-        vec![self.certificate(leaf, &request.public_key), self.pem.clone()]
+        vec![
+            self.certificate(leaf, &request.public_key),
+            self.pem.clone(),
+        ]
     }
 
     /// Credentials made on the spot, good or bad as asked: valid from an hour ago until `until` from now.
@@ -55,7 +64,10 @@ impl Authority {
         };
         params.not_before = from.into();
         params.not_after = to.into();
-        Credentials { chain: self.certificate(params, &key), key: key.serialize_pem() }
+        Credentials {
+            chain: self.certificate(params, &key),
+            key: key.serialize_pem(),
+        }
     }
 
     fn certificate(&self, params: CertificateParams, key: &impl PublicKeyData) -> String {
@@ -78,8 +90,10 @@ fn leaf(names: &[SanType], lifetime: Duration) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = names.to_vec();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    ];
     params.not_before = (SystemTime::now() - Duration::from_secs(60)).into();
     params.not_after = (SystemTime::now() + lifetime).into();
     params
@@ -87,7 +101,9 @@ fn leaf(names: &[SanType], lifetime: Duration) -> CertificateParams {
 
 impl Credentials {
     pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
-        CertificateDer::pem_slice_iter(self.chain.as_bytes()).map(Result::unwrap).collect()
+        CertificateDer::pem_slice_iter(self.chain.as_bytes())
+            .map(Result::unwrap)
+            .collect()
     }
 
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
@@ -98,14 +114,18 @@ impl Credentials {
 /// A client that trusts `authority` for anything, and shows `credentials`, where it has any.
 pub fn client(authority: &Authority, credentials: Option<&Credentials>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.roots_pem().as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.roots_pem().as_bytes()).unwrap())
+        .unwrap();
     let builder = ClientConfig::builder_with_provider(tulle_proxy::tls::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyServer));
     let mut config = match credentials {
-        Some(c) => builder.with_client_auth_cert(c.certificates(), c.private_key()).unwrap(),
+        Some(c) => builder
+            .with_client_auth_cert(c.certificates(), c.private_key())
+            .unwrap(),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -147,6 +167,8 @@ impl rustls::client::danger::ServerCertVerifier for AnyServer {
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        tulle_proxy::tls::provider().signature_verification_algorithms.supported_schemes()
+        tulle_proxy::tls::provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -16,7 +16,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
-use tulle_wire::ca::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
+use tulle_wire::ca::istio_certificate_service_server::{
+    IstioCertificateService, IstioCertificateServiceServer,
+};
 use tulle_wire::ca::{IstioCertificateRequest, IstioCertificateResponse};
 use tulle_wire::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
@@ -35,6 +37,8 @@ type Resources = BTreeMap<String, Vec<u8>>;
 
 pub struct Control {
     told: watch::Sender<HashMap<&'static str, Resources>>,
+    /// Counts up when streams are to end.
+    cut: watch::Sender<u32>,
     shared: Arc<Shared>,
 }
 
@@ -47,12 +51,11 @@ struct Shared {
 }
 
 impl Control {
-    pub async fn start(host: &Ns, authority: Arc<Authority>) -> Self {
-        let listener = host.run(|| std::net::TcpListener::bind(("127.0.0.1", PORT))).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let tls = TlsAcceptor::from(server_config(&authority));
-        let nothing = HashMap::from([(ADDRESS_TYPE, Resources::new()), (AUTHORIZATION_TYPE, Resources::new())]);
-        let told = watch::Sender::new(nothing);
+    pub fn start(host: &Ns, authority: Arc<Authority>) -> Self {
+        let nothing = HashMap::from([
+            (ADDRESS_TYPE, Resources::new()),
+            (AUTHORIZATION_TYPE, Resources::new()),
+        ]);
         let shared = Arc::new(Shared {
             authority,
             heard: Mutex::default(),
@@ -60,13 +63,39 @@ impl Control {
             tokens: Mutex::default(),
             refuse_to_sign: AtomicBool::new(false),
         });
-        let discovery = Discovery { told: told.clone(), shared: shared.clone() };
+        let control = Self {
+            told: watch::Sender::new(nothing),
+            cut: watch::Sender::default(),
+            shared,
+        };
+        control.listen(host);
+        control
+    }
+
+    /// Serves in a namespace.
+    pub fn listen(&self, ns: &Ns) {
+        let listener = ns
+            .run(|| std::net::TcpListener::bind(("127.0.0.1", PORT)))
+            .unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let tls = TlsAcceptor::from(server_config(&self.shared.authority));
+        let discovery = Discovery {
+            told: self.told.clone(),
+            cut: self.cut.clone(),
+            shared: self.shared.clone(),
+        };
         let server = tonic::transport::Server::builder()
             .add_service(AggregatedDiscoveryServiceServer::new(discovery))
-            .add_service(IstioCertificateServiceServer::new(Signing(shared.clone())))
+            .add_service(IstioCertificateServiceServer::new(Signing(
+                self.shared.clone(),
+            )))
             .serve_with_incoming(secured(TcpListener::from_std(listener).unwrap(), tls));
         tokio::spawn(server);
-        Self { told, shared }
+    }
+
+    /// Ends every discovery stream.
+    pub fn cut_off(&self) {
+        self.cut.send_modify(|times| *times += 1);
     }
 
     /// Announces a pod as reached by HBONE, changed as the test wants.
@@ -75,7 +104,7 @@ impl Control {
             uid: pod.workload_uid(),
             name: pod.name.clone(),
             namespace: NAMESPACE.into(),
-            service_account: pod.name.clone(),
+            service_account: pod.account.clone(),
             addresses: vec![pod.ip.octets().to_vec().into()],
             tunnel_protocol: workload::TunnelProtocol::Hbone.into(),
             workload_name: pod.name.clone(),
@@ -85,13 +114,17 @@ impl Control {
         };
         change(&mut announced);
         let name = announced.uid.clone();
-        let address = workload::Address { r#type: Some(workload::address::Type::Workload(announced)) };
+        let address = workload::Address {
+            r#type: Some(workload::address::Type::Workload(announced)),
+        };
         self.tell(ADDRESS_TYPE, &name, Some(address.encode_to_vec()));
     }
 
     pub fn service(&self, service: workload::Service) {
         let name = format!("{}/{}", service.namespace, service.hostname);
-        let address = workload::Address { r#type: Some(workload::address::Type::Service(service)) };
+        let address = workload::Address {
+            r#type: Some(workload::address::Type::Service(service)),
+        };
         self.tell(ADDRESS_TYPE, &name, Some(address.encode_to_vec()));
     }
 
@@ -167,15 +200,25 @@ impl IstioCertificateService for Signing {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let token = request.metadata().get("authorization").map(|v| v.to_str().unwrap().to_owned());
-        self.0.tokens.lock().unwrap().push(token.unwrap_or_default());
+        let token = request
+            .metadata()
+            .get("authorization")
+            .map(|v| v.to_str().unwrap().to_owned());
+        self.0
+            .tokens
+            .lock()
+            .unwrap()
+            .push(token.unwrap_or_default());
         if self.0.refuse_to_sign.load(Ordering::SeqCst) {
-            return Err(Status::permission_denied("no pod with that identity runs on the node"));
+            return Err(Status::permission_denied(
+                "no pod with that identity runs on the node",
+            ));
         }
         let request = request.into_inner();
         let fields = request.metadata.unwrap_or_default().fields;
-        let Some(prost_types::value::Kind::StringValue(identity)) =
-            fields.get("ImpersonatedIdentity").and_then(|value| value.kind.clone())
+        let Some(prost_types::value::Kind::StringValue(identity)) = fields
+            .get("ImpersonatedIdentity")
+            .and_then(|value| value.kind.clone())
         else {
             return Err(Status::invalid_argument("no identity"));
         };
@@ -187,6 +230,8 @@ impl IstioCertificateService for Signing {
 
 struct Discovery {
     told: watch::Sender<HashMap<&'static str, Resources>>,
+    /// Counts up when streams are to end.
+    cut: watch::Sender<u32>,
     shared: Arc<Shared>,
 }
 
@@ -200,11 +245,13 @@ impl AggregatedDiscoveryService for Discovery {
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let mut requests = request.into_inner();
         let (answers, outgoing) = mpsc::channel(16);
-        let (mut told, shared) = (self.told.subscribe(), self.shared.clone());
+        let (mut told, mut cut) = (self.told.subscribe(), self.cut.subscribe());
+        let shared = self.shared.clone();
         tokio::spawn(async move {
             let mut sent: HashMap<String, Resources> = HashMap::new();
             loop {
                 tokio::select! {
+                    _ = cut.changed() => return,
                     request = requests.message() => {
                         let Ok(Some(request)) = request else { return };
                         shared.heard.lock().unwrap().push(request.clone());
@@ -234,7 +281,9 @@ impl AggregatedDiscoveryService for Discovery {
 }
 
 fn difference(kind: &str, before: &Resources, now: &Resources) -> DeltaDiscoveryResponse {
-    let changed = now.iter().filter(|(name, value)| before.get(*name) != Some(*value));
+    let changed = now
+        .iter()
+        .filter(|(name, value)| before.get(*name) != Some(*value));
     DeltaDiscoveryResponse {
         type_url: kind.to_owned(),
         nonce: format!("{:08x}", fastrand::u32(..)),
@@ -242,11 +291,18 @@ fn difference(kind: &str, before: &Resources, now: &Resources) -> DeltaDiscovery
             .map(|(name, value)| Resource {
                 name: name.clone(),
                 version: "1".into(),
-                resource: Some(Any { type_url: kind.to_owned(), value: value.clone() }),
+                resource: Some(Any {
+                    type_url: kind.to_owned(),
+                    value: value.clone(),
+                }),
                 aliases: vec![],
             })
             .collect(),
-        removed_resources: before.keys().filter(|name| !now.contains_key(*name)).cloned().collect(),
+        removed_resources: before
+            .keys()
+            .filter(|name| !now.contains_key(*name))
+            .cloned()
+            .collect(),
         ..Default::default()
     }
 }
@@ -260,13 +316,21 @@ impl Connected for Secured {
 }
 
 impl AsyncRead for Secured {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Secured {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -47,11 +47,19 @@ impl Mesh {
         let authority = Arc::new(Authority::new());
         std::fs::write(folder.0.join("root-cert.pem"), authority.roots_pem()).unwrap();
         std::fs::write(folder.0.join("token"), "a-projected-token\n").unwrap();
-        let control = Control::start(&network.host, authority.clone()).await;
+        let control = Control::start(&network.host, authority.clone());
         let agent = Agent::listen(&folder.0.join("zds.sock"));
         let proxy = Proxy::start(&network.host, &folder.0, "proxy-1", env);
         let conversation = agent.accept();
-        Self { authority, control, network, agent, conversation, proxy, folder }
+        Self {
+            authority,
+            control,
+            network,
+            agent,
+            conversation,
+            proxy,
+            folder,
+        }
     }
 
     /// An enrolled pod: served, captured, announced.
@@ -68,9 +76,13 @@ impl Mesh {
         self.network.pod(name)
     }
 
-    /// What the proxy says about itself.
-    pub fn status(&self) -> serde_json::Value {
-        self.proxy.status()
+    /// Waits until what the control plane told has arrived.
+    pub async fn told(&self, arrived: impl Fn(&serde_json::Value) -> bool) {
+        eventually("the control plane's word", || {
+            let (_, dump) = http::get_port(&self.network.host, 15000, "/config_dump").ok()?;
+            arrived(&serde_json::from_str(&dump).ok()?).then_some(())
+        })
+        .await;
     }
 
     /// The access-log lines that have been written, once there are `count` of them.
@@ -88,7 +100,11 @@ pub struct Folder(pub PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let name = format!("tulle-proxy-test-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let name = format!(
+            "tulle-proxy-test-{}-{:08x}",
+            std::process::id(),
+            fastrand::u32(..)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -110,7 +126,10 @@ pub async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T 
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(std::time::Instant::now() < deadline, "waited too long for {what}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "waited too long for {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::control::Control;
 use super::pod::Pod;
 
 /// A namespace, gone with its last descriptor and process.
@@ -52,7 +53,18 @@ impl Network {
     pub fn new() -> Self {
         let host = Ns::new();
         host.sh("ip link set lo up; ip link add br0 type bridge; ip addr add 10.77.0.1/24 dev br0; ip link set br0 up");
-        Self { host, next: AtomicU8::new(2) }
+        Self {
+            host,
+            next: AtomicU8::new(2),
+        }
+    }
+
+    /// A namespace for another proxy of the node, where the control plane listens too.
+    pub fn proxy_namespace(&self, control: &Control) -> Ns {
+        let ns = Ns::new();
+        ns.sh("ip link set lo up");
+        control.listen(&ns);
+        ns
     }
 
     /// A pod's namespace with an address, not enrolled.

@@ -13,6 +13,8 @@ pub const NAMESPACE: &str = "shop";
 pub struct Pod {
     pub ns: Ns,
     pub name: String,
+    /// Its service account; the pod's name, where a test does not say another.
+    pub account: String,
     pub ip: Ipv4Addr,
 }
 
@@ -48,7 +50,12 @@ END
 
 impl Pod {
     pub fn new(name: &str, ip: Ipv4Addr) -> Self {
-        Self { ns: Ns::new(), name: name.to_owned(), ip }
+        Self {
+            ns: Ns::new(),
+            name: name.to_owned(),
+            account: name.to_owned(),
+            ip,
+        }
     }
 
     /// The pod's UID, as ZDS names it.
@@ -62,7 +69,7 @@ impl Pod {
     }
 
     pub fn identity(&self) -> String {
-        format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/{}", self.name)
+        format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/{}", self.account)
     }
 
     /// Redirects the pod's connections to the proxy.
@@ -78,7 +85,9 @@ impl Pod {
     /// Connects as an application of the pod does.
     pub async fn connect(&self, to: impl Into<IpAddr>, port: u16) -> io::Result<TcpStream> {
         let to = SocketAddr::new(to.into(), port);
-        let stream = self.ns.run(|| std::net::TcpStream::connect_timeout(&to, Duration::from_secs(5)))?;
+        let stream = self
+            .ns
+            .run(|| std::net::TcpStream::connect_timeout(&to, Duration::from_secs(5)))?;
         stream.set_nonblocking(true)?;
         TcpStream::from_std(stream)
     }

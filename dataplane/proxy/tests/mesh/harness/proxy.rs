@@ -27,7 +27,10 @@ impl Proxy {
             .env_clear()
             .env("TULLE_NODE_NAME", "node-1")
             .env("TULLE_POD_NAME", name)
-            .env("TULLE_CONTROL_ADDRESS", format!("https://127.0.0.1:{}", control::PORT))
+            .env(
+                "TULLE_CONTROL_ADDRESS",
+                format!("https://127.0.0.1:{}", control::PORT),
+            )
             .env("TULLE_TRUST_BUNDLE", folder.join("root-cert.pem"))
             .env("TULLE_TOKEN", folder.join("token"))
             .env("TULLE_RUN_DIR", folder)
@@ -38,7 +41,11 @@ impl Proxy {
             .stderr(out.try_clone().unwrap())
             .stdout(out);
         let child = host.run(|| command.spawn().unwrap());
-        Self { child, log, socket: folder.join("proxies").join(format!("{name}.sock")) }
+        Self {
+            child,
+            log,
+            socket: folder.join("proxies").join(format!("{name}.sock")),
+        }
     }
 
     pub fn status(&self) -> serde_json::Value {
@@ -47,8 +54,9 @@ impl Proxy {
 
     /// Whether it says it is ready; not yet, when it cannot be asked.
     pub fn ready(&self) -> bool {
-        get_unix(&self.socket, "/status")
-            .is_ok_and(|(_, text)| serde_json::from_str::<serde_json::Value>(&text).unwrap()["ready"] == true)
+        get_unix(&self.socket, "/status").is_ok_and(|(_, text)| {
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["ready"] == true
+        })
     }
 
     pub fn terminate(&self) {
@@ -75,8 +83,12 @@ impl Proxy {
 
     pub fn access_log(&self) -> Vec<HashMap<String, serde_json::Value>> {
         let log = self.log();
-        let lines = log.lines().filter(|line| line.contains("\"target\":\"access\""));
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("\"target\":\"access\""));
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 }
 
