@@ -32,7 +32,7 @@ if [ "$cgroup_type" = cgroup2fs ]; then
 else
   mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
   for hierarchy in $hierarchies; do
-    [ -d "/sys/fs/cgroup/$hierarchy" ] && [ ! -L "/sys/fs/cgroup/$hierarchy" ] || continue
+    if [ ! -d "/sys/fs/cgroup/$hierarchy" ] || [ -L "/sys/fs/cgroup/$hierarchy" ]; then continue; fi
     mkdir "$root/sys/fs/cgroup/$hierarchy"
     case $hierarchy in
       unified) mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified" ;;

@@ -12,7 +12,7 @@ const KUBECONFIG = join(root, '.cluster/kubeconfig');
 
 /** The cluster of hack/cluster: needs no container engine. */
 export function builtInCluster(): ClusterKind {
-  const name = clusterName('demo');
+  const name = clusterName('dev');
   return {
     start: async () => {
       await preflight();

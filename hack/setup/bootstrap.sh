@@ -9,7 +9,7 @@ problem() { problems+=("$1"); }
 
 [ "$(uname -s)" = Linux ] || problem "this needs Linux, and this is $(uname -s): use a Linux machine or a virtual machine"
 [ "$(id -u)" = 0 ] || problem "root is needed, for network namespaces and packages: run it as root (sudo make …)"
-command -v node >/dev/null && command -v npm >/dev/null || problem "node and npm are missing: install Node.js 20 or newer"
+command -v npm >/dev/null || problem "npm is missing: install Node.js 20 or newer, npm comes with it"
 command -v go >/dev/null || problem "go is missing: install Go 1.26 or newer (the cluster's programs are built from source)"
 command -v cargo >/dev/null || problem "cargo is missing: install Rust 1.95 or newer with rustup (the node proxy is written in Rust)"
 command -v apt-get >/dev/null || problem "apt-get is missing: this needs a Debian-like Linux"

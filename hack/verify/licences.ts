@@ -17,7 +17,7 @@ const allowed = new Set([
   'MIT',
   'MIT-0',
   'OpenSSL',
-  'Python-2.0',
+  'PSF-2.0',
   'Unicode-3.0',
   'Unlicense',
   'Zlib',

@@ -109,6 +109,7 @@ describe('enrolment by label', () => {
         insidePod(uid.trim(), 'nft list ruleset; ip rule show; ip route show table 100 2>/dev/null'),
       ] as const),
     );
+    assert.match(inPod, /lookup local/, 'the look went into the pod');
     assert.doesNotMatch(inPod, /tulle|0x111|lookup 100|dev lo/);
     assert.match(await get(mesh, NS, 'client', 'http://server/'), /^200 /);
   });

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { root } from '../../hack/cache.ts';
 import { until } from '../../hack/process.ts';
 import { type MeshCluster, nodeState } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
 import { get, httpServer, idle, namespace, pod, podAddress, waitReady } from './workloads.ts';
 
 const NS = 'uninstall';
+
+const names = (lines: string) => lines.split('\n').filter((line) => line !== '');
 
 // The suite's last file by name: after it there is no mesh.
 describe('deleting the Mesh', () => {
@@ -36,15 +40,11 @@ describe('deleting the Mesh', () => {
     );
     assert.equal(restarts.trim(), '0 0');
 
-    const left = await mesh.kubectl(
-      ...[
-        'get',
-        'daemonsets,deployments,services,secrets,configmaps,serviceaccounts,roles,rolebindings,poddisruptionbudgets',
-      ],
-      ...['-A', '-l', 'app.kubernetes.io/managed-by=tulle', '-o', 'name'],
-    );
+    const installed = new Set(names(await mesh.kubectl('get', '-k', join(root, 'config'), '-o', 'name')));
+    const kinds = names(await mesh.kubectl('api-resources', '--verbs=list', '-o', 'name')).join(',');
+    const ours = await mesh.kubectl('get', kinds, '-A', '-l', 'app.kubernetes.io/managed-by=tulle', '-o', 'name');
     assert.deepEqual(
-      left.split('\n').filter((name) => name !== '' && !name.includes('tulle-operator')),
+      names(ours).filter((name) => !installed.has(name) && !name.includes('/tulle-operator-')),
       [],
     );
     assert.equal((await mesh.kubectl('get', 'meshnodes', '-o', 'name')).trim(), '');
