@@ -157,11 +157,7 @@ export class KubeClient {
       signal,
       idleMs: WATCH_IDLE_MS,
     });
-    try {
-      yield* watchEvents<T>(response.body, `WATCH ${path}`);
-    } finally {
-      response.body.on('error', ignore).destroy();
-    }
+    yield* watchEvents<T>(response.body, `WATCH ${path}`);
   }
 
   /** The API path of an object, from its kind, namespace and name. */
@@ -254,8 +250,4 @@ function parseStatus(text: string): Status {
 
 function isStatus(value: unknown): value is Status {
   return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'Status';
-}
-
-function ignore(): void {
-  // A body that is thrown away may report that it was.
 }

@@ -73,7 +73,8 @@ export class LeaderElection {
       const startedAt = this.#clock.monotonic();
       const held = await this.#within(this.#renewDeadlineMs, this.#attempt(), signal);
       if (held) await this.#reign(startedAt, signal, lead);
-      else await this.#pause(signal);
+      // Also after a term: one that fails at once must not acquire and release without a pause.
+      await this.#pause(signal);
     }
     // An attempt that was under way when the signal aborted may have won.
     await this.#release();

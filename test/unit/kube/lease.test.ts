@@ -148,6 +148,39 @@ describe('leader election', () => {
     });
   }
 
+  it('given it acquired the lease by a slow call, then it counts the lease from the start of that call', async () => {
+    const slow = Promise.withResolvers<void>();
+    server.delay = slow.promise;
+    const { election } = candidate('first');
+    await clock.advance(8_000);
+    slow.resolve();
+    await clock.advance(1);
+    assert.equal(election.leading, true);
+    server.reach = 'down';
+    await clock.advance(5_000);
+    assert.equal(election.leading, false);
+  });
+
+  it('given leading fails while a renewal is under way, then it gives the lease up after that', async () => {
+    const names = { namespace: 'tulle-system', name: 'tulle-operator', identity: 'first' };
+    const election = new LeaderElection({ ...names, client: server, log: silentLog, clock, random: () => 0.5 });
+    const slow = Promise.withResolvers<void>();
+    const bug = Promise.withResolvers<void>();
+    running.push(election.run(stop.signal, () => bug.promise));
+    await clock.advance(1);
+    server.delay = slow.promise;
+    await clock.advance(2_300);
+    bug.reject(new Error('a bug'));
+    await clock.advance(1);
+    const { writes } = server;
+    slow.resolve();
+    await clock.advance(0);
+    await clock.advance(0);
+    assert.equal(server.writes, writes + 2);
+    assert.equal(server.lease?.spec?.leaseDurationSeconds, 15);
+    assert.equal(server.lease?.spec?.holderIdentity, '');
+  });
+
   it('given it is stopped while a renewal is under way, then it waits for it and gives the lease up', async () => {
     const { own } = candidate('first');
     await clock.advance(1);
