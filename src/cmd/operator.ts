@@ -28,6 +28,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       log.info({ signal }, 'stopping');
+      stopping = true;
       const late = setTimeout(() => end(new Error(`not stopped within ${STOP_WITHIN_MS} ms`)), STOP_WITHIN_MS);
       operator.stop().then(() => clearTimeout(late), end);
     });
@@ -36,9 +37,14 @@ async function main(): Promise<void> {
   await operator.start();
 }
 
+/** Whether a signal has asked this process to end: what fails then, fails because of it. */
+let stopping = false;
+
 function end(error: unknown): void {
   log.error({ err: error }, 'the operator cannot go on');
   process.exit(1);
 }
 
-main().catch(end);
+main().catch((error: unknown) => {
+  if (!stopping) end(error);
+});

@@ -38,7 +38,8 @@ import { some } from './rollout.ts';
 /** How soon to look again for what no watch of ours reports, ms. */
 const LOOK_AGAIN_MS = 1_000;
 
-const workloadKinds = new Set(['Deployment', 'DaemonSet']);
+/** What has pods or EndpointSlices below it, which Kubernetes takes away a while after. */
+const workloadKinds = new Set(['Deployment', 'DaemonSet', 'Service', 'PodDisruptionBudget']);
 
 export async function removeMesh(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<Outcome> {
   if (!(mesh.metadata.finalizers ?? []).includes(meshFinalizer)) return done;

@@ -116,6 +116,11 @@ export class KubeClient {
     return this.#apply<T>(await this.pathOf(object), object, options);
   }
 
+  /** Server-side apply of an object as YAML text, just as it is, to its path. */
+  async applyYaml<T extends KubeObject>(path: string, yaml: string, options: ApplyOptions): Promise<T> {
+    return this.#apply<T>(path, yaml, options);
+  }
+
   /** Server-side apply to the status subresource. */
   async applyStatus<T extends KubeObject>(object: Manifest, options: ApplyOptions): Promise<T> {
     return this.#apply<T>(`${await this.pathOf(object)}/status`, object, options);
@@ -171,7 +176,7 @@ export class KubeClient {
     await this.#credentials.close();
   }
 
-  async #apply<T>(path: string, object: Manifest, options: ApplyOptions): Promise<T> {
+  async #apply<T>(path: string, object: Manifest | string, options: ApplyOptions): Promise<T> {
     const query = {
       fieldManager: options.fieldManager,
       force: options.force ?? false,
@@ -204,7 +209,7 @@ export class KubeClient {
         ...(call.body === undefined ? {} : { 'content-type': call.contentType ?? 'application/json' }),
         ...headers,
       },
-      body: call.body === undefined ? null : JSON.stringify(call.body),
+      body: textOf(call.body),
       ...(call.signal === undefined ? {} : { signal: call.signal }),
       ...(call.idleMs === undefined ? {} : { bodyTimeout: call.idleMs }),
     });
@@ -221,6 +226,11 @@ interface Call {
   contentType?: string;
   signal?: AbortSignal;
   idleMs?: number;
+}
+
+function textOf(body: unknown): string | null {
+  if (body === undefined) return null;
+  return typeof body === 'string' ? body : JSON.stringify(body);
 }
 
 function search(query: Query | undefined): string {

@@ -13,14 +13,15 @@ const LOOK_EVERY_MS = 200;
 
 /** Applies a CustomResourceDefinition from a YAML file and waits until it is established. Throws when `signal` aborts before. */
 export async function registerCrd(client: KubeClient, crdFile: string, fieldManager: string, signal: AbortSignal) {
-  const crd = loadYaml<V1CustomResourceDefinition>(await readFile(crdFile, 'utf8'));
+  const text = await readFile(crdFile, 'utf8');
+  const crd = loadYaml<V1CustomResourceDefinition>(text);
   const { name } = crd.metadata ?? {};
   if (name === undefined || !crd.apiVersion?.startsWith('apiextensions.k8s.io/')) {
     throw new Error(`${crdFile} is not a CustomResourceDefinition of apiextensions.k8s.io`);
   }
-  const manifest = { apiVersion: crd.apiVersion, kind: 'CustomResourceDefinition', metadata: { name }, spec: crd.spec };
-  await client.apply(manifest, { fieldManager, force: true });
   const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${name}`;
+  // As text: client-node's objects have other field names than the API (`_default`).
+  await client.applyYaml(path, text, { fieldManager, force: true });
   while (!isEstablished(await client.get<Definition>(path))) {
     signal.throwIfAborted();
     await systemClock.sleep(LOOK_EVERY_MS, signal);
