@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -16,18 +17,19 @@ use crate::http::{self, Pages};
 use crate::metrics::Metrics;
 use crate::netns::Finder;
 use crate::presence::Presence;
-use crate::report::{self, Board, MeshNodeStatus};
+use crate::report::{self, Board, MeshNodeStatus, jittered};
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{self, Proxies};
 
 /// The agents' socket for proxies in the run directory.
 pub const ZDS_SOCKET: &str = "zds.sock";
 
+/// Between two attempts to reach the API server at the start.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// What the agent needs to run.
 pub struct Parts {
     pub cluster: Arc<dyn Cluster>,
-    /// What an agent before this one reported.
-    pub before: MeshNodeStatus,
     pub version: String,
     pub run_dir: PathBuf,
     /// The node's process table.
@@ -43,7 +45,6 @@ pub struct Parts {
 pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let Parts {
         cluster,
-        before,
         version,
         run_dir,
         proc,
@@ -51,7 +52,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         http,
         released,
     } = parts;
-    let board = Arc::new(Board::new(&version, before));
+    let board = Arc::new(Board::new(&version));
     let proxies = Arc::new(Proxies::default());
     let ready = Arc::new(AtomicBool::new(false));
     let node = Arc::new(Node {
@@ -72,6 +73,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     };
 
     let prepare = async {
+        board.resume(stored_status(cluster.as_ref()).await);
         // Nothing listens before the pods enrolled earlier are known: a proxy that
         // connects is told of all of them at once, and drops what it is not told of.
         cluster.view().wait_for(View::is_synced).await?;
@@ -113,5 +115,16 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         () = report::watch_proxies(run_dir.join("proxies"), proxies, board) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
         () = presence.follow() => Ok(()),
+    }
+}
+
+/// What the agent before this one reported; waits for the API server.
+async fn stored_status(cluster: &dyn Cluster) -> MeshNodeStatus {
+    loop {
+        match cluster.stored_status().await {
+            Ok(status) => return status.unwrap_or_default(),
+            Err(error) => warn!(err = %error, "cannot read what was reported before"),
+        }
+        tokio::time::sleep(jittered(RETRY)).await;
     }
 }

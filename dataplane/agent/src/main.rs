@@ -1,7 +1,6 @@
 //! Starts the agent from its environment and serves until it is told to stop.
 //! It leaves everything as it is: another agent takes over from there.
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -12,13 +11,10 @@ use tracing_subscriber::EnvFilter;
 use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
 use tulle_agent::cluster::KubeCluster;
 use tulle_agent::cni::Installer;
-use tulle_agent::report::{MeshNodeStatus, jittered};
 use tulle_agent::settings::Settings;
 use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE, SOCKET_NAME};
 
 const HTTP_PORT: u16 = 15019;
-/// Between two attempts to reach the API server at the start.
-const RETRY: Duration = Duration::from_secs(2);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
@@ -61,10 +57,8 @@ async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Resu
     let http = TcpListener::bind(("0.0.0.0", HTTP_PORT))
         .await
         .context("listening for HTTP")?;
-    let before = stored_status(&cluster).await;
     let parts = Parts {
         cluster: Arc::<KubeCluster>::clone(&cluster),
-        before,
         version: settings.version.clone(),
         run_dir: settings.run_dir.clone(),
         proc: settings.proc.clone(),
@@ -75,17 +69,6 @@ async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Resu
     tokio::select! {
         served = serve(parts) => served,
         () = cluster.watch() => Ok(()),
-    }
-}
-
-/// What the agent before this one reported; waits for the API server.
-async fn stored_status(cluster: &KubeCluster) -> MeshNodeStatus {
-    loop {
-        match cluster.stored_status().await {
-            Ok(status) => return status.unwrap_or_default(),
-            Err(error) => warn!(err = %error, "cannot read what was reported before"),
-        }
-        tokio::time::sleep(jittered(RETRY)).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Enrolment as a user sees it, in real network namespaces with a naive proxy. Needs root.
+//! Enrolment as a user sees it, in real network namespaces with a naive proxy. Needs root.#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod ground;
 
 use std::sync::atomic::Ordering;
@@ -6,7 +7,9 @@ use std::time::Duration;
 
 use ground::node::{TestNode, UID, mesh, pod};
 use ground::proxy::Proxy;
-use ground::{OUTSIDE_IP, PodNet, connect, echo_server, echoes, eventually, on_a_node, run};
+use ground::{
+    OUTSIDE_IP, PodNet, connect, connect_from, echo_server, echoes, eventually, on_a_node, run,
+};
 use tulle_agent::cluster::{MeshView, PodView};
 use tulle_agent::report::PodState;
 use tulle_agent::sockets::Policy;
@@ -126,6 +129,31 @@ fn with_policy_keep_older_connections_are_counted_and_never_ended() {
             node.is("Secured/Secured", true)
         })
         .await;
+    });
+}
+
+#[test]
+fn proxied_connections_that_share_a_local_port_are_not_taken_for_older_ones() {
+    on_a_node(async {
+        let (node, net) = running_pod(mesh(Duration::from_secs(2))).await;
+        echo_server(&net.outside(), "0.0.0.0:7001").await;
+        let older = connect(&net.pod(), &server()).await.unwrap();
+        let _proxy = Proxy::connect(&node.zds()).await;
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the older one is counted", || {
+            node.is("Pending/OlderConnections", true)
+        })
+        .await;
+        // The redirect gives the second one another source port on its way to the proxy.
+        let one = connect_from(&net.pod(), 33333, &server()).await;
+        let other = connect_from(&net.pod(), 33333, &format!("{OUTSIDE_IP}:7001")).await;
+        assert!(echoes(&one) && echoes(&other));
+        eventually("the older one is ended", || {
+            node.is("Secured/Secured", true)
+        })
+        .await;
+        assert!(!echoes(&older));
+        assert!(echoes(&one) && echoes(&other));
     });
 }
 
@@ -259,15 +287,14 @@ fn an_agent_restart_takes_the_pod_over_without_letting_it_go() {
             proxy.messages()[..2],
             [format!("add {UID}"), "snapshot".to_owned()]
         );
-        let stored = node.cluster.stored.lock().unwrap();
+        let stored = node.cluster.stored.lock().unwrap().split_off(writes);
         assert!(
-            stored[writes..].iter().all(|status| status
+            stored.iter().all(|status| status
                 .pods
                 .iter()
                 .any(|pod| pod.uid == UID && pod.captured && pod.state != PodState::Failed)),
             "it was announced all the time"
         );
-        drop(stored);
         assert!(echoes(&connect(&net.pod(), &server()).await.unwrap()));
     });
 }

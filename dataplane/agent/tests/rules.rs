@@ -1,8 +1,9 @@
-//! The rules in a real network namespace. Needs root, `nft` and `ip`.
+//! The rules in a real network namespace. Needs root, `nft` and `ip`.#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod ground;
 
-use ground::{OUTSIDE_IP, PodNet, connect, echo_server, echoes, on_a_node};
-use tulle_agent::rules::{PodRules, Ruler};
+use ground::{OUTSIDE_IP, PodNet, connect, echo_server, echoes, on_a_node, run};
+use tulle_agent::rules::{NodeAddresses, PodRules, Ruler};
 
 #[test]
 fn rules_are_written_whole_changed_whole_and_leave_nothing() {
@@ -91,5 +92,46 @@ fn a_captured_pod_without_a_proxy_sends_nothing_in_plaintext() {
             echoes(&connect(&net.pod(), "10.99.0.2:8000").await.unwrap()),
             "to itself, by its address"
         );
+    });
+}
+
+#[test]
+fn what_the_node_sends_to_an_enrolled_pod_comes_from_the_nodes_source_address() {
+    on_a_node(async {
+        let pod = PodNet::on_this_node();
+        let listener = pod
+            .pod()
+            .run(|| std::net::TcpListener::bind("[::]:8000"))
+            .await
+            .unwrap();
+        let sources = || {
+            ["10.99.0.2:8000", "[fd99::2]:8000"].map(|address| {
+                let _probe = std::net::TcpStream::connect(address).unwrap();
+                listener.accept().unwrap().1.ip().to_canonical().to_string()
+            })
+        };
+        let addresses = NodeAddresses::new(Ruler);
+        addresses.add("u1", &PodNet::ips()).await.unwrap();
+        assert_eq!(
+            sources(),
+            ["10.99.0.1", "fd99::1"],
+            "nothing is written before the pods enrolled before are known"
+        );
+        addresses.open().await.unwrap();
+        assert_eq!(
+            sources(),
+            ["169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"]
+        );
+        addresses.add("u2", &PodNet::ips()).await.unwrap();
+        addresses.remove("u1").await.unwrap();
+        assert_eq!(
+            sources()[0],
+            "169.254.7.127",
+            "the address passed to another pod"
+        );
+        addresses.remove("u2").await.unwrap();
+        assert_eq!(sources(), ["10.99.0.1", "fd99::1"]);
+        addresses.clear().await.unwrap();
+        assert_eq!(run("nft list tables"), "");
     });
 }

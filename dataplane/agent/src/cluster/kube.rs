@@ -41,16 +41,6 @@ impl KubeCluster {
         })
     }
 
-    /// What an agent before this one reported; `None` where there is no MeshNode.
-    pub async fn stored_status(&self) -> Result<Option<MeshNodeStatus>, ClusterError> {
-        let found = ask("reading MeshNode", self.mesh_nodes().get_opt(&self.node)).await?;
-        Ok(found.map(|object| {
-            let status = object.data.get("status").cloned().unwrap_or_default();
-            // A status this version does not understand is as good as none: it is written anew.
-            serde_json::from_value(status).unwrap_or_default()
-        }))
-    }
-
     /// Watches for ever.
     pub async fn watch(self: Arc<Self>) {
         let on_node = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
@@ -191,6 +181,19 @@ impl Cluster for KubeCluster {
             let namespaces = Api::<Namespace>::all(self.client.clone());
             let found = ask("reading the namespace", namespaces.get_metadata_opt(name)).await?;
             Ok(found.map(|namespace| namespace_view(namespace.labels())))
+        }
+        .boxed()
+    }
+
+    fn stored_status(&self) -> BoxFuture<'_, Result<Option<MeshNodeStatus>, ClusterError>> {
+        async move {
+            let api = self.mesh_nodes();
+            let found = ask("reading MeshNode", api.get_opt(&self.node)).await?;
+            Ok(found.map(|object| {
+                let status = object.data.get("status").cloned().unwrap_or_default();
+                // A status this version does not understand is as good as none: it is written anew.
+                serde_json::from_value(status).unwrap_or_default()
+            }))
         }
         .boxed()
     }

@@ -56,6 +56,9 @@ pub trait Cluster: Send + Sync {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<NamespaceView>, ClusterError>>;
 
+    /// What an agent before this one stored; `None` where there is no MeshNode.
+    fn stored_status(&self) -> BoxFuture<'_, Result<Option<MeshNodeStatus>, ClusterError>>;
+
     /// Stores the status of this node's MeshNode by server-side apply.
     fn store_status<'a>(
         &'a self,

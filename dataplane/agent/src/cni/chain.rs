@@ -23,9 +23,10 @@ pub fn chain(original: &str, run_dir: &str) -> Result<String, ChainError> {
     let Value::Object(original) = serde_json::from_str(original)? else {
         return Err(ChainError::Shape("not an object"));
     };
-    if !original
+    if original
         .get("name")
-        .is_some_and(|name| name.as_str().is_some_and(|name| !name.is_empty()))
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
     {
         return Err(ChainError::Shape("no name"));
     }

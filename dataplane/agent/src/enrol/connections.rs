@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use crate::netns::Netns;
-use crate::sockets::{self, Ledger, Policy, Verdict};
+use crate::sockets::{self, Conntrack, Ledger, Policy, Verdict};
 
 /// One look: takes the dump into `ledger` and ends what is due.
 pub async fn look(
@@ -14,7 +14,10 @@ pub async fn look(
     namespace
         .run(move || {
             let dump = sockets::dump()?;
-            let verdict = ledger.look(&sockets::connections(&dump), since_capture, policy);
+            let mut conntrack = Conntrack::open()?;
+            let seen =
+                sockets::connections(&dump).settled(|socket| conntrack.is_redirected(socket));
+            let verdict = ledger.look(&seen, since_capture, policy);
             if !verdict.end.is_empty() {
                 sockets::destroy(&verdict.end)?;
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::decision::{Decision, decide};
 use super::machine::Wanted;
@@ -21,15 +21,15 @@ const RECHECK: Duration = Duration::from_secs(5);
 
 /// Keeps a worker for every pod that is in the mesh or should be.
 pub struct Enroller {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     pods: Mutex<Pods>,
     /// Number of workers.
     busy: watch::Sender<usize>,
 }
 
 #[derive(Default)]
-struct Pods {
-    entries: HashMap<String, Entry>,
+pub(super) struct Pods {
+    pub(super) entries: HashMap<String, Entry>,
     /// Pods whose sandbox is over while the API server still shows them
     /// running: only a new sandbox brings them back.
     ended: BTreeSet<String>,
@@ -37,7 +37,7 @@ struct Pods {
     host_network: BTreeSet<String>,
 }
 
-struct Entry {
+pub(super) struct Entry {
     wish: watch::Sender<Wish>,
     progress: watch::Receiver<Progress>,
     /// The sandbox the CNI plugin brought; `None` for pods that ran before.
@@ -57,77 +57,6 @@ impl Enroller {
             pods: Mutex::default(),
             busy: watch::Sender::new(0),
         })
-    }
-
-    /// Takes over the pods an agent before this one enrolled: found again by
-    /// their rules, handed to the proxies again, never let go of in between.
-    /// To be called once, with a synced view, before proxies can connect: what
-    /// a proxy is not told of at first, it drops.
-    pub async fn adopt(self: &Arc<Self>) -> std::io::Result<()> {
-        let view = self.node.view.borrow().clone();
-        let processes = self.node.finder.processes()?;
-        let mut adopted = 0usize;
-        for pod in view
-            .pods
-            .values()
-            .filter(|pod| !pod.host_network && !pod.has_ended)
-        {
-            let Some(pids) = processes.get(&pod.uid) else {
-                continue;
-            };
-            let Ok(namespace) = self.node.finder.namespace(&pod.uid, pids, &pod.ips).await else {
-                continue;
-            };
-            match self.node.ruler.has_pod_rules(&namespace).await {
-                Ok(true) => {
-                    self.adopt_pod(&view, pod, namespace).await;
-                    adopted += 1;
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot look for rules in a pod")
-                }
-            }
-        }
-        {
-            let pods = self.lock();
-            self.node
-                .board
-                .retain_pods(|uid| pods.entries.contains_key(uid));
-        }
-        info!(adopted, "took over the pods enrolled before");
-        Ok(())
-    }
-
-    async fn adopt_pod(self: &Arc<Self>, view: &View, pod: &PodView, namespace: Netns) {
-        let announced = self
-            .node
-            .board
-            .pod(&pod.uid)
-            .is_some_and(|before| before.captured);
-        let wanted = match wanted(view, pod) {
-            Some(Decision::Enrol) | None => Wanted::In,
-            _ => Wanted::Out,
-        };
-        if let Err(error) = self.node.addresses.add(&pod.uid, &pod.ips).await {
-            warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot write the node's table");
-        }
-        self.node.hand_over(pod, namespace.clone());
-        let wish = Wish {
-            wanted,
-            pod: pod.clone(),
-            namespace: None,
-        };
-        let mut pods = self.lock();
-        let entry = self.spawn(
-            wish,
-            Some(Adopted {
-                namespace,
-                announced,
-            }),
-            None,
-        );
-        pods.entries.insert(pod.uid.clone(), entry);
     }
 
     /// Follows the view for ever.
@@ -322,7 +251,7 @@ impl Enroller {
             .collect()
     }
 
-    fn spawn(
+    pub(super) fn spawn(
         self: &Arc<Self>,
         wish: Wish,
         adopted: Option<Adopted>,
@@ -376,7 +305,7 @@ impl Enroller {
         !is_wanted
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pods> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Pods> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -414,7 +343,7 @@ impl Entry {
 }
 
 /// What the view says of a pod; `None` while its namespace is not in the view.
-fn wanted(view: &View, pod: &PodView) -> Option<Decision> {
+pub(super) fn wanted(view: &View, pod: &PodView) -> Option<Decision> {
     let namespace = view.namespaces.get(&pod.namespace)?;
     Some(decide(pod, namespace, view.mesh.is_some()))
 }

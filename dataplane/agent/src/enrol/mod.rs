@@ -4,6 +4,7 @@
 //! the one next step of a pod (pure). `worker` takes the steps of one pod,
 //! one after the other. `enroller` keeps a worker for every pod that is or
 //! should be in.
+mod adoption;
 mod connections;
 mod decision;
 mod enroller;

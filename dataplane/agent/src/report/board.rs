@@ -93,26 +93,33 @@ struct Content {
 }
 
 impl Board {
-    /// Starts from what an agent before this one reported, so that the first
-    /// write does not take back what still holds.
-    pub fn new(version: &str, before: MeshNodeStatus) -> Self {
-        let pods = before
-            .pods
-            .iter()
-            .map(|pod| (pod.uid.clone(), pod.clone()))
-            .collect();
+    pub fn new(version: &str) -> Self {
+        let agent = Some(AgentStatus {
+            version: version.to_owned(),
+        });
         let status = MeshNodeStatus {
-            agent: Some(AgentStatus {
-                version: version.to_owned(),
-            }),
-            conditions: before.conditions,
+            agent,
             ..MeshNodeStatus::default()
         };
         Self {
-            content: Mutex::new(Content { status, pods }),
+            content: Mutex::new(Content {
+                status,
+                pods: BTreeMap::new(),
+            }),
             revision: watch::Sender::new(0),
             written: watch::Sender::new(Written::default()),
         }
+    }
+
+    /// Goes on from what an agent before this one reported, so that the first
+    /// write does not take back what still holds.
+    pub fn resume(&self, before: MeshNodeStatus) {
+        self.change(|content| {
+            content
+                .pods
+                .extend(before.pods.into_iter().map(|pod| (pod.uid.clone(), pod)));
+            content.status.conditions = before.conditions;
+        });
     }
 
     /// Sets a pod's entry; returns the revision that holds it.

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -18,6 +19,25 @@ const EVERY: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(1);
 /// Longest answer, bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// What a proxy answers, as far as MeshNode tells it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    version: String,
+    ready: bool,
+    trust_bundle_sha256: Option<String>,
+}
+
+impl From<Answer> for ProxyStatus {
+    fn from(answer: Answer) -> Self {
+        Self {
+            version: answer.version,
+            ready: answer.ready,
+            trust_bundle_sha256: answer.trust_bundle_sha256.unwrap_or_default(),
+        }
+    }
+}
 
 /// Keeps the board's word on the newest connected proxy: which version, ready
 /// or not, which trust bundle. Proxies serve `/status` in `directory`.
@@ -77,7 +97,8 @@ async fn ask(socket: &Path, pid: i32) -> Option<ProxyStatus> {
             .collect()
             .await
             .ok()?;
-        serde_json::from_slice(&body.to_bytes()).ok()
+        let answer: Answer = serde_json::from_slice(&body.to_bytes()).ok()?;
+        Some(ProxyStatus::from(answer))
     }
     .await;
     driver.abort();

@@ -59,6 +59,35 @@ pub fn connections(sockets: &[TcpSocket]) -> Connections<'_> {
     sorted
 }
 
+impl<'a> Connections<'a> {
+    /// Settles by what connection tracking knows (see [`super::Conntrack`])
+    /// what the addresses leave open. What nobody knows for certain of the
+    /// ambiguous counts as proxied: a good connection is never taken for an older one.
+    pub fn settled(self, mut is_redirected: impl FnMut(&TcpSocket) -> Option<bool>) -> Self {
+        let mut settled = Connections {
+            proxied: self.proxied,
+            ..Connections::default()
+        };
+        for socket in self.unproxied {
+            match is_redirected(socket) {
+                Some(true) => {
+                    settled.proxied.insert(socket.id.cookie());
+                }
+                _ => settled.unproxied.push(socket),
+            }
+        }
+        for socket in self.ambiguous {
+            match is_redirected(socket) {
+                Some(false) => settled.unproxied.push(socket),
+                _ => {
+                    settled.proxied.insert(socket.id.cookie());
+                }
+            }
+        }
+        settled
+    }
+}
+
 fn is_application_connection(socket: &TcpSocket) -> bool {
     matches!(socket.state, State::Established | State::HalfClosed)
         && socket.held
@@ -86,4 +115,115 @@ pub fn foreign_listener(sockets: &[TcpSocket]) -> Option<u16> {
         .filter(|socket| socket.state == State::Listen && !is_proxy_mark(socket.mark))
         .map(|socket| socket.local.port())
         .find(|port| PROXY_PORTS.contains(port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockets::wire::SocketId;
+    use crate::wire::PROXY_MARK;
+
+    fn connection(cookie: u64, local: &str, remote: &str) -> TcpSocket {
+        TcpSocket {
+            id: SocketId::for_test(cookie),
+            state: State::Established,
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            mark: 0,
+            held: true,
+            queued: 0,
+            quiet_ms: 0,
+        }
+    }
+
+    fn proxys(socket: TcpSocket) -> TcpSocket {
+        TcpSocket {
+            mark: PROXY_MARK,
+            ..socket
+        }
+    }
+
+    fn cookies(sockets: &[&TcpSocket]) -> Vec<u64> {
+        sockets.iter().map(|socket| socket.id.cookie()).collect()
+    }
+
+    #[test]
+    fn a_connection_with_its_mirror_in_the_namespace_is_proxied() {
+        let dump = [
+            connection(1, "10.0.0.2:40000", "10.0.0.9:80"),
+            proxys(connection(2, "127.0.0.1:15001", "10.0.0.2:40000")),
+            connection(3, "10.0.0.2:8000", "10.0.0.7:50000"),
+            proxys(connection(4, "10.0.0.7:50000", "10.0.0.2:8000")),
+            connection(5, "10.0.0.2:40001", "10.0.0.2:8000"),
+            connection(6, "10.0.0.2:8000", "10.0.0.2:40001"),
+        ];
+        let sorted = connections(&dump);
+        assert!(
+            sorted.unproxied.is_empty() && sorted.ambiguous.is_empty(),
+            "{sorted:?}"
+        );
+        assert_eq!(sorted.proxied, HashSet::from([1, 3, 5, 6]));
+    }
+
+    #[test]
+    fn a_connection_without_is_not() {
+        let dump = [
+            connection(1, "10.0.0.2:40000", "10.0.0.9:80"),
+            connection(3, "10.0.0.2:8000", "10.0.0.7:50000"),
+        ];
+        assert_eq!(cookies(&connections(&dump).unproxied), [1, 3]);
+    }
+
+    #[test]
+    fn what_is_not_the_applications_is_not_looked_at() {
+        let dump = [
+            proxys(connection(1, "10.0.0.2:41000", "10.0.0.9:15008")),
+            connection(2, "10.0.0.2:15008", "10.0.0.9:33333"),
+            connection(3, "127.0.0.1:5000", "127.0.0.1:5001"),
+            connection(4, "10.0.0.2:8000", "169.254.7.127:5001"),
+            TcpSocket {
+                held: false,
+                ..connection(5, "10.0.0.2:40000", "10.0.0.9:80")
+            },
+            TcpSocket {
+                state: State::Listen,
+                ..connection(6, "0.0.0.0:8000", "0.0.0.0:0")
+            },
+        ];
+        let sorted = connections(&dump);
+        assert!(
+            sorted.unproxied.is_empty() && sorted.proxied.is_empty(),
+            "{sorted:?}"
+        );
+    }
+
+    #[test]
+    fn two_connections_with_one_local_address_are_told_apart_by_connection_tracking() {
+        let dump = [
+            connection(1, "10.0.0.2:40000", "10.0.0.9:80"),
+            connection(2, "10.0.0.2:40000", "10.0.0.8:80"),
+            proxys(connection(3, "127.0.0.1:15001", "10.0.0.2:40000")),
+        ];
+        assert_eq!(cookies(&connections(&dump).ambiguous), [1, 2]);
+        let settled = connections(&dump).settled(|socket| Some(socket.id.cookie() == 2));
+        assert_eq!(
+            (cookies(&settled.unproxied), settled.proxied),
+            (vec![1], HashSet::from([2]))
+        );
+        let unknown = connections(&dump).settled(|_| None);
+        assert!(unknown.unproxied.is_empty());
+    }
+
+    #[test]
+    fn a_listener_on_the_proxys_port_is_foreign_without_its_mark() {
+        let listener = TcpSocket {
+            state: State::Listen,
+            ..connection(1, "[::]:15008", "[::]:0")
+        };
+        assert_eq!(
+            foreign_listener(std::slice::from_ref(&listener)),
+            Some(15008)
+        );
+        assert_eq!(foreign_listener(&[proxys(listener)]), None);
+    }
 }

@@ -108,3 +108,124 @@ fn is_due(socket: &TcpSocket, since_capture: Duration, policy: Policy) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockets::wire::State;
+
+    const END: Policy = Policy::End {
+        grace: Duration::from_secs(30),
+    };
+
+    fn open(cookie: u64, quiet_ms: u32) -> TcpSocket {
+        TcpSocket {
+            id: SocketId::for_test(cookie),
+            state: State::Established,
+            local: "10.0.0.2:40000".parse().unwrap(),
+            remote: "10.0.0.9:80".parse().unwrap(),
+            mark: 0,
+            held: true,
+            queued: 0,
+            quiet_ms,
+        }
+    }
+
+    fn past(sockets: &[TcpSocket]) -> Connections<'_> {
+        Connections {
+            unproxied: sockets.iter().collect(),
+            ..Connections::default()
+        }
+    }
+
+    fn through(cookies: &[u64]) -> Connections<'static> {
+        Connections {
+            proxied: cookies.iter().copied().collect(),
+            ..Connections::default()
+        }
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn two_looks_must_agree() {
+        let (mut ledger, older) = (Ledger::default(), [open(1, 0)]);
+        let first = ledger.look(&past(&older), seconds(0), END);
+        assert_eq!((first.older, first.sure), (0, false));
+        let second = ledger.look(&past(&older), seconds(1), END);
+        assert_eq!((second.older, second.sure), (1, true));
+        let another = [open(2, 0)];
+        let third = ledger.look(&past(&another), seconds(2), END);
+        assert_eq!(
+            (third.older, third.sure),
+            (0, false),
+            "a connection seen once is not believed"
+        );
+    }
+
+    #[test]
+    fn nothing_seen_twice_is_secured_and_looked_at_seldom() {
+        let mut ledger = Ledger::default();
+        ledger.look(&past(&[]), seconds(0), END);
+        let verdict = ledger.look(&past(&[]), seconds(1), END);
+        assert!(verdict.sure && verdict.older == 0 && verdict.next_look == SETTLED);
+    }
+
+    #[test]
+    fn a_connection_once_seen_through_the_proxy_is_never_older() {
+        let (mut ledger, left) = (
+            Ledger::default(),
+            [TcpSocket {
+                state: State::HalfClosed,
+                ..open(1, 0)
+            }],
+        );
+        ledger.look(&through(&[1]), seconds(0), END);
+        for second in 1..5 {
+            let verdict = ledger.look(&past(&left), seconds(second), END);
+            assert_eq!(
+                (verdict.older, verdict.sure),
+                (0, true),
+                "its mirror closed first"
+            );
+        }
+    }
+
+    #[test]
+    fn older_connections_are_ended_in_a_quiet_moment_after_the_grace_and_by_force_after_two() {
+        let busy = TcpSocket {
+            queued: 7,
+            ..open(2, 5000)
+        };
+        let sockets = [open(1, 1000), busy, open(3, 999)];
+        let end = |since| {
+            let mut ledger = Ledger::default();
+            ledger.look(&past(&sockets), since, END);
+            let verdict = ledger.look(&past(&sockets), since, END);
+            verdict.end.iter().map(SocketId::cookie).collect::<Vec<_>>()
+        };
+        assert!(end(seconds(29)).is_empty());
+        assert_eq!(end(seconds(30)), [1]);
+        assert_eq!(end(seconds(60)), [1, 2, 3]);
+    }
+
+    #[test]
+    fn kept_connections_are_never_ended() {
+        let (mut ledger, older) = (Ledger::default(), [open(1, 60_000)]);
+        ledger.look(&past(&older), seconds(0), Policy::Keep);
+        let verdict = ledger.look(&past(&older), seconds(9999), Policy::Keep);
+        assert!(verdict.older == 1 && verdict.end.is_empty());
+    }
+
+    #[test]
+    fn without_grace_they_are_ended_at_once() {
+        let (mut ledger, older) = (Ledger::default(), [open(1, 0)]);
+        let now = Policy::End {
+            grace: Duration::ZERO,
+        };
+        ledger.look(&past(&older), seconds(0), now);
+        assert_eq!(ledger.look(&past(&older), seconds(0), now).end.len(), 1);
+    }
+}

@@ -1,19 +1,13 @@
-//! The messages of `sock_diag` (linux/sock_diag.h, linux/inet_diag.h). Fields
+//! The requests and answers of `sock_diag` for TCP (linux/inet_diag.h). Fields
 //! are in the machine's byte order except ports and addresses.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
-pub const SOCK_DESTROY: u16 = 21;
-pub const NLMSG_ERROR: u16 = 2;
-pub const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
-const NLM_F_DUMP: u16 = 0x300;
+use super::netlink::{attributes, u32_at};
+
 const IPPROTO_TCP: u8 = 6;
 const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_MARK: u16 = 15;
-/// Lengths of `nlmsghdr`, `inet_diag_sockid` and `inet_diag_msg`.
-const HEADER: usize = 16;
+/// Lengths of `inet_diag_sockid` and `inet_diag_msg`.
 const SOCKET_ID: usize = 48;
 const MESSAGE: usize = 72;
 
@@ -30,6 +24,17 @@ impl SocketId {
     pub fn cookie(&self) -> u64 {
         let (low, high) = (self.word(40), self.word(44));
         u64::from(high) << 32 | u64::from(low)
+    }
+
+    /// A socket of nobody's with this cookie.
+    #[cfg(test)]
+    pub fn for_test(cookie: u64) -> Self {
+        let mut raw = [0; SOCKET_ID];
+        raw[40..].copy_from_slice(&cookie.to_ne_bytes());
+        Self {
+            family: libc::AF_INET as u8,
+            raw,
+        }
     }
 
     fn word(&self, at: usize) -> u32 {
@@ -79,80 +84,22 @@ pub struct TcpSocket {
     pub quiet_ms: u32,
 }
 
-/// A request for every TCP socket of a family (AF_INET or AF_INET6) in `states`.
-pub fn dump_request(family: u8, states: u32, sequence: u32) -> Vec<u8> {
-    let id = [0; SOCKET_ID];
-    request(
-        SOCK_DIAG_BY_FAMILY,
-        NLM_F_DUMP,
-        sequence,
-        family,
-        1 << (INET_DIAG_INFO - 1),
-        states,
-        &id,
-    )
+/// The body of a request for every TCP socket of a family (AF_INET or AF_INET6) in `states`.
+pub fn dump_request(family: u8, states: u32) -> Vec<u8> {
+    request(family, 1 << (INET_DIAG_INFO - 1), states, &[0; SOCKET_ID])
 }
 
-/// A request to end one socket; the kernel answers with an acknowledgement.
-pub fn destroy_request(id: &SocketId, sequence: u32) -> Vec<u8> {
-    request(
-        SOCK_DESTROY,
-        NLM_F_ACK,
-        sequence,
-        id.family,
-        0,
-        u32::MAX,
-        &id.raw,
-    )
+/// The body of a request to end one socket.
+pub fn destroy_request(id: &SocketId) -> Vec<u8> {
+    request(id.family, 0, u32::MAX, &id.raw)
 }
 
-fn request(
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    family: u8,
-    extensions: u8,
-    states: u32,
-    id: &[u8; SOCKET_ID],
-) -> Vec<u8> {
-    let length = (HEADER + 8 + SOCKET_ID) as u32;
-    let mut out = Vec::with_capacity(length as usize);
-    out.extend(length.to_ne_bytes());
-    out.extend(kind.to_ne_bytes());
-    out.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    out.extend(sequence.to_ne_bytes());
-    out.extend(0u32.to_ne_bytes());
-    out.extend([family, IPPROTO_TCP, extensions, 0]);
+/// `inet_diag_req_v2`.
+fn request(family: u8, extensions: u8, states: u32, id: &[u8; SOCKET_ID]) -> Vec<u8> {
+    let mut out = vec![family, IPPROTO_TCP, extensions, 0];
     out.extend(states.to_ne_bytes());
     out.extend(id);
     out
-}
-
-/// One netlink message: its type, its sequence number and what follows the header.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    pub kind: u16,
-    pub sequence: u32,
-    pub body: &'a [u8],
-}
-
-/// The messages in one datagram; ends at the first that is cut short.
-pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let length = u32_at(datagram, 0)? as usize;
-        let message = Message {
-            kind: u16_at(datagram, 4)?,
-            sequence: u32_at(datagram, 8)?,
-            body: datagram.get(HEADER..length)?,
-        };
-        datagram = datagram.get(aligned(length)..).unwrap_or_default();
-        Some(message)
-    })
-}
-
-/// The errno of an NLMSG_ERROR or NLMSG_DONE body; 0 is success.
-pub fn errno(body: &[u8]) -> i32 {
-    u32_at(body, 0).map_or(0, |code| (code as i32).wrapping_neg())
 }
 
 /// An `inet_diag_msg` with its attributes; `None` where it is cut short.
@@ -197,16 +144,6 @@ fn quiet(info: &[u8]) -> u32 {
     }
 }
 
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(rest, 0)?);
-        let kind = u16_at(rest, 2)?;
-        let value = rest.get(4..length)?;
-        rest = rest.get(aligned(length)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
 /// IPv4 in IPv6 is IPv4 here: a dual-stack listener's connections are the same ones.
 fn address(family: u8, bytes: &[u8], port: u16) -> Option<SocketAddr> {
     let ip = match i32::from(family) {
@@ -217,18 +154,6 @@ fn address(family: u8, bytes: &[u8], port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-fn aligned(length: usize) -> usize {
-    length.div_ceil(4) * 4
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -237,17 +162,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_datagram_breaks_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            for message in messages(&bytes) {
-                socket(message.body);
-                errno(message.body);
-            }
+        fn no_message_breaks_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             socket(&bytes);
         }
     }
 
     #[test]
-    fn a_message_of_no_length_does_not_repeat_for_ever() {
-        assert_eq!(messages(&[0; 64]).count(), 0);
+    fn ipv4_in_ipv6_is_ipv4() {
+        let mapped = std::net::Ipv4Addr::new(10, 0, 0, 2)
+            .to_ipv6_mapped()
+            .octets();
+        assert_eq!(
+            address(libc::AF_INET6 as u8, &mapped, 80),
+            Some("10.0.0.2:80".parse().unwrap())
+        );
     }
 }

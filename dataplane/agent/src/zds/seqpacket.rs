@@ -45,9 +45,8 @@ impl SeqPacket {
 
     fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         // SAFETY: the AsyncFd owns the descriptor: it stays open and the same as long as that lives.
-        Ok(Self {
-            fd: unsafe { AsyncFd::register(fd)? },
-        })
+        let fd = unsafe { AsyncFd::register(fd)? };
+        Ok(Self { fd })
     }
 
     pub async fn accept(&self) -> io::Result<Self> {
@@ -92,9 +91,7 @@ impl SeqPacket {
 
     /// The next message; `None` when the peer has closed.
     pub async fn receive(&self) -> io::Result<Option<Received>> {
-        self.fd
-            .async_io(Interest::READABLE, |socket| receive_now(socket))
-            .await
+        self.fd.async_io(Interest::READABLE, receive_now).await
     }
 }
 

@@ -120,6 +120,11 @@ impl Cluster for FakeCluster {
         async move { Ok(found) }.boxed()
     }
 
+    fn stored_status(&self) -> BoxFuture<'_, Result<Option<MeshNodeStatus>, ClusterError>> {
+        let found = self.stored.lock().unwrap().last().cloned();
+        async move { Ok(found) }.boxed()
+    }
+
     fn store_status<'a>(
         &'a self,
         status: &'a MeshNodeStatus,

@@ -78,6 +78,24 @@ impl PodNet {
         net
     }
 
+    /// A pod joined to the calling thread's own namespace, the node's; there is no outside.
+    pub fn on_this_node() -> Self {
+        let net = Self::new();
+        let pod = &net.pod;
+        run(&format!(
+            "ip -n {pod} link del eth0 && ip link add eth0 type veth peer name eth0 netns {pod}"
+        ));
+        run(
+            "ip addr add 10.99.0.1/24 dev eth0 && ip addr add fd99::1/64 dev eth0 nodad && ip link set eth0 up",
+        );
+        run(&format!(
+            "ip -n {pod} addr add 10.99.0.2/24 dev eth0 && ip -n {pod} addr add fd99::2/64 dev eth0 nodad \
+             && ip -n {pod} link set eth0 up && ip -n {pod} route add default via 10.99.0.1 \
+             && ip -n {pod} -6 route add default via fd99::1"
+        ));
+        net
+    }
+
     pub fn ips() -> Vec<IpAddr> {
         vec![POD_IP.parse().unwrap(), "fd99::2".parse().unwrap()]
     }
@@ -161,6 +179,35 @@ pub async fn connect(namespace: &Netns, address: &str) -> std::io::Result<TcpStr
             Ok(stream)
         })
         .await
+}
+
+/// The same from a given local port, which other connections may have too.
+pub async fn connect_from(namespace: &Netns, port: u16, address: &str) -> TcpStream {
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+    };
+    use std::os::fd::AsRawFd;
+    let to: std::net::SocketAddrV4 = address.parse().unwrap();
+    let fd = namespace
+        .run(move || {
+            let fd = socket(
+                AddressFamily::Inet,
+                SockType::Stream,
+                SockFlag::SOCK_CLOEXEC,
+                None,
+            )?;
+            setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+            bind(fd.as_raw_fd(), &SockaddrIn::new(10, 99, 0, 2, port))?;
+            connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
+            Ok(fd)
+        })
+        .await
+        .unwrap();
+    let stream = TcpStream::from(fd);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    stream
 }
 
 /// Whether the other end echoes what is sent.

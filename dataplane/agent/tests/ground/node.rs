@@ -125,7 +125,6 @@ async fn start_agent(
     let (released, is_released) = watch::channel(false);
     let parts = Parts {
         cluster: Arc::clone(cluster) as Arc<dyn Cluster>,
-        before: cluster.last(),
         version: "test".into(),
         run_dir: root.join("run"),
         proc: root.join("proc"),

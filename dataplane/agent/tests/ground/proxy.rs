@@ -46,16 +46,19 @@ impl Proxy {
 
     /// A proxy that refuses every pod with `refusal`.
     pub async fn refusing(path: &Path, refusal: Option<&'static str>) -> Self {
-        let socket = loop {
-            match SeqPacket::connect(path) {
-                Ok(socket) => break socket,
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
-            }
-        };
         let hello = ZdsHello {
             version: Version::V1 as i32,
+        }
+        .encode_to_vec();
+        let socket = loop {
+            // An agent that is going or not yet there: try again.
+            if let Ok(socket) = SeqPacket::connect(path)
+                && socket.send(&hello, None).await.is_ok()
+            {
+                break socket;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         };
-        socket.send(&hello.encode_to_vec(), None).await.unwrap();
         let seen = Arc::new(Seen::default());
         let task = tokio::spawn(converse(socket, Arc::clone(&seen), refusal));
         Self { seen, task }
