@@ -18,16 +18,17 @@ export function builtInCluster(): ClusterKind {
       await preflight();
       const cluster = await startCluster({ name, nodes: NODES, kubeconfig: KUBECONFIG });
       const program = await buildBinaries(['kubernetes']);
-      return demoCluster(cluster, dirname(program('kubectl')));
+      return demoCluster(cluster, KUBECONFIG, dirname(program('kubectl')));
     },
     remove: () => removeCluster(name),
   };
 }
 
-function demoCluster(cluster: Cluster, kubectlFolder: string): DemoCluster {
+/** A cluster of hack/cluster as the demo sees one. */
+export function demoCluster(cluster: Cluster, kubeconfig: string, kubectlFolder: string | undefined): DemoCluster {
   return {
     name: cluster.layout.name,
-    kubeconfig: KUBECONFIG,
+    kubeconfig,
     kubectlFolder,
     nodes: cluster.nodes.map((node) => node.name),
     kubectl: cluster.kubectl,
