@@ -113,10 +113,10 @@ impl Presence {
     }
 
     fn set_released(&self, released: bool, reason: &str, message: &str) {
+        self.released.send_replace(released);
         self.node
             .board
             .set_condition("Released", released, reason, message);
-        self.released.send_replace(released);
     }
 
     fn report_ready(&self) {

@@ -1,4 +1,5 @@
-//! The CNI plugin and the agent together, from the plugin's standard input on. Needs root.#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! The CNI plugin and the agent together, from the plugin's standard input on. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ground;
 

@@ -1,4 +1,5 @@
-//! Enrolment as a user sees it, in real network namespaces with a naive proxy. Needs root.#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Enrolment as a user sees it, in real network namespaces with a naive proxy. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ground;
 

@@ -1,4 +1,5 @@
-//! The rules in a real network namespace. Needs root, `nft` and `ip`.#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! The rules in a real network namespace. Needs root, `nft` and `ip`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ground;
 
