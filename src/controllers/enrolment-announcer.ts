@@ -17,8 +17,8 @@ interface Seen {
 }
 
 /**
- * Tells a namespace's users, by Events, when its pods have all been secured and when some could not be: once for each change that lasts, not
- * for each pod.
+ * Tells a namespace's users, by Events, when its pods have all been secured and when some could not be: once for each
+ * change that lasts, not for each pod.
  */
 export class EnrolmentAnnouncer {
   readonly #clock: Clock;

@@ -18,8 +18,8 @@ interface Share extends Counts {
 }
 
 /**
- * What all nodes together report, by namespace, kept as each node's report comes in: asking for a namespace does not look at
- * every pod of the mesh.
+ * What all nodes together report, by namespace, kept as each node's report comes in: asking for a namespace does not
+ * look at every pod of the mesh.
  */
 export class EnrolmentIndex {
   /** namespace → node → what that node has of it. */

@@ -1,4 +1,7 @@
-/** How much of what is labelled into the mesh really is in it: counts and the condition Enrolled of the Mesh, from the MeshNodes. */
+/**
+ * How much of what is labelled into the mesh really is in it: counts and the condition Enrolled of the Mesh, from the
+ * MeshNodes.
+ */
 import type { Mesh } from '../api/mesh.ts';
 import { fieldManagers, meshName } from '../api/names.ts';
 import type { Verdict } from '../kube/conditions.ts';

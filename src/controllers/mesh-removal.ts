@@ -3,8 +3,8 @@
  *
  *   nodes released ──► workloads deleted ──► their pods gone ──► everything else deleted ──► finalizer off
  *
- * 1. Each node's agent, seeing the Mesh deleted, takes its pods out and removes what it put on the node, and says Released. Until the last
- *    one has, agents (and what they need) and proxies stay.
+ * 1. Each node's agent, seeing the Mesh deleted, takes its pods out and removes what it put on the node, and says
+ *    Released. Until the last one has, agents (and what they need) and proxies stay.
  * 2. The authority's Secret goes only after control's pods: a control that still runs would miss it.
  * Each pass does what can be done now; it may be cut short anywhere and the next pass goes on.
  */
@@ -78,8 +78,8 @@ export interface NodeCaches {
 }
 
 /**
- * Nodes that have not said Released. A node that is gone, or whose MeshNode an administrator deleted, is not waited for; nor is one that never
- * had an agent, when there is no agent now.
+ * Nodes that have not said Released. A node that is gone, or whose MeshNode an administrator deleted, is not waited
+ * for; nor is one that never had an agent, when there is no agent now.
  */
 export function awaitedNodes({ meshNodes, nodes, owned }: NodeCaches): MeshNode[] {
   const agents = owned.get('DaemonSet', `${systemNamespace}/${components.agent}`) !== undefined;
@@ -101,7 +101,10 @@ function releasing(awaited: readonly MeshNode[]): string {
   );
 }
 
-/** Somebody may have deleted the agents, or their rights, before the Mesh: without them no node would ever be released. */
+/**
+ * Somebody may have deleted the agents, or their rights, before the Mesh: without them no node would ever be
+ * released.
+ */
 async function keepAgents(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<void> {
   const { client, caches, release } = context;
   const { spec } = parseMeshSpec(mesh.spec);

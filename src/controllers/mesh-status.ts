@@ -5,7 +5,10 @@ import type { Clock } from '../kube/clock.ts';
 import { conditionsFor, conditionTime, findCondition, type Verdict } from '../kube/conditions.ts';
 import { firstDifference } from '../kube/server-side-apply.ts';
 
-/** The part of a Mesh's status one controller writes. It must always give the same fields: what it leaves out, apply takes away. */
+/**
+ * The part of a Mesh's status one controller writes. It must always give the same fields: what it leaves out, apply
+ * takes away.
+ */
 export type StatusPart = Omit<Partial<MeshStatus>, 'conditions'> & { conditions: readonly Verdict[] };
 
 /** Applies a part of the status where it is not so already, and says whether it wrote. */

@@ -1,6 +1,6 @@
 /**
- * The Mesh: what it stands for is applied, what it no longer stands for is deleted, and its status says how far that is.
- * A Mesh that cannot take effect changes nothing: what runs, runs on.
+ * The Mesh: what it stands for is applied, what it no longer stands for is deleted, and its status says how far that
+ * is. A Mesh that cannot take effect changes nothing: what runs, runs on.
  */
 import type { Mesh, MeshSpec } from '../api/mesh.ts';
 import { components, fieldManagers, meshesPath, meshFinalizer, meshName, systemNamespace } from '../api/names.ts';

@@ -6,7 +6,10 @@ const prefix = `${apiGroup}/`;
 const validModes = Object.values(modes);
 const namespaceLabels: readonly string[] = [labels.mode, labels.useWaypoint, labels.useWaypointNamespace];
 
-/** What is wrong with our labels on a namespace, if anything is: without it a typo is a namespace silently outside the mesh. */
+/**
+ * What is wrong with our labels on a namespace, if anything is: without it a typo is a namespace silently outside the
+ * mesh.
+ */
 export function labelProblem({ metadata }: Namespace): EventNote | undefined {
   const found = metadata.labels ?? {};
   const mode = found[labels.mode];

@@ -2,7 +2,10 @@ import type { MeshNode } from '../api/mesh-node.ts';
 import { findCondition } from '../kube/conditions.ts';
 import type { DaemonSet, Deployment } from '../kube/objects.ts';
 
-/** Pods that run the present revision and are ready, of those there should be. `settled`: the numbers are of the present spec. */
+/**
+ * Pods that run the present revision and are ready, of those there should be. `settled`: the numbers are of the
+ * present spec.
+ */
 export interface Progress {
   ready: number;
   desired: number;

@@ -9,8 +9,8 @@ export interface BackoffOptions {
 }
 
 /**
- * Exponential backoff with jitter: the n-th wait is uniform in the upper half of `min(max, base·2ⁿ)`, so waits grow, and
- * many clients that lost the same server do not come back in step.
+ * Exponential backoff with jitter: the n-th wait is uniform in the upper half of `min(max, base·2ⁿ)`, so waits grow,
+ * and many clients that lost the same server do not come back in step.
  */
 export class Backoff {
   readonly #base: number;

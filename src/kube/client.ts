@@ -35,8 +35,8 @@ export interface DeleteOptions {
 const WATCH_IDLE_MS = 150_000;
 
 /**
- * A client of one API server. Paths are the API's own, for example `/api/v1/namespaces/shop/pods/web-0`. All calls share
- * one dispatcher; every refusal is an ApiError, every other failure is the network's own error.
+ * A client of one API server. Paths are the API's own, for example `/api/v1/namespaces/shop/pods/web-0`. All calls
+ * share one dispatcher; every refusal is an ApiError, every other failure is the network's own error.
  */
 export class KubeClient {
   readonly #credentials: Credentials;
@@ -80,13 +80,18 @@ export class KubeClient {
 
   /** One page of a list; pass `limit`, and `continue` for the next. Items get the kind their list implies. */
   async list<T extends KubeObject>(path: string, query?: Query): Promise<KubeList<T>> {
-    const list = await this.#send<KubeList<T>>({ method: 'GET', path, query });
+    // An aggregated API server written in Go may send null for an empty list.
+    const { items, ...list } = await this.#send<Omit<KubeList<T>, 'items'> & { items: T[] | null }>({
+      method: 'GET',
+      path,
+      query,
+    });
     const kind = list.kind?.replace(/List$/, '');
-    for (const item of list.items) {
+    for (const item of items ?? []) {
       item.kind ??= kind ?? '';
       item.apiVersion ??= list.apiVersion ?? '';
     }
-    return list;
+    return { ...list, items: items ?? [] };
   }
 
   /** Every page of a list, one after another. */

@@ -4,8 +4,8 @@ import type { Condition } from './objects.ts';
 export type Verdict = Omit<Condition, 'lastTransitionTime'>;
 
 /**
- * The conditions to write for `decided`, given those that are there: `lastTransitionTime` moves only where `status` changes.
- * `now` is RFC 3339. Conditions of other writers are not in the result: apply merges them by type.
+ * The conditions to write for `decided`, given those that are there: `lastTransitionTime` moves only where `status`
+ * changes. `now` is RFC 3339. Conditions of other writers are not in the result: apply merges them by type.
  */
 export function conditionsFor(
   existing: readonly Condition[] | undefined,

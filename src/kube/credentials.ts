@@ -18,9 +18,9 @@ export interface Connection {
 }
 
 /**
- * Turns a KubeConfig into connections that all share one dispatcher (client-node itself opens a TLS connection for each
- * call). Files that rotate are read again; only when CA or client certificate really changed is a new dispatcher made, and the
- * old one closes once its running requests are done.
+ * Turns a KubeConfig into connections that all share one dispatcher (client-node itself opens a TLS connection for
+ * each call). Files that rotate are read again; only when CA or client certificate really changed is a new dispatcher
+ * made, and the old one closes once its running requests are done.
  */
 export class Credentials {
   readonly #config: KubeConfig;

@@ -8,8 +8,8 @@ interface Resource {
 }
 
 /**
- * Answers where objects of a kind live, by the API server's own discovery documents. Known kinds are remembered; an unknown one
- * is asked for again each time, since its CustomResourceDefinition may come later.
+ * Answers where objects of a kind live, by the API server's own discovery documents. Known kinds are remembered; an
+ * unknown one is asked for again each time, since its CustomResourceDefinition may come later.
  */
 export class Discovery {
   readonly #get: (path: string) => Promise<unknown>;

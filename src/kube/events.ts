@@ -39,9 +39,9 @@ const REPEAT_MS = 300_000;
 const REMEMBERED = 1024;
 
 /**
- * Writes events.k8s.io/v1 Events. The name of an Event follows from what it says about which object, so a repeat, also by another
- * replica or after a restart, finds the Event that is there and becomes its series instead of one more. Never throws: an
- * Event that cannot be written is logged.
+ * Writes events.k8s.io/v1 Events. The name of an Event follows from what it says about which object, so a repeat,
+ * also by another replica or after a restart, finds the Event that is there and becomes its series instead of one
+ * more. Never throws: an Event that cannot be written is logged.
  */
 export class EventRecorder {
   readonly #options: EventRecorderOptions;

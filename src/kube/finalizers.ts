@@ -2,8 +2,9 @@ import type { KubeClient } from './client.ts';
 import type { KubeObject } from './objects.ts';
 
 /**
- * Writes the finalizers of the object at `path`, provided it is still the version `object` is: the API server answers 409 (an
- * ApiError, see isConflict) when anybody has changed it, so nobody's finalizer is lost. Writes nothing when nothing changes.
+ * Writes the finalizers of the object at `path`, provided it is still the version `object` is: the API server answers
+ * 409 (an ApiError, see isConflict) when anybody has changed it, so nobody's finalizer is lost. Writes nothing when
+ * nothing changes.
  */
 export async function setFinalizers(
   client: Pick<KubeClient, 'patch'>,

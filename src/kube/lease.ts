@@ -1,9 +1,10 @@
 /**
  * Leader election on a coordination.k8s.io Lease.
  *
- * Clocks of different machines are never compared: a candidate notes by its own clock when it last saw the Lease change, and takes
- * over only when it has seen no change for the Lease's whole duration. A leader that could not renew for `renewDeadlineMs` (shorter
- * than the duration) stops leading before anybody else can start. All writes are compare-and-swap by resourceVersion.
+ * Clocks of different machines are never compared: a candidate notes by its own clock when it last saw the Lease
+ * change, and takes over only when it has seen no change for the Lease's whole duration. A leader that could not
+ * renew for `renewDeadlineMs` (shorter than the duration) stops leading before anybody else can start. All writes are
+ * compare-and-swap by resourceVersion.
  */
 import { isConflict, isNotFound } from './api-error.ts';
 import type { KubeClient } from './client.ts';
@@ -65,8 +66,9 @@ export class LeaderElection {
   }
 
   /**
-   * Contends until `signal` aborts. While this process leads, `lead` runs; its signal aborts when leadership is lost or `signal` aborts,
-   * and only after it has returned does the process contend again. On a clean end the Lease is given up at once.
+   * Contends until `signal` aborts. While this process leads, `lead` runs; its signal aborts when leadership is lost
+   * or `signal` aborts, and only after it has returned does the process contend again. On a clean end the Lease is
+   * given up at once.
    */
   async run(signal: AbortSignal, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
     while (!signal.aborted) {

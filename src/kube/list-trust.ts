@@ -20,8 +20,8 @@ const EMPTY_MUST_LAST_MS = 5_000;
 const PAST_MUST_LAST_MS = 600_000;
 
 /**
- * Whether to act on a complete list. Acting on a list means deleting what is not in it, so a list that says less than we
- * know must last: an API server that comes back may answer from an empty or an old copy of its data at first.
+ * Whether to act on a complete list. Acting on a list means deleting what is not in it, so a list that says less than
+ * we know must last: an API server that comes back may answer from an empty or an old copy of its data at first.
  * ResourceVersions grow with time and compare as numbers (KEP-5504).
  */
 export function judgeList(evidence: ListEvidence): Verdict {

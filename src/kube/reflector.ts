@@ -11,9 +11,10 @@
  *   │        │        └─ 410 expired, version too large ──► LISTING
  *   └────────┴─ ended by the server, idle, connection lost (back off)
  *
- * Invariants: the store changes by a believed complete list or a watch event, by nothing else, so a failed, partial or
- * refused list deletes nothing. Handlers see every change of the store once, in order, with the store already changed; one that
- * throws is logged and harms nobody else. An object replaced by another of the same name is `deleted` and `added`.
+ * Invariants: the store changes by a believed complete list or a watch event, by nothing else, so a failed, partial
+ * or refused list deletes nothing. Handlers see every change of the store once, in order, with the store already
+ * changed; one that throws is logged and harms nobody else. An object replaced by another of the same name is
+ * `deleted` and `added`.
  */
 import { ApiError, isExpired } from './api-error.ts';
 import { Backoff } from './backoff.ts';
@@ -45,7 +46,10 @@ export interface ReflectorOptions<T extends KubeObject> {
   random?: () => number;
 }
 
-/** The server is asked to end a watch after this long plus as much again at random, s, so that watches do not end in step. */
+/**
+ * The server is asked to end a watch after this long plus as much again at random, s, so that watches do not end in
+ * step.
+ */
 const WATCH_SECONDS = 300;
 
 /** A watch that lived so long was a good one: the next failure starts from a short wait again, ms. */
@@ -233,7 +237,10 @@ export class Reflector<T extends KubeObject> {
   }
 }
 
-/** A bookmark older than what was seen: the server's data were restored, and its watch would stay silent until it catches up. */
+/**
+ * A bookmark older than what was seen: the server's data were restored, and its watch would stay silent until it
+ * catches up.
+ */
 class BackInTime extends Error {
   constructor(version: string | undefined, lastVersion: string | undefined) {
     super(`the server is at version ${version}, ${lastVersion} was seen before`);

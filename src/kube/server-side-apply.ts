@@ -11,9 +11,9 @@ export interface ApplyIfChangedOptions {
 }
 
 /**
- * Applies `desired` where `live` is not what it asks for already, and says whether it wrote. Two things are compared: each field
- * of `desired` with the live object (somebody changed it), and the hash noted on the live object with the hash of `desired` (we ask
- * for something else than last time: only so a field that we no longer ask for is noticed).
+ * Applies `desired` where `live` is not what it asks for already, and says whether it wrote. Two things are compared:
+ * each field of `desired` with the live object (somebody changed it), and the hash noted on the live object with the
+ * hash of `desired` (we ask for something else than last time: only so a field that we no longer ask for is noticed).
  */
 export async function applyIfChanged(
   desired: Manifest,
@@ -28,8 +28,8 @@ export async function applyIfChanged(
 }
 
 /**
- * Apply merges lists by key, and leaves in them what others added; where that makes the object invalid (the same port name twice), the
- * lists of others give way: a merge patch replaces them by ours.
+ * Apply merges lists by key, and leaves in them what others added; where that makes the object invalid (the same port
+ * name twice), the lists of others give way: a merge patch replaces them by ours.
  */
 async function applyOverOthers(
   client: ApplyIfChangedOptions['client'],
@@ -56,8 +56,9 @@ export function withHash(manifest: Manifest, annotation: string): Manifest {
 }
 
 /**
- * The path of the first field of `desired` that `live` does not have alike, undefined when there is none. Fields only `live` has
- * (defaults, other writers) do not count; an empty value equals an absent one, since the API server drops it.
+ * The path of the first field of `desired` that `live` does not have alike, undefined when there is none. Fields only
+ * `live` has (defaults, other writers) do not count; an empty value equals an absent one, since the API server drops
+ * it.
  */
 export function firstDifference(desired: unknown, live: unknown, path = ''): string | undefined {
   if (isEmpty(desired) && (live === undefined || isEmpty(live))) return undefined;

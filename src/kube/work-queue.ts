@@ -1,7 +1,7 @@
 /**
- * The keys a controller has still to look at. A key is in it at most once, however often it was added; it is handed to one worker
- * at a time, and when it is added while a worker has it, it comes again after that. Adding is cheap and never blocks, so a standby
- * replica just lets keys gather (no more than there are objects).
+ * The keys a controller has still to look at. A key is in it at most once, however often it was added; it is handed
+ * to one worker at a time, and when it is added while a worker has it, it comes again after that. Adding is cheap and
+ * never blocks, so a standby replica just lets keys gather (no more than there are objects).
  */
 import { Backoff } from './backoff.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -91,7 +91,9 @@ export class WorkQueue {
     this.#backoffs.delete(key);
   }
 
-  /** The next key, once there is one; undefined when the signal aborts or the queue is closed. Say `done` afterwards. */
+  /**
+   * The next key, once there is one; undefined when the signal aborts or the queue is closed. Say `done` afterwards.
+   */
   take(signal: AbortSignal): Promise<string | undefined> {
     return new Promise((resolve) => {
       const abort = () => waiter.give(undefined);

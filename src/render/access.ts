@@ -11,8 +11,9 @@ export interface AccessRule {
 }
 
 /**
- * What control does across the cluster: builds its model, reviews the tokens of callers, reports the authority. Its right to the authority's
- * Secret is not here but in config/rbac: the operator cannot grant what it does not hold, and must not hold that one.
+ * What control does across the cluster: builds its model, reviews the tokens of callers, reports the authority. Its
+ * right to the authority's Secret is not here but in config/rbac: the operator cannot grant what it does not hold,
+ * and must not hold that one.
  */
 export const controlRules: readonly AccessRule[] = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
@@ -24,7 +25,10 @@ export const controlRules: readonly AccessRule[] = [
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
 ];
 
-/** What the agent does: follows its node's pods, their namespaces and the Mesh, and reports to its own MeshNode (see admission.ts). */
+/**
+ * What the agent does: follows its node's pods, their namespaces and the Mesh, and reports to its own MeshNode (see
+ * admission.ts).
+ */
 export const agentRules: readonly AccessRule[] = [
   { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['get', 'list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshes'], verbs: ['list', 'watch'] },

@@ -13,8 +13,9 @@ import { objectLabels } from './ownership.ts';
 export const meshNodePolicyName = `meshnodes.${apiGroup}`;
 
 /**
- * Each agent writes its own MeshNode only. All agents share one ServiceAccount; what tells them apart is the node in their token, which
- * the API server puts into `userInfo.extra` for tokens bound to a pod (KEP-4193). A token without it is refused.
+ * Each agent writes its own MeshNode only. All agents share one ServiceAccount; what tells them apart is the node in
+ * their token, which the API server puts into `userInfo.extra` for tokens bound to a pod (KEP-4193). A token without
+ * it is refused.
  */
 export function renderAdmission(mesh: string): Manifest[] {
   const apiVersion = 'admissionregistration.k8s.io/v1';

@@ -15,9 +15,9 @@ const cniConfMount = '/host/etc/cni/net.d';
 const cniBinMount = '/host/opt/cni/bin';
 
 /**
- * What enrolling a pod takes: enter its network namespace (SYS_ADMIN) by way of another process's /proc entry (SYS_PTRACE), write nftables
- * rules there (NET_ADMIN), end connections older than the enrolment (NET_ADMIN), look at raw traffic state (NET_RAW), and write into the
- * CNI folders whoever owns them (DAC_OVERRIDE).
+ * What enrolling a pod takes: enter its network namespace (SYS_ADMIN) by way of another process's /proc entry
+ * (SYS_PTRACE), write nftables rules there (NET_ADMIN), end connections older than the enrolment (NET_ADMIN), look at
+ * raw traffic state (NET_RAW), and write into the CNI folders whoever owns them (DAC_OVERRIDE).
  */
 const capabilities = ['SYS_ADMIN', 'NET_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'DAC_OVERRIDE'];
 
@@ -72,7 +72,8 @@ function container(spec: MeshSpec, release: Release) {
     readinessProbe: httpProbe('/readyz', ports.agentHttp, 2),
     livenessProbe: httpProbe('/healthz', ports.agentHttp, 10, 6),
     resources: resourcesOf(spec.node.agentResources, defaultResources),
-    // AppArmor's default profile keeps a container from looking into other processes' namespaces, which is this one's work.
+    // AppArmor's default profile keeps a container from looking into other processes' namespaces, which is this one's
+    // work.
     securityContext: { ...rootWith(capabilities), appArmorProfile: { type: 'Unconfined' } },
     volumeMounts: [
       { name: 'run', mountPath: runDirectory },

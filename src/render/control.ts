@@ -8,7 +8,7 @@ import type { Release } from './release.ts';
 const name = components.control;
 
 /** Sized for a few hundred pods on a laptop. */
-const defaultResources = { requests: { cpu: '50m', memory: '96Mi' }, limits: { memory: '1Gi' } };
+const defaultResources = { requests: { cpu: '50m', memory: '128Mi' }, limits: { memory: '1Gi' } };
 
 /** The control plane: Deployment, Service and PodDisruptionBudget. */
 export function renderControl(spec: MeshSpec, release: Release, mesh: string): Manifest[] {

@@ -8,7 +8,10 @@ import { renderControl } from './control.ts';
 import { renderProxy } from './proxy.ts';
 import type { Release } from './release.ts';
 
-/** Every object a Mesh stands for, in the order to apply them: rights before those who use them, control before its clients. */
+/**
+ * Every object a Mesh stands for, in the order to apply them: rights before those who use them, control before its
+ * clients.
+ */
 export function renderMesh(spec: MeshSpec, release: Release, mesh: string): Manifest[] {
   return [
     ...renderAccess(mesh),

@@ -1,6 +1,8 @@
 import { apiGroup, managedBy, ownedLabels } from '../api/names.ts';
 
-/** On every object that is rendered from a Mesh: the Mesh's name. What carries it and is no longer rendered is pruned. */
+/**
+ * On every object that is rendered from a Mesh: the Mesh's name. What carries it and is no longer rendered is pruned.
+ */
 export const meshLabel = `${apiGroup}/mesh`;
 
 /** On the same objects: the hash of what was applied last. */

@@ -13,8 +13,8 @@ export const unprivileged = {
 } as const;
 
 /**
- * Root with these capabilities and no others. The API server refuses `allowPrivilegeEscalation: false` beside CAP_SYS_ADMIN, so it stays
- * unset; no program in the image has file capabilities or a set-uid bit to escalate by.
+ * Root with these capabilities and no others. The API server refuses `allowPrivilegeEscalation: false` beside
+ * CAP_SYS_ADMIN, so it stays unset; no program in the image has file capabilities or a set-uid bit to escalate by.
  */
 export function rootWith(capabilities: readonly string[]) {
   return {

@@ -32,7 +32,9 @@ const afterDrainSeconds = 15;
 /** Opening sockets in the pods' network namespaces (SYS_ADMIN), with the pods' own addresses as source (NET_ADMIN). */
 const capabilities = ['SYS_ADMIN', 'NET_ADMIN'];
 
-/** The node proxy: a DaemonSet in which the new pod is ready before the old one goes, so that no node is ever without. */
+/**
+ * The node proxy: a DaemonSet in which the new pod is ready before the old one goes, so that no node is ever without.
+ */
 export function renderProxy(spec: MeshSpec, release: Release, mesh: string): Manifest[] {
   return [
     {

@@ -1,9 +1,10 @@
 /**
  * One controller: the keys it has to look at, and the workers that do.
  *
- * While this replica does not lead, keys only gather. When it leads, `run` first asks for everything there is, so nothing that
- * changed under another leader is missed; then each worker takes a key, reconciles it, and takes the next.
- * A pass that throws is logged once, here, and comes again after the key's own backoff; other keys do not wait for it.
+ * While this replica does not lead, keys only gather. When it leads, `run` first asks for everything there is, so
+ * nothing that changed under another leader is missed; then each worker takes a key, reconciles it, and takes the
+ * next. A pass that throws is logged once, here, and comes again after the key's own backoff; other keys do not wait
+ * for it.
  */
 import { isConflict } from '../kube/api-error.ts';
 import type { Clock } from '../kube/clock.ts';

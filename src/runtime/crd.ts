@@ -11,7 +11,10 @@ interface Definition extends KubeObject {
 /** Time between looks at whether the API server serves the kind yet, ms. */
 const LOOK_EVERY_MS = 200;
 
-/** Applies a CustomResourceDefinition from a YAML file and waits until it is established. Throws when `signal` aborts before. */
+/**
+ * Applies a CustomResourceDefinition from a YAML file and waits until it is established. Throws when `signal` aborts
+ * before.
+ */
 export async function registerCrd(client: KubeClient, crdFile: string, fieldManager: string, signal: AbortSignal) {
   const text = await readFile(crdFile, 'utf8');
   const crd = loadYaml<V1CustomResourceDefinition>(text);

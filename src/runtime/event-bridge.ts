@@ -12,8 +12,9 @@ interface Followed {
 }
 
 /**
- * Gives a callback that thinks in events what it expects, from a queue that thinks in keys: the events of a key wait in order, those
- * that are overtaken by a later `modified` are left out, and one whose callback throws stays at the head.
+ * Gives a callback that thinks in events what it expects, from a queue that thinks in keys: the events of a key wait
+ * in order, those that are overtaken by a later `modified` are left out, and one whose callback throws stays at the
+ * head.
  */
 export class EventBridge {
   readonly source: Source;

@@ -5,9 +5,9 @@
  *                                                     │ won                          │ lost, or stop()
  *                                                     └─► controllers run ───────────┘ controllers end their pass
  *
- * What the base class does that must not happen in production, and is overridden here: it ends the process on a watch error, runs
- * every event through one queue, writes finalizers from a stale copy and swallows errors.
- * Everything started is ended by stop(): no timer, socket or promise outlives it.
+ * What the base class does that must not happen in production, and is overridden here: it ends the process on a watch
+ * error, runs every event through one queue, writes finalizers from a stale copy and swallows errors. Everything
+ * started is ended by stop(): no timer, socket or promise outlives it.
  */
 
 import pkg, { type OperatorLogger, type ResourceEvent, type ResourceMeta } from '@dot-i/k8s-operator';
@@ -73,7 +73,10 @@ export class MeshOperator extends pkg.default {
       options.election && new LeaderElection({ ...options.election, client: this.client, log: options.log });
   }
 
-  /** Resolves once the caches are filled and this replica leads or stands by. Throws when init() fails or it is stopped meanwhile. */
+  /**
+   * Resolves once the caches are filled and this replica leads or stands by. Throws when init() fails or it is
+   * stopped meanwhile.
+   */
   override async start(): Promise<void> {
     if (this.#started) throw new Error('the operator was started twice');
     this.#started = true;
@@ -86,7 +89,10 @@ export class MeshOperator extends pkg.default {
     this.#leading = this.#election?.run(this.#stopping.signal, lead) ?? lead(this.#stopping.signal);
   }
 
-  /** Ends everything and resolves when nothing runs any more; the lease is given up. It may be called at any time, and again. */
+  /**
+   * Ends everything and resolves when nothing runs any more; the lease is given up. It may be called at any time, and
+   * again.
+   */
   override stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
@@ -170,7 +176,10 @@ export class MeshOperator extends pkg.default {
     return resourcePath(group, version, plural, namespace);
   }
 
-  /** Events of a resource, each key's in order and one at a time; an `onEvent` that throws gets its event again, with backoff. */
+  /**
+   * Events of a resource, each key's in order and one at a time; an `onEvent` that throws gets its event again, with
+   * backoff.
+   */
   protected override async watchResource(
     group: string,
     version: string,

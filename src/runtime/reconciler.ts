@@ -13,8 +13,9 @@ export function requeueAfter(afterMs: number): Outcome {
 }
 
 /**
- * Brings one object, named by its key, to what it should be: reads caches, decides, writes, reports. It must give the same result however
- * often it runs, and writes nothing when there is nothing to do. `signal` aborts when this replica must stop writing.
+ * Brings one object, named by its key, to what it should be: reads caches, decides, writes, reports. It must give the
+ * same result however often it runs, and writes nothing when there is nothing to do. `signal` aborts when this
+ * replica must stop writing.
  */
 export type Reconcile = (key: string, signal: AbortSignal) => Promise<Outcome>;
 

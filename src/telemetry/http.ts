@@ -23,8 +23,8 @@ export interface TelemetryServer {
 }
 
 /**
- * Serves `/metrics` (Prometheus text), `/healthz` and `/readyz` over plain HTTP. A check that fails makes its path answer 503
- * with one line a check. Nothing else is served, no path reads anything from the request but itself.
+ * Serves `/metrics` (Prometheus text), `/healthz` and `/readyz` over plain HTTP. A check that fails makes its path
+ * answer 503 with one line a check. Nothing else is served, no path reads anything from the request but itself.
  */
 export async function serveTelemetry(options: TelemetryOptions): Promise<TelemetryServer> {
   const registry = options.registry ?? processRegistry;

@@ -3,9 +3,9 @@ import { type Logger, pino } from 'pino';
 export type { Logger } from 'pino';
 
 /**
- * A logger that writes one JSON object a line to standard output: `time` (RFC 3339), `level`, `component`, the event's fields
- * and `msg`. The level is `TULLE_LOG` (debug, info, warn, error), info by default.
- * Field names are the same everywhere: workload, identity, node, namespace, policy, err.
+ * A logger that writes one JSON object a line to standard output: `time` (RFC 3339), `level`, `component`, the
+ * event's fields and `msg`. The level is `TULLE_LOG` (debug, info, warn, error), info by default. Field names are the
+ * same everywhere: workload, identity, node, namespace, policy, err.
  */
 export function createLogger(component: string, level: string = process.env.TULLE_LOG ?? 'info'): Logger {
   return pino({

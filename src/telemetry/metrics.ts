@@ -3,8 +3,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 export { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /**
- * The registry of this process, with Node's own metrics in it. Metrics are made once, at the top of the module they belong to,
- * with `registers: [registry]`; names start with `tulle_` and carry their unit.
+ * The registry of this process, with Node's own metrics in it. Metrics are made once, at the top of the module they
+ * belong to, with `registers: [registry]`; names start with `tulle_` and carry their unit.
  */
 export const registry = new Registry();
 

@@ -76,6 +76,16 @@ describe('the operator on a real API server', () => {
     assert.deepEqual(ready?.status?.rollout?.proxy, { ready: 2, desired: 2 });
   });
 
+  it('of all parts control alone reads the key of the authority', async () => {
+    const readers: string[] = [];
+    for (const name of ['tulle-operator', 'tulle-control', 'tulle-agent', 'tulle-proxy']) {
+      const as = `--as=system:serviceaccount:tulle-system:${name}`;
+      const asked = api.kubectl('auth', 'can-i', 'get', 'secret/tulle-ca', '-n', 'tulle-system', as);
+      if ((await asked.catch(() => 'no')).startsWith('yes')) readers.push(name);
+    }
+    assert.deepEqual(readers, ['tulle-control']);
+  });
+
   it('an agent can write its own MeshNode, and no other', async () => {
     const agent = await agentClient(api, 'node-1');
     await until('the admission policy is in force', async () => forbidden(reportPods(agent, 'node-2', [])), {

@@ -112,6 +112,12 @@ describe('the client', () => {
     assert.match(requests[1]?.url ?? '', /limit=500&labelSelector=a%3Db&continue=t1$/);
   });
 
+  it('takes null for an empty list', async () => {
+    answer = (_request, _body, response) =>
+      response.end('{"kind":"PodList","metadata":{"resourceVersion":"7"},"items":null}');
+    assert.deepEqual((await client.list('/api/v1/pods')).items, []);
+  });
+
   it('applies by kind, through discovery that is asked once', async () => {
     answer = ({ url = '' }, _body, response) => {
       const resources = [
