@@ -70,6 +70,24 @@ describe('the operator on a real API server', () => {
     }
   });
 
+  it('given a Node made again under its name, then its MeshNode is another; given it is gone, then none', async () => {
+    await api.apply(nodes('node-3'));
+    const first = await eventually<MeshNode>(admin, meshNode('node-3'), present);
+    await admin.delete('/api/v1/nodes/node-3');
+    await eventually<MeshNode>(admin, meshNode('node-3'), absent);
+    await api.apply(nodes('node-3'));
+    const second = await eventually<MeshNode>(admin, meshNode('node-3'), present);
+    assert.notEqual(second?.metadata.uid, first?.metadata.uid);
+    const stale = [{ op: 'replace', path: '/metadata/ownerReferences/0/uid', value: 'of-a-node-before' }];
+    await admin.patch(meshNode('node-3'), stale);
+    const { uid } = (await admin.get<KubeObject>('/api/v1/nodes/node-3')).metadata;
+    await eventually<MeshNode>(admin, meshNode('node-3'), (object) => {
+      return object !== undefined && object.metadata.ownerReferences?.[0]?.uid === uid;
+    });
+    await admin.delete('/api/v1/nodes/node-3');
+    await eventually<MeshNode>(admin, meshNode('node-3'), absent);
+  });
+
   it('given the workloads report ready, then the Mesh is Ready', async () => {
     await rolledOut(admin);
     const ready = await eventually<Mesh>(admin, mesh, says('Ready', 'True', 'Ready'));
@@ -116,6 +134,20 @@ describe('the operator on a real API server', () => {
     assert.equal(events.note, 'All 2 pods are secured.');
   });
 
+  it("given a namespace is taken out of the mesh, then the trust bundle goes from it, unless it is another's", async () => {
+    const copy = '/api/v1/namespaces/out/configmaps/tulle-trust-bundle';
+    await api.kubectl('create', 'namespace', 'out');
+    await api.kubectl('label', 'namespace', 'out', 'mesh.tulle.dev/mode=ambient');
+    await eventually(admin, copy, present);
+    await api.kubectl('label', 'namespace', 'out', 'mesh.tulle.dev/mode=none', '--overwrite');
+    await eventually(admin, copy, absent);
+    await api.kubectl('-n', 'out', 'create', 'configmap', 'tulle-trust-bundle');
+    await api.kubectl('label', 'namespace', 'out', 'touched=yes');
+    await operator.settled();
+    assert.ok(await admin.find(copy));
+    await admin.delete(copy);
+  });
+
   it('given a namespace with a typo in its label, then an Event on it names the valid values', async () => {
     await api.kubectl('create', 'namespace', 'typo');
     await api.kubectl('label', 'namespace', 'typo', 'mesh.tulle.dev/mode=ambiant');
@@ -139,6 +171,8 @@ describe('the operator on a real API server', () => {
   });
 
   it('given nothing to do, then a standby that takes over passes over everything and writes nothing', async () => {
+    // Counts are written with a pause in between.
+    await eventually<Mesh>(admin, mesh, (object) => object?.status?.enrolment?.namespaces === 1);
     await operator.settled();
     const before = await versionsOf(admin);
     const standby = await startOperator(api, 'operator-2');
