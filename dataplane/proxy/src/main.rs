@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     };
     logging::start(&config.log);
     raise_descriptor_limit();
+    keep_freed_memory();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -35,5 +36,22 @@ fn raise_descriptor_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(err) = raised {
         tracing::warn!(%err, "the limit of open files stays as it is");
+    }
+}
+
+/// The buffers that bytes are moved in come and go quickly and are large: by default each would be
+/// mapped, cleared page by page, and unmapped again by the kernel (mallopt(3)). What is kept is
+/// bounded by the second threshold, bytes.
+fn keep_freed_memory() {
+    const MAPPED_FROM: i32 = 4 * 1024 * 1024;
+    const KEPT: i32 = 16 * 1024 * 1024;
+    for (parameter, value) in [
+        (libc::M_MMAP_THRESHOLD, MAPPED_FROM),
+        (libc::M_TRIM_THRESHOLD, KEPT),
+    ] {
+        // SAFETY: mallopt only takes two numbers, and no other thread has been started yet.
+        if unsafe { libc::mallopt(parameter, value) } == 0 {
+            tracing::warn!(parameter, "the allocator keeps its default");
+        }
     }
 }

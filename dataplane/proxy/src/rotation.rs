@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::tls::bundle::TrustBundle;
 
 /// How often the file is looked at. Kubelets replace it within a minute; this adds little.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 
 /// The bundle this proxy really goes by.
 pub struct Acknowledged {

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::pool::{Peer, TunnelError};
+use super::wire::{Wire, large_writes, wire};
 use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
 use crate::identity::certificate::{Validity, WorkloadCertificate};
 use crate::inpod::netns::NetNs;
@@ -23,7 +24,7 @@ const TLS_LIMIT: Duration = Duration::from_secs(5);
 /// A tunnel that is open and not yet driven.
 pub struct Dialed {
     pub send: SendRequest<Bytes>,
-    pub connection: Connection<TlsStream<TcpStream>, Bytes>,
+    pub connection: Connection<TlsStream<Wire>, Bytes>,
     pub peer_not_after: SystemTime,
 }
 
@@ -65,17 +66,21 @@ async fn secure(
     tcp: TcpStream,
     certificate: &Arc<WorkloadCertificate>,
     peer: &Peer,
-) -> io::Result<(TlsStream<TcpStream>, SystemTime)> {
+) -> io::Result<(TlsStream<Wire>, SystemTime)> {
     socket::notice_dead_peer(&tcp)?;
     let config = certificate
         .client(&peer.identity)
         .map_err(io::Error::other)?;
     let name = ServerName::IpAddress(peer.address.ip().into());
-    let tls = tokio::time::timeout(TLS_LIMIT, TlsConnector::from(config).connect(name, tcp))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))?
-        .map_err(explain)?;
-    let (_, session) = tls.get_ref();
+    let mut tls = tokio::time::timeout(
+        TLS_LIMIT,
+        TlsConnector::from(config).connect(name, wire(tcp)),
+    )
+    .await
+    .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))?
+    .map_err(explain)?;
+    let (_, session) = tls.get_mut();
+    large_writes(session);
     if session.alpn_protocol() != Some(ALPN_H2) {
         return Err(io::Error::other("the peer did not agree to h2"));
     }

@@ -4,6 +4,7 @@ mod dial;
 pub mod headers;
 pub mod pool;
 pub mod stream;
+pub mod wire;
 
 /// Bytes in flight per stream, per connection, and per frame, and streams per connection, as the wire page has them.
 pub const STREAM_WINDOW: u32 = 4 * MIB;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -24,6 +25,11 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_LIMIT: Duration = Duration::from_secs(10);
 /// A tunnel without use for this many pings in a row is closed.
 const IDLE_PINGS: u32 = 6;
+
+/// Streams on each tunnel before another is opened beside it, for as many as there are processors:
+/// a tunnel's cryptography runs on one.
+const SPREAD_AT: usize = 4;
+const MAX_SPREAD: usize = 8;
 
 /// Whom to reach, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,17 +140,23 @@ impl Pool {
         peer: &Peer,
     ) -> Result<Lease, TunnelError> {
         let slot = lock(&self.slots).entry(peer.clone()).or_default().clone();
-        if let Some(lease) = slot.pick(certificate) {
+        if let Some(lease) = slot.pick(certificate, SPREAD_AT) {
             return Ok(lease);
         }
         let _only_one = slot.dialing.lock().await;
-        if let Some(lease) = slot.pick(certificate) {
+        if let Some(lease) = slot.pick(certificate, SPREAD_AT) {
             return Ok(lease);
         }
-        let dialed = dial(netns, certificate, peer).await.inspect_err(|_| {
-            // Nothing open and nobody else waiting: the slot has no use.
-            self.forget(peer, &slot);
-        })?;
+        let dialed = match dial(netns, certificate, peer).await {
+            Ok(dialed) => dialed,
+            Err(err) => {
+                // A crowded tunnel is better than none.
+                return slot.pick(certificate, usize::MAX).ok_or_else(|| {
+                    self.forget(peer, &slot);
+                    err
+                });
+            }
+        };
         self.metrics.tunnels_opened.inc();
         let tunnel = Arc::new(Tunnel::new(&dialed, certificate.clone()));
         let lease = Lease {
@@ -174,11 +186,22 @@ impl Pool {
 }
 
 impl Slot {
-    /// A tunnel with room, of those that may still be used.
-    fn pick(self: &Arc<Self>, certificate: &Arc<WorkloadCertificate>) -> Option<Lease> {
+    /// The emptiest tunnel of those that may still be used; none when it has no room, or is
+    /// as full as `crowded` while there may be more tunnels.
+    fn pick(
+        self: &Arc<Self>,
+        certificate: &Arc<WorkloadCertificate>,
+        crowded: usize,
+    ) -> Option<Lease> {
         let mut open = lock(&self.open);
         open.retain(|tunnel| tunnel.usable(certificate));
-        let tunnel = open.iter().find(|tunnel| tunnel.has_room())?;
+        let tunnel = open
+            .iter()
+            .filter(|tunnel| tunnel.has_room())
+            .min_by_key(|tunnel| tunnel.in_use())?;
+        if tunnel.in_use() >= crowded && open.len() < spread() {
+            return None;
+        }
         tunnel.streams.fetch_add(1, Ordering::AcqRel);
         tunnel.uses.fetch_add(1, Ordering::Relaxed);
         Some(Lease {
@@ -217,7 +240,11 @@ impl Tunnel {
             .send
             .current_max_send_streams()
             .min(MAX_STREAMS as usize);
-        self.streams.load(Ordering::Acquire) < limit
+        self.in_use() < limit
+    }
+
+    fn in_use(&self) -> usize {
+        self.streams.load(Ordering::Acquire)
     }
 }
 
@@ -287,7 +314,7 @@ async fn drive(
                 continue;
             };
             let used = tunnel.uses.load(Ordering::Relaxed);
-            let busy = tunnel.streams.load(Ordering::Acquire) > 0 || used != uses;
+            let busy = tunnel.in_use() > 0 || used != uses;
             idle = if busy { 0 } else { idle + 1 };
             uses = used;
             if idle >= IDLE_PINGS
@@ -315,6 +342,15 @@ async fn drive(
             }
         }
     }
+}
+
+fn spread() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| {
+        available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_SPREAD)
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,36 +1,32 @@
 //! Tunnels that arrive for the pod.
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::authorize::{Denial, authorize};
 use super::forward::{carry, connect, facts, question};
+use super::handshake::{Established, establish};
 use crate::hbone::authority::{AuthorityError, target};
 use crate::hbone::stream::{H2Sink, H2Source};
-use crate::hbone::{
-    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, headers,
-};
-use crate::identity::certificate::Validity;
+use crate::hbone::wire::Wire;
+use crate::hbone::{MAX_STREAMS, headers};
 use crate::identity::spiffe::SpiffeId;
-use crate::inpod::{original, socket};
+use crate::inpod::socket;
 use crate::pod::Pod;
+use crate::policy;
 use crate::telemetry::connection::{Facts, Record, refused};
-use crate::tls::ALPN_H2;
-use crate::tls::peer::spiffe_id;
-use crate::tls::verifier::explain;
 
-/// For TLS, and again for HTTP/2's preface: who sends a byte at a time is cut off.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// A tunnel nobody has used for so long is closed; its peer opens another when it wants one.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 
@@ -41,7 +37,12 @@ struct Tunnel {
     from: SocketAddr,
     /// The pod's address the peer dialled.
     own: IpAddr,
+    turns: Arc<Semaphore>,
 }
+
+/// Streams of one tunnel in work. HTTP/2 counts those the peer has reset no longer, but they may
+/// still be connecting here; twice the limit leaves room for those that are just ending.
+const MAX_IN_WORK: usize = 2 * MAX_STREAMS as usize;
 
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
@@ -69,7 +70,23 @@ impl StreamError {
 pub async fn serve(pod: Arc<Pod>, tcp: TcpStream, from: SocketAddr) {
     let metrics = pod.shared.metrics.clone();
     match establish(&pod, tcp, from).await {
-        Ok((tunnel, connection, until)) => serve_streams(Arc::new(tunnel), connection, until).await,
+        Ok(established) => {
+            let Established {
+                connection,
+                peer,
+                until,
+                own,
+            } = established;
+            let turns = Arc::new(Semaphore::new(MAX_IN_WORK));
+            let tunnel = Arc::new(Tunnel {
+                pod,
+                peer,
+                from,
+                own,
+                turns,
+            });
+            serve_streams(tunnel, connection, until).await;
+        }
         Err(err) => {
             metrics.handshakes_failed.inc();
             tracing::info!(pod = %pod.name(), %from, %err, "tunnel refused");
@@ -77,70 +94,13 @@ pub async fn serve(pod: Arc<Pod>, tcp: TcpStream, from: SocketAddr) {
     }
 }
 
-type H2Connection = Connection<TlsStream<TcpStream>, Bytes>;
-
-async fn establish(
-    pod: &Arc<Pod>,
-    tcp: TcpStream,
-    from: SocketAddr,
-) -> io::Result<(Tunnel, H2Connection, SystemTime)> {
-    let _turn = pod.handshakes.acquire().await.map_err(io::Error::other)?;
-    let own = original::canonical(tcp.local_addr()?).ip();
-    let certificate = pod
-        .certificate()
-        .ok_or_else(|| io::Error::other("this pod has no certificate that is in force"))?;
-    socket::notice_dead_peer(&tcp)?;
-    let accepting = TlsAcceptor::from(certificate.server()).accept(tcp);
-    let tls = timeout(HANDSHAKE_LIMIT, accepting)
-        .await
-        .map_err(|_| too_slow("TLS"))?
-        .map_err(explain)?;
-
-    let (_, session) = tls.get_ref();
-    if session.alpn_protocol() != Some(ALPN_H2) {
-        return Err(io::Error::other("the peer did not agree to h2"));
-    }
-    let leaf = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
-    let peer = spiffe_id(leaf).map_err(io::Error::other)?;
-    let until = Validity::of(leaf).map_err(io::Error::other)?.not_after;
-
-    let handshake = Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME)
-        .max_header_list_size(MAX_HEADERS)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_send_buffer_size(SEND_BUFFER)
-        .handshake(tls);
-    let connection = timeout(HANDSHAKE_LIMIT, handshake)
-        .await
-        .map_err(|_| too_slow("HTTP/2"))?
-        .map_err(io::Error::other)?;
-    Ok((
-        Tunnel {
-            pod: pod.clone(),
-            peer,
-            from,
-            own,
-        },
-        connection,
-        until,
-    ))
-}
-
-fn too_slow(layer: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("the peer's {layer} handshake took too long"),
-    )
-}
-
 /// Accepts streams until the peer ends the tunnel, or it is idle, or the pod leaves, or the
 /// peer's certificate ends. In the latter cases open streams go on; new ones need a new tunnel.
-async fn serve_streams(tunnel: Arc<Tunnel>, mut connection: H2Connection, until: SystemTime) {
+async fn serve_streams(
+    tunnel: Arc<Tunnel>,
+    mut connection: Connection<TlsStream<Wire>, Bytes>,
+    until: SystemTime,
+) {
     let lifetime = until.duration_since(SystemTime::now()).unwrap_or_default();
     let ending = async {
         tokio::select! {
@@ -149,22 +109,33 @@ async fn serve_streams(tunnel: Arc<Tunnel>, mut connection: H2Connection, until:
         }
     };
     tokio::pin!(ending);
-    let mut ended = false;
+    let (mut ended, mut idle) = (false, false);
     loop {
         tokio::select! {
             accepted = timeout(IDLE_LIMIT, connection.accept()) => match accepted {
-                Ok(Some(Ok((request, respond)))) => {
-                    let serving = serve_stream(tunnel.clone(), request, respond);
-                    tunnel.pod.connections.spawn(serving);
-                }
+                Ok(Some(Ok((request, mut respond)))) => match tunnel.turns.clone().try_acquire_owned() {
+                    Ok(turn) => {
+                        let serving = serve_stream(tunnel.clone(), request, respond);
+                        tunnel.pod.connections.spawn(async move {
+                            let _turn = turn;
+                            serving.await;
+                        });
+                    }
+                    Err(_) => respond.send_reset(Reason::REFUSED_STREAM),
+                },
                 Ok(Some(Err(err))) => {
                     tracing::debug!(pod = %tunnel.pod.name(), from = %tunnel.from, %err, "tunnel ended");
                     return;
                 }
                 Ok(None) => return,
                 // Streams that are open hold the tunnel, however quiet.
-                Err(_) if !connection.has_streams() => connection.graceful_shutdown(),
-                Err(_) => {}
+                Err(_) if connection.has_streams() => {}
+                // The peer was asked to end it, and has not.
+                Err(_) if idle || ended => return,
+                Err(_) => {
+                    idle = true;
+                    connection.graceful_shutdown();
+                }
             },
             () = &mut ending, if !ended => {
                 ended = true;
@@ -214,6 +185,7 @@ async fn admit(
         peer,
         from,
         own,
+        ..
     } = tunnel;
     if request.method() != Method::CONNECT {
         return Err((None, StreamError::NotConnect));
@@ -224,15 +196,14 @@ async fn admit(
     facts.trace = headers::trace_id(request.headers()).map(str::to_owned);
     // Watched before it is asked, so that no policy can come in between.
     let watched = pod.live.watch(*own, asked.clone());
-    let admitted = match authorize(pod, *own, &asked).await {
-        Ok(admitted) => admitted,
-        Err(denial) => return Err((Some(Box::new(facts)), denial.into())),
+    let reached = tokio::select! {
+        reached = reach(tunnel, &asked, to, &mut facts) => reached,
+        // The peer has given up waiting; nobody is there to answer.
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return Ok(()),
     };
-    facts.policy = admitted.policy;
-    facts.destination_workload = Some(admitted.workload);
-    let application = match connect(pod, *from, to).await {
+    let application = match reached {
         Ok(application) => application,
-        Err(err) => return Err((Some(Box::new(facts)), StreamError::Application(err))),
+        Err(err) => return Err((Some(Box::new(facts)), err)),
     };
     let record = Record::open(&pod.shared.metrics, pod.shared.config.access_log, facts);
     let sink = match respond.send_response(Response::new(()), false) {
@@ -247,4 +218,19 @@ async fn admit(
     let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
     record.close(outcome);
     Ok(())
+}
+
+/// Asks policy, then the application.
+async fn reach(
+    tunnel: &Tunnel,
+    asked: &policy::Connection,
+    to: SocketAddr,
+    facts: &mut Facts,
+) -> Result<TcpStream, StreamError> {
+    let admitted = authorize(&tunnel.pod, tunnel.own, asked).await?;
+    facts.policy = admitted.policy;
+    facts.destination_workload = Some(admitted.workload);
+    connect(&tunnel.pod, tunnel.from, to)
+        .await
+        .map_err(StreamError::Application)
 }

@@ -1,10 +1,12 @@
 //! Connections made to the pod's applications.
 mod authorize;
 mod forward;
+mod handshake;
 mod hbone;
 mod live;
 mod plaintext;
 
+pub use handshake::Handshakes;
 pub use hbone::serve as serve_hbone;
 pub use live::{Live, watch_policies};
 pub use plaintext::serve as serve_plaintext;

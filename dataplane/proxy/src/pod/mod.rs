@@ -9,19 +9,14 @@ pub use manager::{PodManager, Served};
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::hbone::pool::Pool;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::IdentitySlot;
 use crate::identity::spiffe::SpiffeId;
-use crate::inbound::Live;
+use crate::inbound::{Handshakes, Live};
 use crate::inpod::netns::NetNs;
 use crate::shared::Shared;
 use crate::zds;
-
-/// Tunnels of one pod that may be shaking hands at once; more wait in the listener's queue.
-const HANDSHAKES: usize = 512;
 
 pub struct Pod {
     pub info: zds::Pod,
@@ -32,7 +27,7 @@ pub struct Pod {
     pub connections: Connections,
     /// Accepted connections whose policy is asked again when it changes.
     pub live: Live,
-    pub handshakes: Arc<Semaphore>,
+    pub handshakes: Handshakes,
     pub shared: Arc<Shared>,
     slot: Arc<IdentitySlot>,
 }
@@ -46,7 +41,7 @@ impl Pod {
             pool: Pool::new(shared.metrics.clone()),
             connections: Connections::default(),
             live: Live::default(),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            handshakes: Handshakes::default(),
             shared,
             slot,
         }

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod certificates;
 mod identity;
 mod lifecycle;
 mod plaintext;

@@ -1,5 +1,5 @@
 //! An authority that signs whatever the test wants.
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -12,6 +12,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 pub struct Authority {
     pem: String,
+    /// Roots told beside its own.
+    also: Mutex<String>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -33,39 +35,41 @@ impl Authority {
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             pem,
+            also: Mutex::default(),
             issuer: Issuer::new(params, key),
         }
     }
 
+    /// All roots it tells of, its own first.
     pub fn roots_pem(&self) -> String {
-        self.pem.clone()
+        format!("{}{}", self.pem, self.also.lock().unwrap())
+    }
+
+    /// Tells of another root beside its own from now on.
+    pub fn also_trust(&self, other: &Self) {
+        *self.also.lock().unwrap() = other.pem.clone();
     }
 
     /// Answers a signing request: leaf, then the roots.
     pub fn sign(&self, csr: &str, identity: &str) -> Vec<String> {
+        self.sign_for(csr, identity, Validity::Now)
+    }
+
+    /// The same, with a certificate that is or is not in force.
+    pub fn sign_for(&self, csr: &str, identity: &str, validity: Validity) -> Vec<String> {
         let request = CertificateSigningRequestParams::from_pem(csr).unwrap();
-        let leaf = leaf(&[uri(identity)], Duration::from_secs(3600));
+        let leaf = leaf(&[uri(identity)], validity);
         vec![
             self.certificate(leaf, &request.public_key),
-            self.pem.clone(),
+            self.roots_pem(),
         ]
     }
 
-    /// Credentials made on the spot, good or bad as asked: valid from an hour ago until `until` from now.
-    pub fn credentials(&self, names: &[SanType], until: Validity) -> Credentials {
+    /// Credentials made on the spot, good or bad as asked.
+    pub fn credentials(&self, names: &[SanType], validity: Validity) -> Credentials {
         let key = KeyPair::generate().unwrap();
-        let mut params = leaf(names, Duration::from_secs(3600));
-        let now = SystemTime::now();
-        let hour = Duration::from_secs(3600);
-        let (from, to) = match until {
-            Validity::Now => (now - hour, now + hour),
-            Validity::Over => (now - 2 * hour, now - hour),
-            Validity::NotYet => (now + hour, now + 2 * hour),
-        };
-        params.not_before = from.into();
-        params.not_after = to.into();
         Credentials {
-            chain: self.certificate(params, &key),
+            chain: self.certificate(leaf(names, validity), &key),
             key: key.serialize_pem(),
         }
     }
@@ -75,6 +79,7 @@ impl Authority {
     }
 }
 
+#[derive(Clone, Copy)]
 pub enum Validity {
     Now,
     Over,
@@ -85,7 +90,13 @@ pub fn uri(value: &str) -> SanType {
     SanType::URI(value.try_into().unwrap())
 }
 
-fn leaf(names: &[SanType], lifetime: Duration) -> CertificateParams {
+fn leaf(names: &[SanType], validity: Validity) -> CertificateParams {
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let (from, to) = match validity {
+        Validity::Now => (now - hour, now + hour),
+        Validity::Over => (now - 2 * hour, now - hour),
+        Validity::NotYet => (now + hour, now + 2 * hour),
+    };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = names.to_vec();
@@ -94,8 +105,8 @@ fn leaf(names: &[SanType], lifetime: Duration) -> CertificateParams {
         ExtendedKeyUsagePurpose::ClientAuth,
         ExtendedKeyUsagePurpose::ServerAuth,
     ];
-    params.not_before = (SystemTime::now() - Duration::from_secs(60)).into();
-    params.not_after = (SystemTime::now() + lifetime).into();
+    params.not_before = from.into();
+    params.not_after = to.into();
     params
 }
 

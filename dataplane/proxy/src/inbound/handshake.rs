@@ -1,0 +1,160 @@
+//! The beginning of a tunnel: TLS, who the peer is, HTTP/2. Bounded in time, and in number by peer.
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::hbone::wire::{Wire, large_writes, wire};
+use crate::hbone::{
+    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+};
+use crate::identity::certificate::Validity;
+use crate::identity::spiffe::SpiffeId;
+use crate::inpod::{original, socket};
+use crate::pod::Pod;
+use crate::tls::ALPN_H2;
+use crate::tls::peer::spiffe_id;
+use crate::tls::verifier::explain;
+
+/// For TLS, and again for HTTP/2's preface: who sends a byte at a time is cut off.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Handshakes one address may have in progress with one pod. More are closed at once, so that
+/// nobody's half-open ones stand in another's way.
+const MAX_PER_PEER: usize = 128;
+
+/// A tunnel that has begun.
+pub struct Established {
+    pub connection: Connection<TlsStream<Wire>, Bytes>,
+    pub peer: SpiffeId,
+    /// When the peer's certificate ends.
+    pub until: SystemTime,
+    /// The pod's address the peer dialled.
+    pub own: IpAddr,
+}
+
+/// Takes a connection through its handshakes.
+///
+/// # Errors
+/// What failed, or was refused.
+pub async fn establish(pod: &Pod, tcp: TcpStream, from: SocketAddr) -> io::Result<Established> {
+    let _turn = pod
+        .handshakes
+        .begin(from.ip())
+        .ok_or_else(|| io::Error::other("too many handshakes of this peer are in progress"))?;
+    let own = original::canonical(tcp.local_addr()?).ip();
+    let certificate = pod
+        .certificate()
+        .ok_or_else(|| io::Error::other("this pod has no certificate that is in force"))?;
+    socket::notice_dead_peer(&tcp)?;
+    let accepting = TlsAcceptor::from(certificate.server()).accept(wire(tcp));
+    let mut tls = timeout(LIMIT, accepting)
+        .await
+        .map_err(|_| too_slow("TLS"))?
+        .map_err(explain)?;
+
+    let (_, session) = tls.get_mut();
+    large_writes(session);
+    if session.alpn_protocol() != Some(ALPN_H2) {
+        return Err(io::Error::other("the peer did not agree to h2"));
+    }
+    let leaf = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
+    let peer = spiffe_id(leaf).map_err(io::Error::other)?;
+    let until = Validity::of(leaf).map_err(io::Error::other)?.not_after;
+
+    let handshake = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .handshake(tls);
+    let connection = timeout(LIMIT, handshake)
+        .await
+        .map_err(|_| too_slow("HTTP/2"))?
+        .map_err(io::Error::other)?;
+    Ok(Established {
+        connection,
+        peer,
+        until,
+        own,
+    })
+}
+
+fn too_slow(layer: &str) -> io::Error {
+    let text = format!("the peer's {layer} handshake took too long");
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+/// Handshakes in progress with one pod, by peer address.
+#[derive(Default)]
+pub struct Handshakes(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One handshake in progress, until dropped.
+pub struct Turn {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    peer: IpAddr,
+}
+
+impl Handshakes {
+    /// Counts one more of `peer`, unless it has too many.
+    pub fn begin(&self, peer: IpAddr) -> Option<Turn> {
+        let mut counts = lock(&self.0);
+        let count = counts.entry(peer).or_default();
+        if *count >= MAX_PER_PEER {
+            return None;
+        }
+        *count += 1;
+        Some(Turn {
+            counts: self.0.clone(),
+            peer,
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.counts);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
+}
+
+fn lock(counts: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_with_too_many_hinders_only_itself() {
+        let handshakes = Handshakes::default();
+        let (one, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut turns: Vec<_> = (0..MAX_PER_PEER)
+            .map(|_| handshakes.begin(one).unwrap())
+            .collect();
+        assert!(handshakes.begin(one).is_none());
+        assert!(handshakes.begin(other).is_some());
+        turns.pop();
+        assert!(handshakes.begin(one).is_some());
+        turns.clear();
+        assert!(lock(&handshakes.0).is_empty());
+    }
+}

@@ -1,0 +1,211 @@
+//! Certificates: what is asked for, what is accepted, and how long it is kept. No namespaces needed.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tulle_proxy::identity::ca_client::{IssueError, Issuer, Issuing};
+use tulle_proxy::identity::certificate::CertificateRequest;
+use tulle_proxy::identity::manager::CertificateManager;
+use tulle_proxy::identity::spiffe::SpiffeId;
+use tulle_proxy::telemetry::metrics::Metrics;
+use tulle_proxy::tls::bundle::Bundle;
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
+
+use crate::harness::authority::{Authority, Validity};
+use crate::harness::{Mesh, PATIENCE, eventually};
+
+fn identity(account: &str) -> SpiffeId {
+    format!("spiffe://cluster.local/ns/shop/sa/{account}")
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_request_has_an_empty_subject_and_one_name() {
+    let request = CertificateRequest::new(&identity("a")).unwrap();
+    let pem = x509_parser::pem::parse_x509_pem(request.csr().as_bytes())
+        .unwrap()
+        .1;
+    let (_, csr) = X509CertificationRequest::from_der(&pem.contents).unwrap();
+    assert_eq!(csr.certification_request_info.subject.to_string(), "");
+    let names: Vec<_> = csr
+        .requested_extensions()
+        .into_iter()
+        .flatten()
+        .filter_map(|extension| match extension {
+            x509_parser::extensions::ParsedExtension::SubjectAlternativeName(names) => {
+                Some(&names.general_names)
+            }
+            _ => None,
+        })
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(names, ["URI(spiffe://cluster.local/ns/shop/sa/a)"]);
+    csr.verify_signature().unwrap();
+    let key = csr.certification_request_info.subject_pki.parsed().unwrap();
+    assert_eq!(key.key_size(), 256);
+}
+
+#[test]
+fn only_an_answer_for_our_key_and_identity_is_accepted() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let a = identity("a");
+    let answer = |make: &dyn Fn(&str) -> Vec<String>| {
+        let request = CertificateRequest::new(&a).unwrap();
+        let chain = make(request.csr());
+        request
+            .complete(&chain)
+            .map(|certificate| certificate.identity().clone())
+            .map_err(|err| err.to_string())
+    };
+    assert_eq!(answer(&|csr| ours.sign(csr, a.as_str())), Ok(a.clone()));
+
+    let refused = |what: &str, make: &dyn Fn(&str) -> Vec<String>| {
+        let answer = answer(make);
+        assert!(answer.is_err(), "{what}: {answer:?}");
+    };
+    refused("nothing", &|_| vec![]);
+    refused("one element", &|csr| {
+        ours.sign(csr, a.as_str())[..1].to_vec()
+    });
+    refused("another identity", &|csr| {
+        ours.sign(csr, identity("b").as_str())
+    });
+    refused("another key", &|_| {
+        let other = CertificateRequest::new(&a).unwrap();
+        ours.sign(other.csr(), a.as_str())
+    });
+    refused("roots of another authority", &|csr| {
+        vec![ours.sign(csr, a.as_str())[0].clone(), others.roots_pem()]
+    });
+    refused("an ended certificate", &|csr| {
+        ours.sign_for(csr, a.as_str(), Validity::Over)
+    });
+    refused("one that is not valid yet", &|csr| {
+        ours.sign_for(csr, a.as_str(), Validity::NotYet)
+    });
+    refused("no PEM", &|_| vec!["hello".into(), ours.roots_pem()]);
+    refused("no roots", &|csr| {
+        vec![ours.sign(csr, a.as_str())[0].clone(), String::new()]
+    });
+}
+
+/// Signs after a number of failures, and counts.
+struct Signer {
+    authority: Arc<Authority>,
+    failures: AtomicUsize,
+    asked: AtomicUsize,
+}
+
+impl Issuer for Signer {
+    fn issue<'a>(&'a self, identity: &'a SpiffeId, csr: &'a str) -> Issuing<'a> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let fail = self
+            .failures
+            .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
+        Box::pin(async move {
+            if fail {
+                let message = "busy".to_owned();
+                return Err(IssueError::Refused {
+                    code: tonic::Code::ResourceExhausted,
+                    message,
+                });
+            }
+            Ok(self.authority.sign(csr, identity.as_str()))
+        })
+    }
+}
+
+fn manager(failures: usize) -> (Arc<Signer>, CertificateManager) {
+    let signer = Arc::new(Signer {
+        authority: Arc::new(Authority::new()),
+        failures: failures.into(),
+        asked: 0.into(),
+    });
+    (
+        signer.clone(),
+        CertificateManager::new(signer, Arc::new(Metrics::new())),
+    )
+}
+
+#[tokio::test]
+async fn an_identity_is_fetched_once_and_kept_while_it_is_used() {
+    let (signer, manager) = manager(0);
+    let (one, two) = (
+        manager.acquire(&identity("a")),
+        manager.acquire(&identity("a")),
+    );
+    let (first, second) = (
+        one.ready(PATIENCE).await.unwrap(),
+        two.ready(PATIENCE).await.unwrap(),
+    );
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(signer.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(manager.in_use().len(), 1);
+    drop((one, two));
+    assert_eq!(manager.in_use().len(), 0);
+}
+
+#[tokio::test]
+async fn failures_are_retried_and_told() {
+    let (signer, manager) = manager(3);
+    let slot = manager.acquire(&identity("a"));
+    slot.ready(PATIENCE).await.unwrap();
+    assert_eq!(signer.asked.load(Ordering::SeqCst), 4);
+
+    let (_signer, hopeless) = self::manager(usize::MAX);
+    let err = hopeless
+        .acquire(&identity("a"))
+        .ready(Duration::from_millis(300))
+        .await
+        .err()
+        .unwrap();
+    assert!(err.contains("sa/a") && err.contains("busy"), "{err}");
+}
+
+#[tokio::test]
+async fn other_roots_make_every_identity_renew() {
+    let (signer, manager) = manager(0);
+    let slot = manager.acquire(&identity("a"));
+    let before = slot.ready(PATIENCE).await.unwrap();
+    let bundle = || {
+        Bundle::parse(signer.authority.roots_pem().as_bytes())
+            .unwrap()
+            .set
+    };
+    assert!(manager.agree_with(&bundle()));
+    signer.authority.also_trust(&Authority::new());
+    assert!(!manager.agree_with(&bundle()));
+    eventually("the renewal", || {
+        manager.agree_with(&bundle()).then_some(())
+    })
+    .await;
+    let after = slot.current().unwrap();
+    assert_ne!(before.validity().serial, after.validity().serial);
+    assert_eq!(after.root_set().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r08_a_bundle_is_acknowledged_when_all_certificates_have_its_roots() {
+    let mut mesh = Mesh::start().await;
+    let _a = mesh.pod("a").await;
+    let sha256 = |mesh: &Mesh| {
+        mesh.proxy.status()["trustBundleSha256"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let before = eventually("the first bundle", || sha256(&mesh)).await;
+    // The file is there before the authority tells of the new root.
+    let other = Authority::new();
+    let both = format!("{}{}", mesh.authority.roots_pem(), other.roots_pem());
+    std::fs::write(mesh.folder.0.join("root-cert.pem"), &both).unwrap();
+    eventually("the doubt", || sha256(&mesh).is_none().then_some(())).await;
+    mesh.authority.also_trust(&other);
+    let after = eventually("the new bundle", || sha256(&mesh)).await;
+    assert_ne!(before, after);
+    assert_eq!(after, Bundle::parse(both.as_bytes()).unwrap().sha256);
+}
