@@ -227,6 +227,9 @@ describe('the operator on a real API server', () => {
     assert.ok(await admin.find(system('/api/v1', 'secrets', 'tulle-ca')));
     await markReleased(api, 'node-2');
     await eventually(admin, system('/apis/apps/v1', 'daemonsets', 'tulle-agent'), absent);
+    const stopping = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'StoppingWorkloads'));
+    assert.match(findCondition(stopping?.status?.conditions, 'Removing')?.message ?? '', /Waiting for the end of /);
+    assert.ok(await admin.find(system('/api/v1', 'secrets', 'tulle-ca')), 'a control that still runs would miss it');
     await api.kubectl('-n', 'tulle-system', 'delete', 'pods', '--all', '--force', '--grace-period=0');
     await eventually(admin, mesh, absent);
     const remaining = [...(await versionsOf(admin)).keys()].filter((path) => !path.includes('/events'));
