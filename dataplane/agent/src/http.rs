@@ -20,6 +20,8 @@ const MAX_CONNECTIONS: usize = 32;
 /// Longest a caller may take to send its request.
 const HEADER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// What the pages tell.
 #[derive(Clone)]
 pub struct Pages {
@@ -79,7 +81,7 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
             .metrics
             .render(&pages.board.status().1, pages.proxies.connected())
         {
-            Ok(metrics) => text(StatusCode::OK, metrics),
+            Ok(metrics) => typed(StatusCode::OK, OPEN_METRICS, metrics),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         },
         _ => text(StatusCode::NOT_FOUND, String::new()),
@@ -87,11 +89,15 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        http::HeaderValue::from_static(content_type),
     );
     response
 }

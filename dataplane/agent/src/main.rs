@@ -1,5 +1,6 @@
 //! Starts the agent from its environment and serves until it is told to stop.
 //! It leaves everything as it is: another agent takes over from there.
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,9 +23,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        .with_env_filter(
-            EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info")),
-        )
+        .with_env_filter(log_filter(&settings.log))
         .init();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -44,6 +43,12 @@ async fn main() -> anyhow::Result<()> {
     outcome
 }
 
+/// The client logs each failed request as it happens; they are told once, where they are handled.
+fn log_filter(level: &str) -> EnvFilter {
+    EnvFilter::try_new(format!("{level},kube_client=off"))
+        .unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
 async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Result<()> {
     info!(
         node = settings.node,
@@ -54,9 +59,7 @@ async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Resu
         .await
         .context("configuring the API server")?;
     let cluster = KubeCluster::new(client, &settings.node);
-    let http = TcpListener::bind(("0.0.0.0", HTTP_PORT))
-        .await
-        .context("listening for HTTP")?;
+    let http = listen().await.context("listening for HTTP")?;
     let parts = Parts {
         cluster: Arc::<KubeCluster>::clone(&cluster),
         version: settings.version.clone(),
@@ -72,6 +75,14 @@ async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Resu
     }
 }
 
+/// Both families, where the node has IPv6.
+async fn listen() -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, HTTP_PORT)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP_PORT)).await,
+    }
+}
+
 fn installer(settings: &Settings) -> anyhow::Result<Installer> {
     let own = std::env::current_exe().context("finding the agent's own binary")?;
     Ok(Installer {
@@ -80,6 +91,7 @@ fn installer(settings: &Settings) -> anyhow::Result<Installer> {
         conf_dir: settings.cni_conf_dir.clone(),
         // The plugin runs on the node itself, where the directory has its own name.
         run_dir: DEFAULT_RUN_DIR.to_owned(),
+        verified: Arc::default(),
     })
 }
 

@@ -1,10 +1,14 @@
 use std::fmt::Debug;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Error, Event};
 use tracing::warn;
+
+use crate::report::jittered;
 
 /// What a watch says, with a list as one change: it replaces what was known
 /// only when it is whole.
@@ -15,6 +19,29 @@ pub enum Change<K> {
     Gone(K),
 }
 
+/// How long to wait after each failure in a row: half a second, doubling to
+/// eight, jittered, so that nodes do not come back in step.
+#[derive(Default)]
+struct Patience {
+    failures: u32,
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(500 << self.failures.min(4));
+        self.failures = self.failures.saturating_add(1);
+        Some(jittered(wait))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// Gives each change to `apply`, for ever. Errors are waited out with
 /// backoff; what is known stays as it is meanwhile.
 pub async fn follow<K: Debug + Send>(
@@ -22,7 +49,7 @@ pub async fn follow<K: Debug + Send>(
     events: impl Stream<Item = Result<Event<K>, Error>> + Send,
     mut apply: impl FnMut(Change<K>),
 ) {
-    let mut events = pin!(events.default_backoff());
+    let mut events = pin!(events.backoff(Patience::default()));
     let mut list = Vec::new();
     while let Some(event) = events.next().await {
         match event {

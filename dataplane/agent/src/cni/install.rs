@@ -1,6 +1,7 @@
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tulle_cni_protocol::PLUGIN_TYPE;
 
@@ -17,6 +18,27 @@ pub struct Installer {
     pub conf_dir: PathBuf,
     /// The run directory as the node sees it.
     pub run_dir: String,
+    /// The binary on the node, as it was when it was last compared.
+    pub verified: Arc<Mutex<Option<Stamp>>>,
+}
+
+/// What changes when a file is replaced or written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        Some(Self {
+            inode: file.ino(),
+            length: file.len(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
 }
 
 impl Installer {
@@ -34,8 +56,7 @@ impl Installer {
     }
 
     fn try_install(&self) -> io::Result<CniStatus> {
-        let binary = std::fs::read(&self.source).map_err(during("reading", &self.source))?;
-        replace(&self.bin_dir.join(PLUGIN_TYPE), &binary, 0o755)?;
+        self.install_binary()?;
         let names = self.configuration_names()?;
         let Some(original) = original(names.iter().map(String::as_str)) else {
             self.remove_configurations(None)?;
@@ -69,6 +90,19 @@ impl Installer {
             configuration_file: own,
             message: String::new(),
         })
+    }
+
+    /// The binary is megabytes: it is compared once, then only its file's stamp.
+    fn install_binary(&self) -> io::Result<()> {
+        let path = self.bin_dir.join(PLUGIN_TYPE);
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.is_some() && *verified == Stamp::of(&path) {
+            return Ok(());
+        }
+        let binary = std::fs::read(&self.source).map_err(during("reading", &self.source))?;
+        replace(&path, &binary, 0o755)?;
+        *verified = Stamp::of(&path);
+        Ok(())
     }
 
     /// Takes everything off the node, the configuration before the binary it names.
@@ -150,6 +184,7 @@ mod tests {
             bin_dir: path("bin"),
             conf_dir: path("conf"),
             run_dir: "/run/tulle".into(),
+            verified: Arc::default(),
         };
         Machine {
             _root: root,
@@ -206,6 +241,19 @@ mod tests {
                 .next()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_binary_that_was_changed_or_removed_is_put_back() {
+        let machine = machine();
+        let path = machine.installer.bin_dir.join("tulle-cni");
+        machine.installer.install();
+        std::fs::write(&path, "yranib").unwrap();
+        machine.installer.install();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "binary");
+        std::fs::remove_file(&path).unwrap();
+        machine.installer.install();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "binary");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::zds::Serving;
 
 /// How long a change of MeshNode may take before a step counts as failed.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// How long peers may still tunnel to a pod that MeshNode says is leaving:
+/// the proxy takes their connections meanwhile.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Between two looks at a draining pod.
 const DRAIN_LOOK: Duration = Duration::from_millis(250);
 /// Over the proxy's own drain time, for its last words.
@@ -200,6 +203,7 @@ impl Worker {
             .write_pod_rules(&namespace, PodRules::Drain, ipv6)
             .await?;
         self.own.rules = Rules::Drain;
+        self.own.settled_at = Instant::now() + SETTLE;
         self.own.drain_until = Instant::now() + self.node.mesh().drain + DRAIN_MARGIN;
         self.node.addresses.remove(&self.uid).await?;
         self.tell_progress();
@@ -207,6 +211,10 @@ impl Worker {
     }
 
     async fn let_go(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let now = Instant::now();
+        if wish.wanted == Wanted::Out && now < self.own.settled_at {
+            return Ok(Taken::Pause(self.own.settled_at - now));
+        }
         self.node.proxies.remove(&self.uid);
         self.own.handed = false;
         self.own.retry_at = None;

@@ -64,6 +64,8 @@ pub(super) struct Own {
     pub captured_at: Instant,
     pub ledger: Ledger,
     pub next_look: Instant,
+    /// When peers can be expected to know that the pod leaves.
+    pub settled_at: Instant,
     /// When to stop waiting for the proxy's connections to end.
     pub drain_until: Instant,
     /// When a refused pod is handed over again.
@@ -84,6 +86,7 @@ impl Own {
             captured_at: now,
             ledger: Ledger::default(),
             next_look: now,
+            settled_at: now,
             drain_until: now,
             retry_at: None,
             refusals: 0,

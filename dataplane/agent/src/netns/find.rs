@@ -2,17 +2,32 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
+use tokio::sync::Mutex;
 
 use super::cgroup::pod_uid;
 use super::{Netns, NetnsId};
+
+/// How long a pass over the process table is good for pods it knows.
+const REUSE: Duration = Duration::from_secs(2);
 
 /// Finds the network namespaces of running pods by their processes.
 #[derive(Clone, Debug)]
 pub struct Finder {
     proc: PathBuf,
     host: NetnsId,
+    /// The last pass over the process table, shared by pods that are looked for at once.
+    last: Arc<Mutex<Option<Pass>>>,
+}
+
+/// A pass over the process table, and when it was made.
+#[derive(Debug)]
+struct Pass {
+    at: Instant,
+    processes: Arc<Processes>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +51,7 @@ impl Finder {
         Ok(Self {
             proc: proc.to_owned(),
             host,
+            last: Arc::default(),
         })
     }
 
@@ -82,10 +98,29 @@ impl Finder {
         })
     }
 
-    /// [`Self::processes`] and [`Self::namespace`] for one pod.
+    /// [`Self::processes`] and [`Self::namespace`] for one pod. A pass made
+    /// for another pod just before serves this one too, when it is in it: what
+    /// it says of a process is looked at again in any case.
     pub async fn find(&self, uid: &str, ips: &[IpAddr]) -> Result<Netns, FindError> {
-        let pids = self.processes()?.remove(uid).ok_or(FindError::NoProcess)?;
-        self.namespace(uid, &pids, ips).await
+        let mut last = self.last.lock().await;
+        let processes = match last.as_ref() {
+            Some(pass) if pass.at.elapsed() < REUSE && pass.processes.contains_key(uid) => {
+                Arc::clone(&pass.processes)
+            }
+            _ => {
+                let finder = self.clone();
+                let scan = tokio::task::spawn_blocking(move || finder.processes());
+                let processes = Arc::new(scan.await.map_err(io::Error::other)??);
+                *last = Some(Pass {
+                    at: Instant::now(),
+                    processes: Arc::clone(&processes),
+                });
+                processes
+            }
+        };
+        drop(last);
+        let pids = processes.get(uid).ok_or(FindError::NoProcess)?;
+        self.namespace(uid, pids, ips).await
     }
 
     fn pod_of(&self, pid: i32) -> Option<String> {
@@ -116,4 +151,53 @@ async fn has_address(namespace: &Netns, ips: &[IpAddr]) -> io::Result<bool> {
                 }))
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "3f0c2a6e-6b1a-4a39-9d52-0a4d1c1e8f11";
+
+    fn process_table(pid: &str, uid: &str) -> tempfile::TempDir {
+        let table = tempfile::tempdir().unwrap();
+        for name in [pid, "self", "net"] {
+            std::fs::create_dir_all(table.path().join(name).join("ns")).unwrap();
+            std::fs::write(
+                table.path().join(name).join("cgroup"),
+                format!("0::/kubepods/pod{uid}/c1\n"),
+            )
+            .unwrap();
+            std::os::unix::fs::symlink(
+                "/proc/thread-self/ns/net",
+                table.path().join(name).join("ns/net"),
+            )
+            .unwrap();
+        }
+        table
+    }
+
+    #[tokio::test]
+    async fn a_process_in_the_hosts_namespace_is_not_the_pods() {
+        let table = process_table("42", UID);
+        let finder = Finder::new(table.path()).unwrap();
+        assert_eq!(finder.processes().unwrap()[UID], BTreeSet::from([42]));
+        let loopback = ["127.0.0.1".parse().unwrap()];
+        assert!(matches!(
+            finder.find(UID, &loopback).await,
+            Err(FindError::NoNamespace)
+        ));
+        assert!(matches!(
+            finder.find("another", &loopback).await,
+            Err(FindError::NoProcess)
+        ));
+    }
+
+    #[test]
+    fn a_number_that_passed_to_another_process_is_not_opened() {
+        let table = process_table("42", UID);
+        let finder = Finder::new(table.path()).unwrap();
+        assert!(finder.open_of(UID, 42).is_some());
+        assert!(finder.open_of("another", 42).is_none());
+    }
 }

@@ -257,3 +257,69 @@ fn entry(uid: &str, report: PodReport, since: String) -> PodStatus {
         since,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(captured: bool, standing: Standing) -> PodReport {
+        PodReport::new(
+            &PodView {
+                name: "cart".into(),
+                ..PodView::default()
+            },
+            captured,
+            standing,
+        )
+    }
+
+    #[test]
+    fn since_moves_with_the_state_only() {
+        let board = Board::new("1");
+        let long_ago = "2020-01-01T00:00:00Z";
+        board.set_pod("a", report(true, Standing::pending("Captured", "")));
+        let mut before = board.status().1;
+        before.pods[0].since = long_ago.into();
+        board.resume(before);
+        board.set_pod(
+            "a",
+            report(true, Standing::pending("OlderConnections", "2 connections")),
+        );
+        assert_eq!(board.pod("a").unwrap().since, long_ago);
+        board.set_pod("a", report(true, Standing::secured()));
+        assert_ne!(board.pod("a").unwrap().since, long_ago);
+    }
+
+    #[test]
+    fn a_conditions_time_moves_with_its_status_only() {
+        let board = Board::new("1");
+        board.set_condition("Ready", false, "NoProxy", "");
+        let mut before = board.status().1;
+        before.conditions[0].last_transition_time = "2020-01-01T00:00:00Z".into();
+        board.resume(before);
+        board.set_condition("Ready", false, "CniNotInstalled", "");
+        assert_eq!(
+            board.status().1.conditions[0].last_transition_time,
+            "2020-01-01T00:00:00Z"
+        );
+        board.set_condition("Ready", true, "Ready", "");
+        assert_ne!(
+            board.status().1.conditions[0].last_transition_time,
+            "2020-01-01T00:00:00Z"
+        );
+    }
+
+    #[test]
+    fn the_status_counts_by_state_and_keeps_the_limits_of_its_kind() {
+        let board = Board::new("1");
+        board.set_pod("a", report(true, Standing::secured()));
+        board.set_pod(
+            "b",
+            report(false, Standing::failed("NoProxy", "x".repeat(5000))),
+        );
+        let status = board.status().1;
+        let counts = status.counts.unwrap();
+        assert_eq!((counts.secured, counts.pending, counts.failed), (1, 0, 1));
+        assert_eq!(status.pods[1].message.len(), 1024);
+    }
+}

@@ -15,7 +15,7 @@ const ABSENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Stores the board's newest content for ever: at most one write at a time,
 /// changes meanwhile go with the next, what is stored already is not written
-/// again. `node` counts the changes of the MeshNode object by others.
+/// again.
 pub async fn write(cluster: Arc<dyn Cluster>, board: Arc<Board>) {
     let mut changed = board.watch();
     let mut replaced = cluster.mesh_node_replaced();
@@ -68,4 +68,139 @@ pub async fn write(cluster: Arc<dyn Cluster>, board: Arc<Board>) {
 /// Between half of `wait` and all of it, so that nodes do not write in step.
 pub fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::cluster::{ClusterError, MeshNodeSeen, NamespaceView, PodView, View};
+    use crate::report::{PodReport, Standing};
+
+    /// Answers each write with the next of `answers`, then with success.
+    struct Scripted {
+        answers: Mutex<Vec<Result<StatusOutcome, ClusterError>>>,
+        writes: watch::Sender<Vec<MeshNodeStatus>>,
+        view: watch::Sender<View>,
+        mesh_node: watch::Sender<MeshNodeSeen>,
+    }
+
+    impl Scripted {
+        fn start(answers: Vec<Result<StatusOutcome, ClusterError>>) -> (Arc<Self>, Arc<Board>) {
+            let cluster = Arc::new(Self {
+                answers: Mutex::new(answers),
+                writes: watch::Sender::new(Vec::new()),
+                view: watch::Sender::new(View::default()),
+                mesh_node: watch::Sender::new(MeshNodeSeen::default()),
+            });
+            let board = Arc::new(Board::new("test"));
+            tokio::spawn(write(
+                Arc::clone(&cluster) as Arc<dyn Cluster>,
+                Arc::clone(&board),
+            ));
+            (cluster, board)
+        }
+
+        fn count(&self) -> usize {
+            self.writes.borrow().len()
+        }
+    }
+
+    impl Cluster for Scripted {
+        fn view(&self) -> watch::Receiver<View> {
+            self.view.subscribe()
+        }
+        fn pod<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+        ) -> BoxFuture<'a, Result<Option<PodView>, ClusterError>> {
+            async { Ok(None) }.boxed()
+        }
+        fn namespace<'a>(
+            &'a self,
+            _: &'a str,
+        ) -> BoxFuture<'a, Result<Option<NamespaceView>, ClusterError>> {
+            async { Ok(None) }.boxed()
+        }
+        fn stored_status(&self) -> BoxFuture<'_, Result<Option<MeshNodeStatus>, ClusterError>> {
+            async { Ok(None) }.boxed()
+        }
+        fn store_status<'a>(
+            &'a self,
+            status: &'a MeshNodeStatus,
+        ) -> BoxFuture<'a, Result<StatusOutcome, ClusterError>> {
+            async move {
+                self.writes
+                    .send_modify(|writes| writes.push(status.clone()));
+                self.answers
+                    .lock()
+                    .unwrap()
+                    .pop()
+                    .unwrap_or(Ok(StatusOutcome::Stored))
+            }
+            .boxed()
+        }
+        fn mesh_node_replaced(&self) -> watch::Receiver<MeshNodeSeen> {
+            self.mesh_node.subscribe()
+        }
+    }
+
+    fn report(captured: bool) -> PodReport {
+        PodReport::new(&PodView::default(), captured, Standing::secured())
+    }
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn many_changes_go_with_few_writes_and_no_change_with_none() {
+        let (cluster, board) = Scripted::start(Vec::new());
+        let mut last = 0;
+        for turn in 0..100 {
+            last = board.set_pod("a", report(turn % 2 == 0));
+        }
+        assert_eq!(board.written(last, LIMIT).await, Ok(true));
+        assert_eq!(cluster.count(), 1);
+        let same = board.set_pod("a", report(false));
+        assert_eq!(board.written(same, LIMIT).await, Ok(true));
+        assert_eq!(cluster.count(), 1, "what is stored is not written again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_write_is_tried_again_with_the_newest_content() {
+        let failure = || {
+            Err(ClusterError {
+                what: "writing".into(),
+                cause: "away".into(),
+            })
+        };
+        let (cluster, board) = Scripted::start(vec![failure(), failure()]);
+        let revision = board.set_pod("a", report(true));
+        assert_eq!(board.written(revision, LIMIT).await, Ok(true));
+        assert_eq!(cluster.count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_mesh_node_nobody_was_told_and_it_is_written_once_there_is_one() {
+        let (cluster, board) = Scripted::start(vec![Ok(StatusOutcome::NoMeshNode)]);
+        let revision = board.set_pod("a", report(true));
+        assert_eq!(board.written(revision, LIMIT).await, Ok(false));
+        let mut writes = cluster.writes.subscribe();
+        writes.wait_for(|writes| writes.len() == 2).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_mesh_node_gets_everything_again() {
+        let (cluster, board) = Scripted::start(Vec::new());
+        let revision = board.set_pod("a", report(true));
+        board.written(revision, LIMIT).await.unwrap();
+        cluster.mesh_node.send_modify(|seen| seen.revision += 1);
+        let mut writes = cluster.writes.subscribe();
+        writes.wait_for(|writes| writes.len() == 2).await.unwrap();
+    }
 }

@@ -126,3 +126,83 @@ pub struct PodRoutes {
     pub add: String,
     pub remove: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
+        let start = format!("chain {name} {{");
+        table
+            .lines()
+            .skip_while(|line| line.trim() != start)
+            .skip(2)
+            .take_while(|line| line.trim() != "}")
+            .map(str::trim)
+            .collect()
+    }
+
+    #[test]
+    fn the_table_replaces_whatever_stood_there_in_one_transaction() {
+        for rules in [PodRules::Capture, PodRules::Drain] {
+            assert!(
+                pod_table(rules)
+                    .starts_with("table inet tulle\ndelete table inet tulle\ntable inet tulle {\n")
+            );
+        }
+    }
+
+    #[test]
+    fn outbound_connections_are_redirected_in_the_order_of_the_wire() {
+        let table = pod_table(PodRules::Capture);
+        let rules = chain(&table, "nat_output");
+        assert_eq!(rules[0], "meta l4proto tcp ip daddr 169.254.7.127 accept");
+        assert_eq!(rules[2], "ct mark & 0xfff == 0x111 accept");
+        assert_eq!(rules[3], "oifname \"lo\" ip daddr != 127.0.0.1 accept");
+        assert_eq!(
+            rules[5],
+            "ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 \
+             tcp flags & (fin | syn | rst | ack) == syn redirect to :15001"
+        );
+        assert!(!table.contains("dport 53"), "DNS passes through");
+    }
+
+    #[test]
+    fn inbound_connections_are_redirected_but_for_probes_and_the_tunnel() {
+        let table = pod_table(PodRules::Capture);
+        let rules = chain(&table, "nat_prerouting");
+        assert_eq!(rules[0], "meta l4proto tcp ip saddr 169.254.7.127 accept");
+        assert_eq!(
+            rules[1],
+            "meta l4proto tcp ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff accept"
+        );
+        assert_eq!(
+            rules[2],
+            "ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 \
+             tcp flags & (fin | syn | rst | ack) == syn redirect to :15006"
+        );
+    }
+
+    #[test]
+    fn every_redirect_matches_first_packets_only() {
+        let table = pod_table(PodRules::Capture);
+        let redirects: Vec<&str> = table
+            .lines()
+            .filter(|line| line.contains("redirect"))
+            .collect();
+        assert_eq!(redirects.len(), 4);
+        assert!(redirects.iter().all(|line| line.contains(FIRST_PACKET)));
+    }
+
+    #[test]
+    fn draining_keeps_the_way_back_and_redirects_nothing() {
+        let table = pod_table(PodRules::Drain);
+        assert!(
+            chain(&table, "nat_output").is_empty() && chain(&table, "nat_prerouting").is_empty()
+        );
+        assert_eq!(
+            chain(&table, "mangle_output"),
+            chain(&pod_table(PodRules::Capture), "mangle_output")
+        );
+    }
+}

@@ -256,3 +256,104 @@ impl Proxies {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn handover(namespace: &str) -> Handover {
+        let namespace = Netns::open(Path::new(&format!("/proc/self/ns/{namespace}"))).unwrap();
+        Handover {
+            info: WorkloadInfo::default(),
+            namespace,
+        }
+    }
+
+    /// Does what the connection should do next; returns it in words.
+    fn act(proxies: &Proxies, id: ConnectionId, outcome: Result<(), String>) -> Option<String> {
+        match proxies.next(id)? {
+            Action::Add { uid, attempt, .. } => {
+                proxies.added(id, &uid, attempt, outcome);
+                Some(format!("add {uid}"))
+            }
+            Action::Del { uid } => {
+                proxies.deleted(id, &uid);
+                Some(format!("del {uid}"))
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_proxy_gets_every_pod_and_older_ones_learn_of_removals_only() {
+        let proxies = Proxies::default();
+        proxies.add("a", handover("net"));
+        assert_eq!(proxies.serving("a"), Serving::NoProxy);
+        let older = proxies.connect(None);
+        assert_eq!(proxies.serving("a"), Serving::Waiting);
+        assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("add a"));
+        assert_eq!(proxies.serving("a"), Serving::Served);
+
+        let newer = proxies.connect(None);
+        proxies.add("b", handover("net"));
+        assert_eq!(act(&proxies, older, Ok(())), None);
+        assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("add a"));
+        assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("add b"));
+        proxies.remove("a");
+        assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("del a"));
+        assert!(proxies.is_held("a"));
+        assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("del a"));
+        assert!(!proxies.is_held("a"));
+    }
+
+    #[test]
+    fn when_the_newest_goes_the_one_before_takes_its_place() {
+        let proxies = Proxies::default();
+        let older = proxies.connect(Some(1));
+        let newer = proxies.connect(Some(2));
+        proxies.add("a", handover("net"));
+        assert_eq!(
+            (act(&proxies, older, Ok(())), proxies.newest_pid()),
+            (None, Some(2))
+        );
+        proxies.disconnect(newer);
+        assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("add a"));
+        assert_eq!(proxies.newest_pid(), Some(1));
+    }
+
+    #[test]
+    fn a_refused_pod_is_handed_over_again_only_when_it_is_added_again() {
+        let proxies = Proxies::default();
+        let proxy = proxies.connect(None);
+        proxies.add("a", handover("net"));
+        act(&proxies, proxy, Err("no certificate".into()));
+        assert_eq!(
+            proxies.serving("a"),
+            Serving::Refused("no certificate".into())
+        );
+        assert_eq!(act(&proxies, proxy, Ok(())), None);
+        proxies.add("a", handover("net"));
+        assert_eq!(proxies.serving("a"), Serving::Waiting);
+        assert_eq!(act(&proxies, proxy, Ok(())).as_deref(), Some("add a"));
+        assert_eq!(proxies.serving("a"), Serving::Served);
+        proxies.add("a", handover("net"));
+        assert_eq!(
+            act(&proxies, proxy, Ok(())),
+            None,
+            "what was accepted is not sent again"
+        );
+    }
+
+    #[test]
+    fn another_namespace_of_the_same_pod_is_taken_back_and_handed_over_anew() {
+        let proxies = Proxies::default();
+        let proxy = proxies.connect(None);
+        proxies.add("a", handover("net"));
+        act(&proxies, proxy, Ok(()));
+        proxies.add("a", handover("mnt"));
+        assert_eq!(proxies.serving("a"), Serving::Waiting);
+        assert_eq!(act(&proxies, proxy, Ok(())).as_deref(), Some("del a"));
+        assert_eq!(act(&proxies, proxy, Ok(())).as_deref(), Some("add a"));
+    }
+}

@@ -68,10 +68,11 @@ impl PodNet {
         run(&format!(
             "ip -n {pod} link add eth0 type veth peer name eth0 netns {outside}"
         ));
+        // Link-local addresses come late and would look like something left behind: none.
         for (side, host) in [(pod, 2), (outside, 1)] {
             run(&format!(
                 "ip -n {side} addr add 10.99.0.{host}/24 dev eth0 && ip -n {side} addr add fd99::{host}/64 dev eth0 nodad \
-                 && ip -n {side} link set eth0 up && ip -n {side} link set lo up"
+                 && ip -n {side} link set eth0 addrgenmode none up && ip -n {side} link set lo up"
             ));
         }
         run(&format!("ip -n {pod} route add default via 10.99.0.1"));

@@ -133,6 +133,7 @@ async fn start_agent(
             bin_dir: root.join("bin"),
             conf_dir: root.join("conf"),
             run_dir: "/run/tulle".into(),
+            verified: Arc::default(),
         },
         http: runtime
             .spawn(TcpListener::bind("127.0.0.1:0"))
