@@ -152,7 +152,12 @@ mod tests {
             answer
         });
         let mut heard = Vec::new();
-        server.read_to_end(&mut heard).await.unwrap();
+        let hearing = server.read_to_end(&mut heard);
+        // An end that is not passed on would be waited for without end.
+        tokio::time::timeout(std::time::Duration::from_secs(10), hearing)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(heard, question);
         // The client has ended; the server has not.
         server.write_all(b"late answer").await.unwrap();
