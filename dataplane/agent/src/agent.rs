@@ -1,5 +1,6 @@
 //! The agent as a whole: every part started, in the order that keeps captured pods captured.
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::zds::{self, Proxies};
 
 /// The agents' socket for proxies in the run directory.
 pub const ZDS_SOCKET: &str = "zds.sock";
+
+/// Where in the run directory proxies serve their status.
+pub const PROXIES: &str = "proxies";
 
 /// Between two attempts to reach the API server at the start.
 const RETRY: Duration = Duration::from_secs(2);
@@ -52,6 +56,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         http,
         released,
     } = parts;
+    prepare_run_dir(&run_dir).context("preparing the run directory")?;
     let board = Arc::new(Board::new(&version));
     let proxies = Arc::new(Proxies::default());
     let ready = Arc::new(AtomicBool::new(false));
@@ -112,10 +117,16 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
         () = report::write(cluster, Arc::clone(&board)) => Ok(()),
-        () = report::watch_proxies(run_dir.join("proxies"), proxies, board) => Ok(()),
+        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
         () = presence.follow() => Ok(()),
     }
+}
+
+/// Only root has business with the node's sockets.
+fn prepare_run_dir(path: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(path.join(PROXIES))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
 /// What the agent before this one reported; waits for the API server.

@@ -7,9 +7,9 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
-use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
+use tulle_agent::agent::{PROXIES, Parts, ZDS_SOCKET, serve};
 use tulle_agent::cluster::KubeCluster;
 use tulle_agent::cni::Installer;
 use tulle_agent::settings::Settings;
@@ -95,7 +95,8 @@ fn installer(settings: &Settings) -> anyhow::Result<Installer> {
     })
 }
 
-/// The last files of ours, when nobody is to use them again.
+/// The last files of ours, when nobody is to use them again. The directory of
+/// proxies' sockets stays where one of theirs is still in it.
 fn remove_sockets(settings: &Settings) {
     for path in [
         settings.run_dir.join(ZDS_SOCKET),
@@ -104,5 +105,8 @@ fn remove_sockets(settings: &Settings) {
         if let Err(error) = std::fs::remove_file(&path) {
             warn!(path = %path.display(), err = %error, "cannot remove a socket");
         }
+    }
+    if let Err(error) = std::fs::remove_dir(settings.run_dir.join(PROXIES)) {
+        debug!(err = %error, "the directory of proxies' sockets stays");
     }
 }

@@ -386,11 +386,19 @@ fn an_api_server_that_lost_its_memory_undoes_nothing() {
         let proxy = Proxy::connect(&node.zds()).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        eventually("the plugin is installed", || {
+            node.path("conf/00-tulle.conflist").exists()
+        })
+        .await;
         node.cluster.forget_everything();
-        // The agent looks every 5 s at what no event announces: two of those pass.
-        tokio::time::sleep(Duration::from_secs(11)).await;
+        // The agent acts on a view at once; that it does not can only be seen by waiting.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(node.is("Secured/Secured", true) && !proxy.has(&format!("del {UID}")));
         assert!(!*node.released.borrow());
+        assert!(
+            node.path("conf/00-tulle.conflist").exists(),
+            "new pods are captured as before"
+        );
         assert!(net.in_pod("nft list ruleset").contains("redirect"));
     });
 }

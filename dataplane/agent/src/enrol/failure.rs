@@ -27,7 +27,7 @@ pub enum Failure {
     PortInUse(u16),
     #[error("{0}")]
     Rules(#[from] RuleError),
-    #[error("cannot read the pod's sockets: {0}")]
+    #[error("cannot look at the pod's connections: {0}")]
     Sockets(std::io::Error),
     #[error("MeshNode could not be written: {0}")]
     NotReported(&'static str),
