@@ -136,7 +136,8 @@ function handle(layout: ClusterLayout, program: (name: string) => string): Clust
     stopApiServer: async () => {
       const pids = apiserverPid();
       for (const pid of pids) process.kill(pid, 'SIGKILL');
-      await until('the API server has ended', () => pids.every((pid) => !isAlive(pid)), { limitMs: 10_000 });
+      // Its address is free only when its last thread has ended, a moment after it counts as dead.
+      await until('the API server has ended', () => pids.every(hasLetGo), { limitMs: 10_000 });
     },
     startApiServer: async () => {
       const certificates = await makeCertificates(join(layout.folder, 'pki'), []);
@@ -237,6 +238,16 @@ async function ready(cluster: Cluster, report: Report): Promise<void> {
     .catch(async (err) => {
       throw new Error(`CoreDNS does not become ready: ${String(err)}\n${await explain()}`);
     });
+}
+
+/** Whether the process is gone, or a zombie with no thread left that could hold a socket. */
+function hasLetGo(pid: number): boolean {
+  if (isAlive(pid)) return false;
+  try {
+    return readdirSync(`/proc/${pid}/task`).length <= 1;
+  } catch {
+    return true;
+  }
 }
 
 function commandOf(pid: number): string {
