@@ -6,31 +6,13 @@ mod ground;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ground::node::{TestNode, UID, mesh, pod};
+use ground::node::{UID, mesh, pod, running_pod, server};
 use ground::proxy::Proxy;
-use ground::{
-    OUTSIDE_IP, PodNet, connect, connect_from, echo_server, echoes, eventually, on_a_node, run,
-};
-use tulle_agent::cluster::{MeshView, PodView};
+use ground::{PodNet, connect, echo_server, echoes, eventually, on_a_node, run};
+use tulle_agent::cluster::PodView;
 use tulle_agent::report::PodState;
-use tulle_agent::sockets::Policy;
 
 const LONG: Duration = Duration::from_secs(600);
-
-fn server() -> String {
-    format!("{OUTSIDE_IP}:7000")
-}
-
-/// A node with a running pod that echoes on 8000, and an echo server outside on 7000.
-async fn running_pod(mesh: MeshView) -> (TestNode, PodNet) {
-    let net = PodNet::new();
-    echo_server(&net.outside(), "0.0.0.0:7000").await;
-    echo_server(&net.pod(), "0.0.0.0:8000").await;
-    let node = TestNode::start(mesh).await;
-    node.run_process(4242, UID, &net);
-    node.cluster.put_pod(pod());
-    (node, net)
-}
 
 #[test]
 fn a_labelled_pod_is_secured_and_its_new_connections_go_through_the_proxy_both_ways() {
@@ -62,99 +44,6 @@ fn a_labelled_pod_is_secured_and_its_new_connections_go_through_the_proxy_both_w
             table.contains("10.99.0.2") && table.contains("fd99::2"),
             "{table}"
         );
-    });
-}
-
-#[test]
-fn connections_older_than_the_label_flow_on_are_counted_and_ended_after_the_grace() {
-    on_a_node(async {
-        let (node, net) = running_pod(mesh(LONG)).await;
-        let out = connect(&net.pod(), &server()).await.unwrap();
-        let inward = connect(&net.outside(), "10.99.0.2:8000").await.unwrap();
-        assert!(echoes(&out) && echoes(&inward));
-
-        let proxy = Proxy::connect(&node.zds()).await;
-        node.cluster.label("shop", Some("ambient"));
-        eventually("they are counted", || {
-            node.cluster
-                .stored_pod(UID)
-                .is_some_and(|pod| pod.older_connections == 2)
-        })
-        .await;
-        assert!(
-            node.is("Pending/OlderConnections", true),
-            "{:?}",
-            node.state()
-        );
-        assert!(
-            node.cluster
-                .stored_pod(UID)
-                .unwrap()
-                .message
-                .starts_with("2 connections from before enrolment")
-        );
-        assert!(echoes(&out) && echoes(&inward), "they flow on");
-        assert_eq!(
-            proxy.seen.outbound.load(Ordering::SeqCst) + proxy.seen.inbound.load(Ordering::SeqCst),
-            0
-        );
-
-        let newer = connect(&net.pod(), &server()).await.unwrap();
-        assert!(echoes(&newer));
-        node.cluster.set_mesh(Some(mesh(Duration::from_secs(2))));
-        eventually("they are ended", || node.is("Secured/Secured", true)).await;
-        assert!(!echoes(&out) && !echoes(&inward), "they are ended");
-        assert!(echoes(&newer), "what goes through the proxy is left alone");
-        assert_eq!(node.cluster.stored_pod(UID).unwrap().older_connections, 0);
-    });
-}
-
-#[test]
-fn with_policy_keep_older_connections_are_counted_and_never_ended() {
-    on_a_node(async {
-        let keep = MeshView {
-            existing_connections: Policy::Keep,
-            ..mesh(LONG)
-        };
-        let (node, net) = running_pod(keep).await;
-        let out = connect(&net.pod(), &server()).await.unwrap();
-        let _proxy = Proxy::connect(&node.zds()).await;
-        node.cluster.label("shop", Some("ambient"));
-        eventually("it is counted", || {
-            node.is("Pending/OlderConnections", true)
-        })
-        .await;
-        assert!(echoes(&out));
-        drop(out);
-        eventually("it has ended by itself", || {
-            node.is("Secured/Secured", true)
-        })
-        .await;
-    });
-}
-
-#[test]
-fn proxied_connections_that_share_a_local_port_are_not_taken_for_older_ones() {
-    on_a_node(async {
-        let (node, net) = running_pod(mesh(Duration::from_secs(2))).await;
-        echo_server(&net.outside(), "0.0.0.0:7001").await;
-        let older = connect(&net.pod(), &server()).await.unwrap();
-        let _proxy = Proxy::connect(&node.zds()).await;
-        node.cluster.label("shop", Some("ambient"));
-        eventually("the older one is counted", || {
-            node.is("Pending/OlderConnections", true)
-        })
-        .await;
-        // The redirect gives the second one another source port on its way to the proxy.
-        let one = connect_from(&net.pod(), 33333, &server()).await;
-        let other = connect_from(&net.pod(), 33333, &format!("{OUTSIDE_IP}:7001")).await;
-        assert!(echoes(&one) && echoes(&other));
-        eventually("the older one is ended", || {
-            node.is("Secured/Secured", true)
-        })
-        .await;
-        assert!(!echoes(&older));
-        assert!(echoes(&one) && echoes(&other));
     });
 }
 

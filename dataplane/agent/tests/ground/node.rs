@@ -10,8 +10,8 @@ use tulle_agent::cluster::{Cluster, MeshView, PodView};
 use tulle_agent::cni::Installer;
 use tulle_agent::sockets::Policy;
 
-use super::PodNet;
 use super::cluster::FakeCluster;
+use super::{OUTSIDE_IP, PodNet, echo_server};
 
 pub const UID: &str = "3f0c2a6e-6b1a-4a39-9d52-0a4d1c1e8f11";
 
@@ -39,6 +39,22 @@ pub fn pod() -> PodView {
         ips: PodNet::ips(),
         ..PodView::default()
     }
+}
+
+/// The echo server outside.
+pub fn server() -> String {
+    format!("{OUTSIDE_IP}:7000")
+}
+
+/// A node with a running pod that echoes on 8000, and an echo server outside on 7000.
+pub async fn running_pod(mesh: MeshView) -> (TestNode, PodNet) {
+    let net = PodNet::new();
+    echo_server(&net.outside(), "0.0.0.0:7000").await;
+    echo_server(&net.pod(), "0.0.0.0:8000").await;
+    let node = TestNode::start(mesh).await;
+    node.run_process(4242, UID, &net);
+    node.cluster.put_pod(pod());
+    (node, net)
 }
 
 impl TestNode {
