@@ -1,9 +1,8 @@
 //! Coming, staying and going: of pods, of the proxy, and of those it talks to.
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use tokio::io::AsyncReadExt;
-
-use crate::harness::app::{exchange, greeting, limited, refused};
+use crate::harness::app::{exchange, greeting, refused};
+use crate::harness::hammer::Hammer;
 use crate::harness::http::get_port;
 use crate::harness::pod::Pod;
 use crate::harness::proxy::Proxy;
@@ -231,35 +230,25 @@ async fn r25_a_successor_takes_over_without_a_failed_connection() {
     newer.snapshot_sent().unwrap();
     eventually("the successor to be ready", || second.ready().then_some(())).await;
 
-    let (mut tried, mut old_ended) = (0, false);
+    let hammer = Hammer::start(&a, b.ip, 8080, 16);
+    eventually("visits before", || (hammer.served() > 200).then_some(())).await;
     mesh.proxy.terminate();
-    while !old_ended || tried < 300 {
-        let mut stream = a
-            .connect(b.ip, 8080)
-            .await
-            .unwrap_or_else(|err| panic!("connection {tried}: {err}"));
-        let name = greeting(&mut stream)
-            .await
-            .unwrap_or_else(|err| panic!("connection {tried}: {err}"));
-        assert_eq!(name, "b");
-        tried += 1;
-        if tried == 200 {
-            // Longer than the listeners' handover: the old connection still works.
-            assert_eq!(exchange(&mut long, b"still").await.unwrap(), b"still");
-            limited(tokio::io::AsyncWriteExt::shutdown(&mut long))
-                .await
-                .unwrap()
-                .unwrap();
-            let mut rest = Vec::new();
-            limited(long.read_to_end(&mut rest)).await.unwrap().unwrap();
-        }
-        old_ended = tried > 200
-            && mesh
-                .proxy
-                .ended()
-                .inspect(|status| assert!(status.success()))
-                .is_some();
-    }
+    // Its ports are closed when only the successor has a listener on them.
+    eventually("the old listeners to close", || {
+        (listens(&a) == 3).then_some(())
+    })
+    .await;
+    let at_handover = hammer.served();
+    let after = || (hammer.served() > at_handover + 200).then_some(());
+    eventually("visits after", after).await;
+    assert_eq!(hammer.stop(), Vec::<String>::new());
+
+    // A connection from before the handover still works, and its end is the old proxy's.
+    assert_eq!(exchange(&mut long, b"still").await.unwrap(), b"still");
+    assert!(mesh.proxy.ended().is_none());
+    drop(long);
+    let status = eventually("the old proxy to end", || mesh.proxy.ended()).await;
+    assert!(status.success());
     assert!(second.access_log().len() > 200, "the successor served");
 }
 

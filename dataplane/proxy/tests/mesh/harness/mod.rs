@@ -3,6 +3,7 @@ pub mod agent;
 pub mod app;
 pub mod authority;
 pub mod control;
+pub mod hammer;
 pub mod http;
 pub mod network;
 pub mod pod;
