@@ -4,6 +4,7 @@ import { preflight } from '../setup/preflight.ts';
 import { main, note, step } from '../steps.ts';
 import { findCluster, startCluster } from './cluster.ts';
 import { clusterName } from './layout.ts';
+import { nodeCount } from './node-count.ts';
 import { removeCluster } from './teardown.ts';
 
 /** `make cluster [NODES=2]` and `make cluster-down`: a real Kubernetes on this machine, without Tulle. */
@@ -24,10 +25,3 @@ await main(async () => {
     throw new Error('usage: main.ts up|down');
   }
 });
-
-/** The number of nodes asked for by NODES. */
-export function nodeCount(text: string | undefined): number {
-  const nodes = text === undefined || text === '' ? 2 : Number(text);
-  if (!Number.isInteger(nodes) || nodes < 1 || nodes > 9) throw new Error(`NODES=${text}: give a number from 1 to 9`);
-  return nodes;
-}

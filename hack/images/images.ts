@@ -162,11 +162,18 @@ async function goProgram(source: string, out: string): Promise<void> {
 
 /** Builds the node's programs and returns their paths. */
 export async function buildDataplane(report: Report): Promise<string[]> {
-  const folder = join(root, 'dataplane');
-  await run('cargo', ['build', '--release', '--locked', '--bins'], {
-    cwd: folder,
-    env: { CARGO_TARGET_DIR: cargoTarget },
-    onLine: (line) => report(line.trim()),
-  });
-  return ['tulle-agent', 'tulle-proxy', 'tulle-cni'].map((name) => join(cargoTarget, 'release', name));
+  const cargo = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    run('cargo', ['build', '--release', '--locked', ...args], {
+      cwd: join(root, 'dataplane'),
+      env: { CARGO_TARGET_DIR: cargoTarget, ...env },
+      onLine: (line) => report(line.trim()),
+    });
+  await cargo(['--bins', '--workspace', '--exclude', 'tulle-cni']);
+  // The plugin runs on the node itself, whatever C library that has: it brings its own.
+  const target = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux-gnu`;
+  await cargo(['-p', 'tulle-cni', '--target', target], { RUSTFLAGS: '-C target-feature=+crt-static' });
+  return [
+    ...['tulle-agent', 'tulle-proxy'].map((name) => join(cargoTarget, 'release', name)),
+    join(cargoTarget, target, 'release/tulle-cni'),
+  ];
 }
