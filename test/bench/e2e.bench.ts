@@ -1,7 +1,7 @@
 import { analyseCapture } from '../../hack/demo/capture/analyse.ts';
 import { until } from '../../hack/process.ts';
 import { note, step } from '../../hack/steps.ts';
-import { idle, namespace, service } from '../e2e/workloads.ts';
+import { createNamespace, idle, service } from '../e2e/workloads.ts';
 import { appImage, type MeshCluster, startMeshCluster } from '../fixtures/mesh-cluster.ts';
 import { type Figure, figure, median } from './figure.ts';
 
@@ -23,7 +23,8 @@ export default async function measure(): Promise<Figure[]> {
 
 async function measureOn(mesh: MeshCluster): Promise<Figure[]> {
   await step(`${PODS} pods that call one another`, async () => {
-    await mesh.apply([namespace(NS), service(NS, 'peer', 8080, 8080), peers()]);
+    await createNamespace(mesh, NS);
+    await mesh.apply([service(NS, 'peer', 8080, 8080), peers()]);
     await rolledOut(mesh);
   });
   const addresses = await podAddresses(mesh);

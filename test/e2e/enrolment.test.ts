@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { get, httpServer, idle, namespace, pod, podAddress, runIn, service, waitReady } from './workloads.ts';
+import { createNamespace, get, httpServer, idle, pod, podAddress, runIn, service, waitReady } from './workloads.ts';
 
 const NS = 'enrolment';
 
@@ -12,8 +12,8 @@ describe('enrolment by label', () => {
   before(async function () {
     this.timeout(900_000);
     mesh = await meshCluster();
+    await createNamespace(mesh, NS);
     await mesh.apply([
-      namespace(NS),
       service(NS, 'server', 80, 8080),
       pod({ name: 'server', namespace: NS, node: 'node-2', script: httpServer(), probePort: 8080 }),
       pod({ name: 'client', namespace: NS, node: 'node-1', script: idle }),
@@ -71,7 +71,7 @@ describe('enrolment by label', () => {
   });
 
   it('reports a mistyped mode as a warning on the namespace, with the valid values', async () => {
-    await mesh.apply([namespace('mistyped', 'ambiant')]);
+    await createNamespace(mesh, 'mistyped', 'ambiant');
     await until(
       'the Event is there',
       async () => {

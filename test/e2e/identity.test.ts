@@ -11,7 +11,7 @@ import { makeRootAuthority } from '../../src/ca/root-authority.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../src/ca/spiffe-id.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { httpServer, namespace, pod, podAddress, waitReady } from './workloads.ts';
+import { createNamespace, httpServer, pod, podAddress, waitReady } from './workloads.ts';
 
 const NS = 'identity';
 const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0', 'latin1');
@@ -25,10 +25,8 @@ describe('R06 the tunnel port of an enrolled pod', () => {
   before(async function () {
     this.timeout(900_000);
     mesh = await meshCluster();
-    await mesh.apply([
-      namespace(NS, 'ambient'),
-      pod({ name: 'server', namespace: NS, node: 'node-2', script: httpServer(), probePort: 8080 }),
-    ]);
+    await createNamespace(mesh, NS, 'ambient');
+    await mesh.apply([pod({ name: 'server', namespace: NS, node: 'node-2', script: httpServer(), probePort: 8080 })]);
     await waitReady(mesh, NS, 'server');
     await mesh.untilSecured(NS, 1);
     server = await podAddress(mesh, NS, 'server');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { get, httpServer, idle, namespace, pod, podAddress, waitReady } from './workloads.ts';
+import { createNamespace, get, httpServer, idle, pod, podAddress, waitReady } from './workloads.ts';
 
 const NS = 'modes';
 const OUTSIDE = 'modes-outside';
@@ -15,9 +15,9 @@ describe('mTLS modes', () => {
   before(async function () {
     this.timeout(900_000);
     mesh = await meshCluster();
+    await createNamespace(mesh, NS, 'ambient');
+    await createNamespace(mesh, OUTSIDE);
     await mesh.apply([
-      namespace(NS, 'ambient'),
-      namespace(OUTSIDE),
       pod({ name: 'server', namespace: NS, node: 'node-2', script: httpServer(), probePort: 8080 }),
       pod({ name: 'client', namespace: NS, node: 'node-1', script: idle }),
       pod({ name: 'stranger', namespace: OUTSIDE, node: 'node-1', script: httpServer() }),

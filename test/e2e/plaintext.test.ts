@@ -4,7 +4,7 @@ import type { NodeCapture } from '../../hack/demo/recorder.ts';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { idle, namespace, pod, podAddress, runIn, service, waitReady } from './workloads.ts';
+import { createNamespace, idle, pod, podAddress, runIn, service, waitReady } from './workloads.ts';
 
 const NS = 'plaintext';
 const MARKER = 'tulle-marker-that-nobody-may-read';
@@ -33,8 +33,8 @@ describe('R24 an enrolled pod never sends plaintext', () => {
   before(async function () {
     this.timeout(900_000);
     mesh = await meshCluster();
+    await createNamespace(mesh, NS, 'ambient');
     await mesh.apply([
-      namespace(NS, 'ambient'),
       service(NS, 'server', 7000, 7000),
       pod({ name: 'server', namespace: NS, node: 'node-2', script: lineServer }),
     ]);

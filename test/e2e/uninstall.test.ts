@@ -4,7 +4,7 @@ import { root } from '../../hack/cache.ts';
 import { until } from '../../hack/process.ts';
 import { type MeshCluster, nodeState } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { get, httpServer, idle, namespace, pod, podAddress, waitReady } from './workloads.ts';
+import { createNamespace, get, httpServer, idle, pod, podAddress, waitReady } from './workloads.ts';
 
 const NS = 'uninstall';
 
@@ -17,8 +17,8 @@ describe('deleting the Mesh', () => {
   before(async function () {
     this.timeout(900_000);
     mesh = await meshCluster();
+    await createNamespace(mesh, NS, 'ambient');
     await mesh.apply([
-      namespace(NS, 'ambient'),
       pod({ name: 'server', namespace: NS, node: 'node-2', script: httpServer(), probePort: 8080 }),
       pod({ name: 'client', namespace: NS, node: 'node-1', script: idle }),
     ]);

@@ -46,13 +46,12 @@ export function pod(options: PodOptions): object {
   };
 }
 
-export function namespace(name: string, mode?: string): object {
+/** Makes a namespace, labelled with a mode if one is given, in which pods can be made. */
+export async function createNamespace(mesh: MeshCluster, name: string, mode?: string): Promise<void> {
   const labels = mode === undefined ? {} : { 'mesh.tulle.dev/mode': mode };
-  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
-}
-
-export function serviceAccount(namespaceName: string, name: string): object {
-  return { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { namespace: namespaceName, name } };
+  await mesh.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }]);
+  // A controller makes it a moment later, and no pod is accepted before.
+  await mesh.kubectl('-n', name, 'wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
 }
 
 export function service(namespaceName: string, name: string, port: number, target: number): object {
