@@ -6,6 +6,7 @@ pub mod hbone;
 pub mod identity;
 pub mod inbound;
 pub mod inpod;
+mod lock;
 pub mod logging;
 pub mod outbound;
 pub mod pod;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,7 @@ use super::stream::{H2Sink, H2Source};
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
+use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
 
 /// From the wish to the peer's answer; the peer itself gives the application five seconds.
@@ -152,7 +153,7 @@ impl Pool {
             Err(err) => {
                 // A crowded tunnel is better than none.
                 return slot.pick(certificate, usize::MAX).ok_or_else(|| {
-                    self.forget(peer, &slot);
+                    forget(&self.slots, peer, &slot);
                     err
                 });
             }
@@ -175,13 +176,14 @@ impl Pool {
         ));
         Ok(lease)
     }
+}
 
-    fn forget(&self, peer: &Peer, slot: &Arc<Slot>) {
-        let mut slots = lock(&self.slots);
-        // The map and the caller.
-        if lock(&slot.open).is_empty() && Arc::strong_count(slot) <= 2 {
-            slots.remove(peer);
-        }
+/// Drops the slot of a peer that has no tunnel and nobody waiting for one.
+fn forget(slots: &Slots, peer: &Peer, slot: &Arc<Slot>) {
+    let mut slots = lock(slots);
+    // The map and the caller hold it.
+    if lock(&slot.open).is_empty() && Arc::strong_count(slot) <= 2 {
+        slots.remove(peer);
     }
 }
 
@@ -336,10 +338,7 @@ async fn drive(
     if let Some(slot) = slot.upgrade() {
         slot.remove(&tunnel);
         if let Some(slots) = slots.upgrade() {
-            let mut slots = lock(&slots);
-            if lock(&slot.open).is_empty() && Arc::strong_count(&slot) <= 2 {
-                slots.remove(&peer);
-            }
+            forget(&slots, &peer, &slot);
         }
     }
 }
@@ -351,8 +350,4 @@ fn spread() -> usize {
             .map_or(1, usize::from)
             .min(MAX_SPREAD)
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

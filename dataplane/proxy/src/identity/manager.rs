@@ -1,6 +1,6 @@
 //! One certificate an identity, however many pods share it; kept fresh while any does.
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
@@ -10,6 +10,7 @@ use super::ca_client::{IssueError, Issuer};
 use super::certificate::{CertificateError, CertificateRequest, WorkloadCertificate};
 use super::renewal::{renewal_delay, retry_delay};
 use super::spiffe::SpiffeId;
+use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::bundle::RootSet;
 
@@ -140,7 +141,7 @@ impl CertificateManager {
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<SpiffeId, Weak<IdentitySlot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
 

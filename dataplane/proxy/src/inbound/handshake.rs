@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::hbone::{
 use crate::identity::certificate::Validity;
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::{original, socket};
+use crate::lock::lock;
 use crate::pod::Pod;
 use crate::tls::ALPN_H2;
 use crate::tls::peer::spiffe_id;
@@ -133,10 +134,6 @@ impl Drop for Turn {
             }
         }
     }
-}
-
-fn lock(counts: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

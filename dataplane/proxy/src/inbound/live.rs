@@ -1,12 +1,13 @@
 //! Connections that are open, asked again when policy changes.
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::authorize::policies;
+use crate::lock::lock;
 use crate::pod::{Pod, PodManager};
 use crate::policy::{Connection, Verdict, evaluate};
 use crate::shared::Shared;
@@ -92,8 +93,4 @@ pub async fn watch_policies(shared: Arc<Shared>, pods: Arc<PodManager>) {
             pod.live.review(pod);
         }
     }
-}
-
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
 }

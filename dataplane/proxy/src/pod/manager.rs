@@ -2,7 +2,7 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
@@ -12,6 +12,7 @@ use super::Pod;
 use super::listeners::{Accepting, Listeners};
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
+use crate::lock::lock;
 use crate::shared::Shared;
 use crate::zds;
 
@@ -209,8 +210,4 @@ impl zds::Handler for PodManager {
     fn connected(&self, connected: bool) {
         self.agent_connected.store(connected, Ordering::Release);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

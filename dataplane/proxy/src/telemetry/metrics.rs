@@ -1,6 +1,6 @@
 //! Metrics: the standard layer 4 names, and our own under `tulle_proxy_`.
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::TcpLabels;
+use crate::lock::lock;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabel {
@@ -143,10 +144,7 @@ impl Metrics {
             })
             .set(1);
         ours.register("build", "The version running, always 1", build);
-        *metrics
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = registry;
+        *lock(&metrics.registry) = registry;
         metrics
     }
 
@@ -189,10 +187,7 @@ impl Metrics {
     /// When a metric cannot be written.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
-        text::encode(
-            &mut out,
-            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        text::encode(&mut out, &lock(&self.registry))?;
         Ok(out)
     }
 }
