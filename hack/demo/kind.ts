@@ -21,7 +21,10 @@ export function kindCluster(): ClusterKind {
   return {
     start: async () => {
       for (const tool of ['docker', 'kind', 'kubectl', 'nsenter', 'tcpdump']) {
-        if (!(await hasCommand(tool))) throw new Error(`CLUSTER=kind needs ${tool}, which is not installed`);
+        if (!(await hasCommand(tool)))
+          throw new Error(
+            `CLUSTER=kind needs ${tool}, which is not installed: install it, or leave CLUSTER out for the cluster that comes with Tulle`,
+          );
       }
       return step(`Cluster ${NAME} by kind`, async (report) => {
         report('removing an earlier one');
