@@ -34,6 +34,7 @@ export async function step<T>(title: string, work: (report: Report) => Promise<T
 
 /** A line under the current step. */
 export function note(text: string): void {
+  if (process.stdout.isTTY) process.stdout.write('\r\u001b[2K'); // the step's own line is written again by itself
   for (const line of text.split('\n')) console.log(`      ${line}`);
 }
 

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { cargoTarget, root } from '../cache.ts';
+import { preflight } from '../setup/preflight.ts';
 
 interface Totals {
   passed: number;
@@ -27,6 +28,10 @@ const suites: readonly Suite[] = [
 const only = process.env.ONLY === '' ? undefined : process.env.ONLY;
 const total: Totals = { passed: 0, failed: 0, skipped: 0 };
 let broken = false;
+await preflight().catch((err: unknown) => {
+  console.error(err instanceof Error ? err.message : err);
+  process.exit(1);
+});
 for (const [index, suite] of suites.entries()) {
   const begun = Date.now();
   console.log(`\n== ${suite.name}`);
