@@ -107,10 +107,11 @@ async fn serve_pages(overview: &Overview) -> io::Result<()> {
         pages.readiness_page(path)
     })
     .await?;
-    let pages = overview.clone();
+    let (pages, orders) = (overview.clone(), overview.clone());
     serve_socket(
         &overview.shared.config.status_socket(),
         move |path: &str| pages.status_page(path),
+        move |path: &str, body: &[u8]| orders.end_older(path, body),
     )
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -43,9 +43,20 @@ impl Answer {
     }
 }
 
+/// Longest body of an order, bytes.
+const MAX_ORDER: usize = 4096;
+
 /// Answers a path; none is 404. Only GET is asked of it.
 pub trait Pages: Fn(&str) -> Option<Answer> + Send + Sync + 'static {}
 impl<F: Fn(&str) -> Option<Answer> + Send + Sync + 'static> Pages for F {}
+
+/// Carries out what is POSTed to a path; none where nothing is to be POSTed.
+pub trait Orders: Fn(&str, &[u8]) -> Option<Answer> + Send + Sync + 'static {}
+impl<F: Fn(&str, &[u8]) -> Option<Answer> + Send + Sync + 'static> Orders for F {}
+
+fn no_orders(_path: &str, _body: &[u8]) -> Option<Answer> {
+    None
+}
 
 /// Serves `pages` on `address` for ever.
 ///
@@ -55,11 +66,12 @@ pub async fn serve_port(address: SocketAddr, pages: impl Pages) -> io::Result<()
     let listener = TcpListener::bind(address)
         .await
         .map_err(|err| io::Error::new(err.kind(), format!("opening {address}: {err}")))?;
-    let (pages, turns) = (Arc::new(pages), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let site = Arc::new((pages, no_orders));
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => serve(stream, &pages, &turns).await,
+                Ok((stream, _)) => serve(stream, &site, &turns).await,
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
@@ -67,11 +79,11 @@ pub async fn serve_port(address: SocketAddr, pages: impl Pages) -> io::Result<()
     Ok(())
 }
 
-/// Serves `pages` on a unix socket of the owner's only, in place of a dead one of the same name.
+/// Serves `pages` and takes `orders` on a unix socket of the owner's only, in place of a dead one of the same name.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn serve_socket(path: &Path, pages: impl Pages) -> io::Result<()> {
+pub fn serve_socket(path: &Path, pages: impl Pages, orders: impl Orders) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -81,11 +93,12 @@ pub fn serve_socket(path: &Path, pages: impl Pages) -> io::Result<()> {
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    let (pages, turns) = (Arc::new(pages), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let site = Arc::new((pages, orders));
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => serve(stream, &pages, &turns).await,
+                Ok((stream, _)) => serve(stream, &site, &turns).await,
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
@@ -93,20 +106,23 @@ pub fn serve_socket(path: &Path, pages: impl Pages) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve<P: Pages>(
+async fn serve<P: Pages, O: Orders>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    pages: &Arc<P>,
+    site: &Arc<(P, O)>,
     turns: &Arc<Semaphore>,
 ) {
     let Ok(turn) = turns.clone().acquire_owned().await else {
         return;
     };
-    let pages = pages.clone();
+    let site = site.clone();
     tokio::spawn(async move {
         let _turn = turn;
         let service = service_fn(move |request| {
-            let answer = answer(&*pages, &request);
-            async move { Ok::<_, Infallible>(answer) }
+            let site = site.clone();
+            async move {
+                let (pages, orders) = &*site;
+                Ok::<_, Infallible>(answer(pages, orders, request).await)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -118,12 +134,21 @@ async fn serve<P: Pages>(
     });
 }
 
-fn answer(pages: &impl Pages, request: &Request<Incoming>) -> Response<Full<bytes::Bytes>> {
-    let Answer(status, media, text) = if request.method() == Method::GET {
-        let found = pages(request.uri().path());
-        found.unwrap_or_else(|| Answer::text(StatusCode::NOT_FOUND, "not found\n"))
-    } else {
-        Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
+async fn answer(
+    pages: &impl Pages,
+    orders: &impl Orders,
+    request: Request<Incoming>,
+) -> Response<Full<bytes::Bytes>> {
+    let path = request.uri().path().to_owned();
+    let Answer(status, media, text) = match *request.method() {
+        Method::GET => {
+            pages(&path).unwrap_or_else(|| Answer::text(StatusCode::NOT_FOUND, "not found\n"))
+        }
+        Method::POST => match Limited::new(request.into_body(), MAX_ORDER).collect().await {
+            Ok(body) => orders(&path, &body.to_bytes()).unwrap_or_else(not_allowed),
+            Err(err) => Answer::text(StatusCode::BAD_REQUEST, &format!("{err}\n")),
+        },
+        _ => not_allowed(),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
@@ -132,4 +157,8 @@ fn answer(pages: &impl Pages, request: &Request<Incoming>) -> Response<Full<byte
         http::HeaderValue::from_static(media),
     );
     response
+}
+
+fn not_allowed() -> Answer {
+    Answer::text(StatusCode::METHOD_NOT_ALLOWED, "not allowed here\n")
 }

@@ -1,10 +1,10 @@
 //! The status the agent polls, readiness, and metrics.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::dump::{ConfigDump, timestamp};
 use super::http::Answer;
@@ -37,6 +37,21 @@ struct WorkloadStatus {
     uid: String,
     identity: String,
     certificate_not_after: Option<String>,
+    /// Outbound connections in plaintext to peers that are in the mesh by now.
+    older_connections: usize,
+}
+
+/// Which connections to end: a pod's, where nothing has moved for so long; by force without it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EndOlder {
+    uid: String,
+    quiet_milliseconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    ended: usize,
 }
 
 impl Overview {
@@ -60,6 +75,24 @@ impl Overview {
     /// `GET /status`, on the unix socket.
     pub fn status_page(&self, path: &str) -> Option<Answer> {
         (path == "/status").then(|| Answer::json(&self.status()))
+    }
+
+    /// `POST /older/end`, on the unix socket: ends connections in plaintext to peers that are in
+    /// the mesh by now.
+    pub fn end_older(&self, path: &str, body: &[u8]) -> Option<Answer> {
+        (path == "/older/end").then(|| match serde_json::from_slice::<EndOlder>(body) {
+            Ok(EndOlder {
+                uid,
+                quiet_milliseconds,
+            }) => {
+                let quiet = quiet_milliseconds.map(Duration::from_millis);
+                let pod = self.pods.pod(&uid);
+                Answer::json(&Ended {
+                    ended: pod.map_or(0, |pod| pod.end_older_connections(quiet)),
+                })
+            }
+            Err(err) => Answer::text(StatusCode::BAD_REQUEST, &format!("{err}\n")),
+        })
     }
 
     /// Port 15021.
@@ -103,6 +136,7 @@ impl Overview {
                     certificate_not_after: pod
                         .certificate_not_after
                         .map(|at: SystemTime| timestamp(at)),
+                    older_connections: pod.older_connections,
                 })
                 .collect(),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
+use super::plaintext::Broken;
 use super::resolve::{Origin, Refusal, Route, Way, resolve};
 use crate::hbone::headers;
 use crate::hbone::pool::{Peer, TunnelError, TunnelStream};
@@ -29,7 +30,7 @@ enum OutboundError {
 
 /// Where the connection's bytes go.
 enum Upstream {
-    Plain(TcpStream),
+    Plain(TcpStream, SocketAddr),
     Tunnel(TunnelStream),
 }
 
@@ -53,8 +54,8 @@ pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
         }
         Ok(upstream) => {
             let record = Record::open(&pod.shared.metrics, log, facts);
-            let outcome = carry(&mut client, upstream, &record).await;
-            if outcome.is_err() {
+            let outcome = carry(&pod, &mut client, upstream, &record).await;
+            if outcome.as_ref().is_err_and(Broken::resets) {
                 socket::reset_on_close(&client);
             }
             record.close(outcome.map_err(|err| err.to_string()));
@@ -118,7 +119,7 @@ async fn connect(
         Way::Plaintext(to) => {
             let stream = socket::connect(&pod.netns, *to).await;
             stream
-                .map(Upstream::Plain)
+                .map(|stream| Upstream::Plain(stream, *to))
                 .map_err(|err| OutboundError::Connect(*to, err))
         }
         Way::Tunnel { peer, target } => {
@@ -143,26 +144,25 @@ async fn tunnel(
         .await?)
 }
 
-async fn carry(client: &mut TcpStream, upstream: Upstream, record: &Record) -> io::Result<()> {
-    let (mut source, mut sink) = relay::split(client);
+async fn carry(
+    pod: &Pod,
+    client: &mut TcpStream,
+    upstream: Upstream,
+    record: &Record,
+) -> Result<(), Broken> {
+    let (request, response) = (&record.request, &record.response);
     match upstream {
         Upstream::Tunnel(mut tunnel) => {
+            let (mut source, mut sink) = relay::split(client);
             tokio::try_join!(
-                pump(&mut source, &mut tunnel.sink, &record.request),
-                pump(&mut tunnel.source, &mut sink, &record.response),
+                pump(&mut source, &mut tunnel.sink, request),
+                pump(&mut tunnel.source, &mut sink, response),
             )?;
+            Ok(())
         }
-        Upstream::Plain(mut stream) => {
-            let (mut far_source, mut far_sink) = relay::split(&mut stream);
-            let moved = tokio::try_join!(
-                pump(&mut source, &mut far_sink, &record.request),
-                pump(&mut far_source, &mut sink, &record.response),
-            );
-            if moved.is_err() {
-                socket::reset_on_close(&stream);
-            }
-            moved?;
+        Upstream::Plain(mut stream, to) => {
+            let watched = pod.plaintext.watch(to, request, response);
+            watched.carry(client, &mut stream, request, response).await
         }
     }
-    Ok(())
 }

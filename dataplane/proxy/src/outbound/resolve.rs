@@ -82,6 +82,23 @@ pub fn resolve(mesh: &Snapshot, origin: &Origin<'_>, to: SocketAddr) -> Route {
     }
 }
 
+/// Whether what is reached at an address is in the mesh now, so that a connection made to it
+/// would not go in plaintext. Of a service it is enough that one endpoint is: which of them a
+/// connection has that was made before the service was known, nobody knows.
+pub fn in_mesh(mesh: &Snapshot, network: &str, at: SocketAddr) -> bool {
+    let is_in =
+        |workload: &Workload| workload.protocol == Protocol::Hbone || workload.waypoint.is_some();
+    match mesh.service_by_vip(network, at.ip()) {
+        Some(service) => {
+            service.waypoint.is_some()
+                || mesh.endpoints(&service.id).any(|workload| is_in(workload))
+        }
+        None => mesh
+            .workload_by_ip(network, at.ip())
+            .is_some_and(|workload| is_in(workload)),
+    }
+}
+
 /// To a workload at an address of its own. What xDS calls HBONE is never sent plaintext.
 fn direct(workload: &Workload, to: SocketAddr) -> Way {
     match workload.protocol {

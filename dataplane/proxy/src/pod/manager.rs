@@ -32,6 +32,8 @@ pub struct Served {
     pub identity: SpiffeId,
     pub certificate_not_after: Option<SystemTime>,
     pub connections: usize,
+    /// In plaintext to peers that are in the mesh by now.
+    pub older_connections: usize,
 }
 
 pub struct PodManager {
@@ -83,10 +85,16 @@ impl PodManager {
                 identity: pod.identity().clone(),
                 certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
                 connections: pod.connections.open(),
+                older_connections: pod.older_connections(),
             })
             .collect();
         served.sort_by(|a, b| a.uid.cmp(&b.uid));
         served
+    }
+
+    /// The pod of a uid, while it is served.
+    pub fn pod(&self, uid: &str) -> Option<Arc<Pod>> {
+        lock(&self.pods).get(uid).map(|entry| entry.pod.clone())
     }
 
     /// Stops accepting, in favour of a successor, and lets open connections finish.

@@ -1,0 +1,136 @@
+//! Connections made in plaintext to a peer that joins the mesh afterwards. Needs root, `ip` and `nft`.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, and uses a part of the harness"
+)]
+
+#[path = "mesh/harness/mod.rs"]
+mod harness;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tulle_wire::workload::TunnelProtocol;
+
+use harness::app::{Echo, exchange, greeting, refused};
+use harness::pod::Pod;
+use harness::{Mesh, eventually};
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Orders the first proxy to end a pod's older connections; answers how many it ended.
+fn end(mesh: &Mesh, pod: &Pod, quiet_milliseconds: Option<u64>) -> u64 {
+    let order = serde_json::json!({ "uid": pod.uid(), "quietMilliseconds": quiet_milliseconds });
+    let (status, answer) = post(mesh, &order.to_string());
+    assert_eq!(status, "200", "{answer}");
+    serde_json::from_str::<serde_json::Value>(&answer).unwrap()["ended"]
+        .as_u64()
+        .unwrap()
+}
+
+fn post(mesh: &Mesh, body: &str) -> (String, String) {
+    let mut stream = UnixStream::connect(mesh.folder.0.join("proxies/proxy-1.sock")).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    write!(
+        stream,
+        "POST /older/end HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].to_owned(), body.to_owned())
+}
+
+fn older(mesh: &Mesh, pod: &Pod) -> u64 {
+    let status = mesh.proxy.status();
+    let workloads = status["workloads"].as_array().unwrap();
+    let workload = workloads.iter().find(|one| one["uid"] == pod.uid());
+    workload.unwrap()["olderConnections"].as_u64().unwrap()
+}
+
+/// `a` has a connection to `b`, made before `b` was announced; `b` is in the mesh now.
+async fn joined(mesh: &mut Mesh) -> (Pod, Pod, Echo, TcpStream) {
+    let (a, b) = (mesh.pod("a").await, mesh.outsider("b"));
+    mesh.control.announce(&b, |workload| {
+        workload.tunnel_protocol = TunnelProtocol::None.into();
+    });
+    mesh.told(|dump| dump["workloads"].to_string().contains("shop/b"))
+        .await;
+    let app = b.echo(8080).await;
+    let mut stream = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+    assert_eq!(older(mesh, &a), 0, "b is outside the mesh");
+    assert_eq!(end(mesh, &a, None), 0);
+
+    mesh.conversation.add(&b).unwrap();
+    b.capture();
+    mesh.control.announce(&b, |_| {});
+    eventually("the connection counts as older", || {
+        (older(mesh, &a) == 1).then_some(())
+    })
+    .await;
+    (a, b, app, stream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_from_before_its_peer_joined_is_counted_and_ended_in_a_quiet_moment() {
+    let mut mesh = Mesh::start().await;
+    let outsider = mesh.outsider("outsider");
+    let (_outside, inside) = (outsider.echo(8080).await, joined(&mut mesh).await);
+    let (a, b, _app, mut stream) = inside;
+    let mut out = a.connect(outsider.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut out).await.unwrap(), "outsider");
+
+    assert_eq!(end(&mesh, &a, Some(HOUR_MS)), 0, "it was busy just now");
+    assert_eq!(exchange(&mut stream, b"on").await.unwrap(), b"on");
+    assert_eq!(end(&mesh, &b, None), 0, "it is not the other pod's");
+    eventually("a quiet moment", || {
+        (end(&mesh, &a, Some(100)) == 1).then_some(())
+    })
+    .await;
+    assert!(refused(Ok(stream)).await, "it is ended");
+    assert_eq!(older(&mesh, &a), 0);
+
+    let mut again = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut again).await.unwrap(), "b");
+    assert_eq!(older(&mesh, &a), 0, "through the tunnel");
+    assert_eq!(
+        exchange(&mut out, b"outside").await.unwrap(),
+        b"outside",
+        "what goes outside goes on"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_force_it_is_ended_at_once() {
+    let mut mesh = Mesh::start().await;
+    let (a, _b, _app, mut stream) = joined(&mut mesh).await;
+    assert_eq!(exchange(&mut stream, b"busy").await.unwrap(), b"busy");
+    assert_eq!(end(&mesh, &a, None), 1);
+    assert!(refused(Ok(stream)).await);
+    assert_eq!(older(&mesh, &a), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_cannot_be_read_ends_nothing() {
+    let mut mesh = Mesh::start().await;
+    let (a, _b, _app, mut stream) = joined(&mut mesh).await;
+    for order in [
+        String::new(),
+        "{}".to_owned(),
+        format!(r#"{{"uid":"{}","quietMilliseconds":-1}}"#, a.uid()),
+        format!(r#"{{"uid":"{}","quiet":9}}"#, a.uid()),
+        " ".repeat(5000),
+    ] {
+        assert_eq!(post(&mesh, &order).0, "400", "{order}");
+    }
+    assert_eq!(exchange(&mut stream, b"on").await.unwrap(), b"on");
+}
