@@ -72,15 +72,24 @@ fn decide<'a>(
 
 impl Policy {
     fn matches(&self, connection: &Connection) -> bool {
-        let fits = |m: &Match| m.fits(connection);
         self.rules
             .iter()
-            .any(|clauses| clauses.iter().all(|matches| matches.iter().any(fits)))
+            .any(|clauses| clauses.iter().all(|matches| met(matches, connection)))
     }
 }
 
+/// A clause without matches asks for nothing, and is met.
+fn met(clause: &[Match], connection: &Connection) -> bool {
+    clause.is_empty() || clause.iter().any(|m| m.fits(connection))
+}
+
 impl Match {
+    /// A match that names no property fits nothing: it is a mistake, and must not open an ALLOW.
     fn fits(&self, connection: &Connection) -> bool {
+        *self != Self::default() && self.properties_fit(connection)
+    }
+
+    fn properties_fit(&self, connection: &Connection) -> bool {
         let source = connection.source.as_ref();
         let principal = source.map(SpiffeId::principal);
         let kubernetes = source.and_then(SpiffeId::kubernetes);

@@ -36,6 +36,11 @@ fn policy(action: wire::Action, matches: Vec<wire::Match>) -> wire::Authorizatio
     }
 }
 
+/// Matches every connection: its one clause asks for nothing.
+fn everyone(action: wire::Action) -> wire::Authorization {
+    policy(action, vec![])
+}
+
 fn verdict(policies: Vec<wire::Authorization>, connection: &Connection) -> Verdict {
     let parsed: Vec<_> = policies
         .into_iter()
@@ -55,22 +60,40 @@ fn with_no_policy_all_may() {
 
 #[test]
 fn an_allow_policy_that_matches_nothing_allows_nothing() {
-    let mut empty = policy(wire::Action::Allow, vec![]);
+    let mut without_rules = everyone(wire::Action::Allow);
+    without_rules.rules.clear();
     assert_eq!(
-        verdict(vec![empty.clone()], &from(Some(CART))),
+        verdict(vec![without_rules], &from(Some(CART))),
         Verdict::Deny
     );
-    empty.rules.clear();
-    assert_eq!(verdict(vec![empty], &from(Some(CART))), Verdict::Deny);
+}
+
+/// As ambient has it, so that a policy means the same to every proxy.
+#[test]
+fn a_clause_that_asks_nothing_is_met_and_a_match_that_names_nothing_is_not() {
+    let source = from(Some(CART));
+    let nothing_named = |action| policy(action, vec![wire::Match::default()]);
+    assert_eq!(
+        verdict(vec![everyone(wire::Action::Allow)], &source),
+        Verdict::Allow
+    );
+    assert_eq!(
+        verdict(vec![everyone(wire::Action::Deny)], &source),
+        Verdict::Deny
+    );
+    assert_eq!(
+        verdict(vec![nothing_named(wire::Action::Allow)], &source),
+        Verdict::Deny
+    );
+    assert_eq!(
+        verdict(vec![nothing_named(wire::Action::Deny)], &source),
+        Verdict::Allow
+    );
 }
 
 #[test]
 fn deny_goes_before_allow() {
-    let all = || vec![wire::Match::default()];
-    let both = vec![
-        policy(wire::Action::Allow, all()),
-        policy(wire::Action::Deny, all()),
-    ];
+    let both = vec![everyone(wire::Action::Allow), everyone(wire::Action::Deny)];
     assert_eq!(verdict(both, &from(Some(CART))), Verdict::Deny);
 }
 
@@ -86,7 +109,7 @@ fn strict_refuses_plaintext_and_nothing_else() {
 
 #[test]
 fn dry_run_is_told_and_not_enforced() {
-    let mut deny = policy(wire::Action::Deny, vec![wire::Match::default()]);
+    let mut deny = everyone(wire::Action::Deny);
     deny.dry_run = true;
     let parsed = [Arc::new(Policy::parse(deny).unwrap())];
     let decision = evaluate(&parsed, &from(Some(CART)));
@@ -96,7 +119,7 @@ fn dry_run_is_told_and_not_enforced() {
         Some((Verdict::Deny, Some("shop/p".into())))
     );
 
-    let mut allow = policy(wire::Action::Allow, vec![]);
+    let mut allow = policy(wire::Action::Allow, vec![wire::Match::default()]);
     allow.dry_run = true;
     assert_eq!(verdict(vec![allow], &from(Some(CART))), Verdict::Allow);
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Connection, Policy, Verdict, evaluate};
+use prost::Message;
 use tulle_wire::security as wire;
 use wire::string_match::MatchType;
 
@@ -25,6 +26,7 @@ fn oracle(policies: &[wire::Authorization], case: &Case) -> bool {
             let unmet = rule
                 .clauses
                 .iter()
+                .filter(|clause| !clause.matches.is_empty())
                 .filter(|clause| clause.matches.iter().filter(|m| matched(m, case)).count() == 0);
             hit |= unmet.count() == 0;
         }
@@ -40,6 +42,9 @@ fn oracle(policies: &[wire::Authorization], case: &Case) -> bool {
 }
 
 fn matched(m: &wire::Match, case: &Case) -> bool {
+    if m.encoded_len() == 0 {
+        return false;
+    }
     let namespace = case.identity.map(|[_, ns, _]| ns.to_owned());
     let principal = case
         .identity
