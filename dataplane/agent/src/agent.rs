@@ -18,6 +18,7 @@ use crate::http::{self, Pages};
 use crate::metrics::Metrics;
 use crate::netns::Finder;
 use crate::presence::Presence;
+use crate::proxy::Carried;
 use crate::report::{self, Board, MeshNodeStatus, jittered};
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{self, Proxies};
@@ -62,6 +63,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
+        carried: Carried::new(run_dir.join(PROXIES), Arc::clone(&proxies)),
         board: Arc::clone(&board),
         addresses: NodeAddresses::new(Ruler),
         finder: Finder::new(&proc).context("looking at the node's processes")?,
@@ -110,14 +112,14 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let answers = Arc::new(Answers {
         cluster: Arc::clone(&cluster),
         enroller: Arc::clone(&enroller),
-        node,
+        node: Arc::clone(&node),
     });
     tokio::select! {
         () = &mut pages => Ok(()),
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
         () = report::write(cluster, Arc::clone(&board)) => Ok(()),
-        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board) => Ok(()),
+        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board, &node.carried) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
         () = presence.follow() => Ok(()),
     }

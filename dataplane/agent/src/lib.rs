@@ -6,6 +6,7 @@
 //! | `enrol` | one worker a pod brings what is to what should be |
 //! | `netns`, `rules`, `sockets` | the pod's network namespace: finding, redirecting, looking at its connections |
 //! | `zds` | hands namespaces to the node's proxies |
+//! | `proxy` | asks the node's proxies what they carry |
 //! | `cni` | answers the CNI plugin, installs it on the node |
 //! | `presence` | the plugin, the table and the files on the node, while there is a Mesh |
 //! | `report` | what was done, to MeshNode.status |
@@ -17,6 +18,7 @@ pub mod http;
 pub mod metrics;
 pub mod netns;
 pub mod presence;
+pub mod proxy;
 pub mod report;
 pub mod rules;
 pub mod settings;

@@ -11,6 +11,7 @@ mod enroller;
 mod failure;
 mod machine;
 mod node;
+mod older;
 mod steps;
 mod worker;
 

@@ -2,16 +2,16 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
 
-use super::connections::{look, port_in_use, proxy_sockets};
+use super::connections::{port_in_use, proxy_sockets};
 use super::failure::Failure;
 use super::machine::{Rules, Step, Wanted};
+use super::older::Seen;
 use super::worker::{Own, Taken, Wish, Worker, backoff};
 use crate::netns::{FindError, Netns};
 use crate::report::Standing;
 use crate::rules::PodRules;
-use crate::sockets::{Ledger, Policy, Verdict};
+use crate::sockets::Ledger;
 use crate::zds::Serving;
 
 /// How long a change of MeshNode may take before a step counts as failed.
@@ -134,6 +134,7 @@ impl Worker {
         self.own.captured_at = now;
         self.own.next_look = now;
         self.own.ledger = Ledger::default();
+        self.own.seen = Seen::default();
         self.own.refusals = 0;
         self.tell_progress();
         Ok(Taken::On)
@@ -149,30 +150,6 @@ impl Worker {
         self.tell_progress();
         self.node.metrics.enrolled(self.own.wanted_since.elapsed());
         Taken::On
-    }
-
-    async fn look(&mut self, wish: &Wish) -> Result<Taken, Failure> {
-        let now = Instant::now();
-        if now < self.own.next_look {
-            return Ok(Taken::Pause(self.own.next_look - now));
-        }
-        let namespace = self.namespace()?.clone();
-        let policy = self.node.mesh().existing_connections;
-        let ledger = std::mem::take(&mut self.own.ledger);
-        let since_capture = now - self.own.captured_at;
-        let (ledger, verdict) = look(&namespace, ledger, since_capture, policy)
-            .await
-            .map_err(Failure::Sockets)?;
-        self.own.ledger = ledger;
-        self.own.next_look = Instant::now() + verdict.next_look;
-        if !verdict.end.is_empty() {
-            info!(workload = %wish.pod.name, namespace = %wish.pod.namespace, count = verdict.end.len(), "ended connections from before enrolment");
-            self.node.metrics.ended(verdict.end.len());
-        }
-        if let Some(standing) = standing(&verdict, policy, self.is_reported_secured()) {
-            self.report(wish, standing);
-        }
-        Ok(Taken::Pause(verdict.next_look))
     }
 
     async fn withdraw(&mut self, wish: &Wish) -> Result<Taken, Failure> {
@@ -236,49 +213,11 @@ impl Worker {
         Ok(Taken::On)
     }
 
-    fn namespace(&self) -> Result<&Netns, Failure> {
+    pub(super) fn namespace(&self) -> Result<&Netns, Failure> {
         // The machine asks for these steps only where it is found.
         self.own
             .namespace
             .as_ref()
             .ok_or(Failure::Netns(FindError::NoNamespace))
-    }
-}
-
-/// How a captured pod stands after a look; `None`: as before, because one
-/// look alone is not believed.
-fn standing(verdict: &Verdict, policy: Policy, was_secured: bool) -> Option<Standing> {
-    match verdict {
-        Verdict {
-            older: 0,
-            sure: true,
-            ..
-        } => Some(Standing::secured()),
-        Verdict { older: 0, .. } if was_secured => None,
-        Verdict { older: 0, .. } => Some(Standing::pending(
-            "Captured",
-            "looking for connections from before enrolment",
-        )),
-        Verdict { older, .. } => {
-            let plural = if *older == 1 {
-                "connection"
-            } else {
-                "connections"
-            };
-            let prospect = match policy {
-                Policy::End { grace } => format!(
-                    "what is left {} s after the capture is ended",
-                    grace.as_secs()
-                ),
-                Policy::Keep => {
-                    "kept, as the Mesh says (spec.enrolment.existingConnections.policy)".to_owned()
-                }
-            };
-            let message = format!("{older} {plural} from before enrolment; {prospect}");
-            Some(Standing {
-                older_connections: *older,
-                ..Standing::pending("OlderConnections", message)
-            })
-        }
     }
 }

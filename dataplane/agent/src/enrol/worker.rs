@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::failure::Failure;
 use super::machine::{Facts, Rules, Step, Wanted, next};
 use super::node::Node;
+use super::older::Seen;
 use crate::cluster::PodView;
 use crate::netns::{Netns, NetnsId};
 use crate::report::{PodReport, PodState, Standing, jittered};
@@ -63,6 +64,7 @@ pub(super) struct Own {
     /// When the capturing rules were written, or found.
     pub captured_at: Instant,
     pub ledger: Ledger,
+    pub seen: Seen,
     pub next_look: Instant,
     /// When peers can be expected to know that the pod leaves.
     pub settled_at: Instant,
@@ -85,6 +87,7 @@ impl Own {
             announced: false,
             captured_at: now,
             ledger: Ledger::default(),
+            seen: Seen::default(),
             next_look: now,
             settled_at: now,
             drain_until: now,
@@ -148,9 +151,11 @@ impl Worker {
     /// Works until nothing of ours is left and nothing is wanted.
     pub async fn run(&mut self) {
         let mut proxies = self.node.proxies.watch();
+        let mut carried = self.node.carried.watch();
         let mut last = None;
         loop {
             proxies.mark_unchanged();
+            carried.mark_unchanged();
             let wish = self.wish.borrow_and_update().clone();
             let step = next(wish.wanted, self.facts(&wish));
             if last != Some(step) {
@@ -173,6 +178,7 @@ impl Worker {
             tokio::select! {
                 changed = self.wish.changed() => if changed.is_err() { return },
                 _ = proxies.changed(), if matches!(step, Step::Hand | Step::Look) => {}
+                _ = carried.changed(), if step == Step::Look => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

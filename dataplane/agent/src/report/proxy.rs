@@ -1,56 +1,73 @@
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
 use super::board::Board;
 use super::status::ProxyStatus;
+use crate::proxy::{Carried, Question};
 use crate::zds::Proxies;
 
 const EVERY: Duration = Duration::from_secs(2);
-/// Longest a proxy may take to answer.
-const LIMIT: Duration = Duration::from_secs(1);
-/// Longest answer, bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
 
-/// What a proxy answers, as far as MeshNode tells it.
+/// What a proxy answers, as far as it is told on.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
     version: String,
     ready: bool,
     trust_bundle_sha256: Option<String>,
+    #[serde(default)]
+    workloads: Vec<Workload>,
 }
 
-impl From<Answer> for ProxyStatus {
-    fn from(answer: Answer) -> Self {
-        Self {
-            version: answer.version,
-            ready: answer.ready,
-            trust_bundle_sha256: answer.trust_bundle_sha256.unwrap_or_default(),
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Workload {
+    uid: String,
+    #[serde(default)]
+    older_connections: usize,
+}
+
+impl Answer {
+    fn older_connections(&self) -> HashMap<String, usize> {
+        let workloads = self.workloads.iter();
+        workloads
+            .filter(|workload| workload.older_connections > 0)
+            .map(|workload| (workload.uid.clone(), workload.older_connections))
+            .collect()
+    }
+
+    fn into_status(self) -> ProxyStatus {
+        ProxyStatus {
+            version: self.version,
+            ready: self.ready,
+            trust_bundle_sha256: self.trust_bundle_sha256.unwrap_or_default(),
         }
     }
 }
 
 /// Keeps the board's word on the newest connected proxy: which version, ready
-/// or not, which trust bundle. Proxies serve `/status` in `directory`.
-pub async fn watch_proxies(directory: PathBuf, proxies: Arc<Proxies>, board: Arc<Board>) {
+/// or not, which trust bundle; and the number of older connections that all of
+/// them carry. Proxies serve `/status` in `directory`.
+pub async fn watch_proxies(
+    directory: PathBuf,
+    proxies: Arc<Proxies>,
+    board: Arc<Board>,
+    carried: &Carried,
+) {
     let mut changed = proxies.watch();
     loop {
         changed.mark_unchanged();
-        let connected = proxies.connected();
-        let newest = match proxies.newest_pid() {
-            Some(pid) if connected > 0 => status_of(&directory, pid).await,
-            _ => None,
-        };
-        board.set_proxy(newest);
+        let (connected, pids) = (proxies.connected(), proxies.pids());
+        let answers = Question::Get("/status").ask::<Answer>(&directory, &pids);
+        let mut answers: HashMap<i32, Answer> = answers.await.into_iter().collect();
+        let counts = answers.iter();
+        carried.said(counts.map(|(pid, answer)| (*pid, answer.older_connections())));
+        let newest = proxies.newest_pid().and_then(|pid| answers.remove(&pid));
+        board.set_proxy(newest.map(Answer::into_status));
         let pause = tokio::time::sleep(EVERY);
         tokio::pin!(pause);
         loop {
@@ -60,47 +77,4 @@ pub async fn watch_proxies(directory: PathBuf, proxies: Arc<Proxies>, board: Arc
             }
         }
     }
-}
-
-/// The status of the proxy whose process is `pid`; the other proxies' sockets
-/// in the directory are older ones' or left over.
-async fn status_of(directory: &Path, pid: i32) -> Option<ProxyStatus> {
-    for entry in std::fs::read_dir(directory).ok()?.flatten() {
-        let path = entry.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "sock")
-            && let Ok(Some(status)) = timeout(LIMIT, ask(&path, pid)).await
-        {
-            return Some(status);
-        }
-    }
-    None
-}
-
-async fn ask(socket: &Path, pid: i32) -> Option<ProxyStatus> {
-    let stream = UnixStream::connect(socket).await.ok()?;
-    if stream.peer_cred().ok()?.pid() != Some(pid) {
-        return None;
-    }
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .ok()?;
-    let driver = tokio::spawn(connection);
-    let request = Request::get("/status")
-        .header("host", "tulle-proxy")
-        .body(Empty::<Bytes>::new())
-        .ok()?;
-    let answer = async {
-        let response = sender.send_request(request).await.ok()?;
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .ok()?;
-        let answer: Answer = serde_json::from_slice(&body.to_bytes()).ok()?;
-        Some(ProxyStatus::from(answer))
-    }
-    .await;
-    driver.abort();
-    answer
 }

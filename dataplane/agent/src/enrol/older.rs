@@ -1,0 +1,190 @@
+//! The step Look: connections older than the enrolment, of the pod itself or of a peer.
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::connections::look;
+use super::failure::Failure;
+use super::worker::{Taken, Wish, Worker};
+use crate::report::Standing;
+use crate::sockets::Policy;
+
+/// A quiet moment of a connection that a proxy carries.
+const QUIET: Duration = Duration::from_secs(1);
+/// Between two tries to end such connections.
+const WATCHING: Duration = Duration::from_secs(1);
+
+/// What looking has shown so far.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Connections that pass by the proxy.
+    older: usize,
+    /// Two looks have agreed on `older`.
+    sure: bool,
+    /// Connections that proxies carry in plaintext to peers that have joined since.
+    carried: usize,
+    /// Since when there have been such.
+    carried_since: Option<Instant>,
+}
+
+impl Worker {
+    pub(super) async fn look(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        let policy = self.node.mesh().existing_connections;
+        let carried = self.carried(wish, policy).await;
+        let is_due = Instant::now() >= self.own.next_look;
+        if is_due {
+            self.look_inside(wish, policy).await?;
+        }
+        if is_due || carried != self.own.seen.carried {
+            self.own.seen.carried = carried;
+            if let Some(standing) = standing(&self.own.seen, policy, self.is_reported_secured()) {
+                self.report(wish, standing);
+            }
+        }
+        let pause = self.own.next_look.saturating_duration_since(Instant::now());
+        Ok(Taken::Pause(if carried > 0 {
+            pause.min(WATCHING)
+        } else {
+            pause
+        }))
+    }
+
+    /// One look at the pod's own sockets.
+    async fn look_inside(&mut self, wish: &Wish, policy: Policy) -> Result<(), Failure> {
+        let namespace = self.namespace()?.clone();
+        let ledger = std::mem::take(&mut self.own.ledger);
+        let since_capture = self.own.captured_at.elapsed();
+        let (ledger, verdict) = look(&namespace, ledger, since_capture, policy)
+            .await
+            .map_err(Failure::Sockets)?;
+        self.own.ledger = ledger;
+        self.own.next_look = Instant::now() + verdict.next_look;
+        self.own.seen.older = verdict.older;
+        self.own.seen.sure = verdict.sure;
+        self.count_ended(wish, verdict.end.len());
+        Ok(())
+    }
+
+    /// How many the proxies carry. The grace begins anew with each time there are any: a peer may
+    /// join long after the pod.
+    async fn carried(&mut self, wish: &Wish, policy: Policy) -> usize {
+        let count = self.node.carried.count(&self.uid);
+        if count == 0 {
+            self.own.seen.carried_since = None;
+            return 0;
+        }
+        let since = *self.own.seen.carried_since.get_or_insert_with(Instant::now);
+        if let Some(quiet) = order(since.elapsed(), policy) {
+            let ended = self.node.carried.end(&self.uid, quiet).await;
+            self.count_ended(wish, ended);
+        }
+        count
+    }
+
+    fn count_ended(&self, wish: &Wish, count: usize) {
+        if count > 0 {
+            info!(workload = %wish.pod.name, namespace = %wish.pod.namespace, count, "ended connections from before enrolment");
+            self.node.metrics.ended(count);
+        }
+    }
+}
+
+/// What to order after so long: nothing, or to end what has been quiet for a while, or all (`Some(None)`).
+fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration>> {
+    match policy {
+        Policy::Keep => None,
+        Policy::End { grace } if elapsed >= grace * 2 => Some(None),
+        Policy::End { grace } if elapsed >= grace => Some(Some(QUIET)),
+        Policy::End { .. } => None,
+    }
+}
+
+/// How a captured pod stands after a look; `None`: as before, because one
+/// look alone is not believed.
+fn standing(seen: &Seen, policy: Policy, was_secured: bool) -> Option<Standing> {
+    match seen.older + seen.carried {
+        0 if seen.sure => Some(Standing::secured()),
+        0 if was_secured => None,
+        0 => Some(Standing::pending(
+            "Captured",
+            "looking for connections from before enrolment",
+        )),
+        count => Some(Standing {
+            older_connections: count,
+            ..Standing::pending("OlderConnections", message(count, seen.carried, policy))
+        }),
+    }
+}
+
+fn message(count: usize, carried: usize, policy: Policy) -> String {
+    let plural = if count == 1 {
+        "connection"
+    } else {
+        "connections"
+    };
+    let (whose, then) = if carried == 0 {
+        ("", "the capture")
+    } else {
+        (" of the pod or of a peer", "that")
+    };
+    let prospect = match policy {
+        Policy::End { grace } => {
+            format!("what is left {} s after {then} is ended", grace.as_secs())
+        }
+        Policy::Keep => {
+            "kept, as the Mesh says (spec.enrolment.existingConnections.policy)".to_owned()
+        }
+    };
+    format!("{count} {plural} from before enrolment{whose}; {prospect}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::PodState;
+
+    const END: Policy = Policy::End {
+        grace: Duration::from_secs(30),
+    };
+
+    #[test]
+    fn what_a_proxy_carries_is_ended_when_quiet_after_the_grace_and_by_force_after_two() {
+        let after = |seconds| order(Duration::from_secs(seconds), END);
+        assert_eq!(after(29), None);
+        assert_eq!(after(30), Some(Some(QUIET)));
+        assert_eq!(after(59), Some(Some(QUIET)));
+        assert_eq!(after(60), Some(None));
+        assert_eq!(order(Duration::from_secs(9999), Policy::Keep), None);
+    }
+
+    #[test]
+    fn a_secured_pod_is_pending_again_when_a_peer_joins_whom_it_talks_to_in_plaintext() {
+        let seen = Seen {
+            sure: true,
+            carried: 1,
+            ..Seen::default()
+        };
+        let standing = standing(&seen, END, true).unwrap();
+        assert_eq!(
+            (standing.state, standing.older_connections),
+            (PodState::Pending, 1)
+        );
+        assert_eq!(
+            standing.message,
+            "1 connection from before enrolment of the pod or of a peer; what is left 30 s after that is ended"
+        );
+    }
+
+    #[test]
+    fn both_kinds_are_counted_together() {
+        let seen = Seen {
+            older: 2,
+            carried: 1,
+            ..Seen::default()
+        };
+        let standing = standing(&seen, Policy::Keep, false).unwrap();
+        assert_eq!(standing.older_connections, 3);
+        assert!(standing.message.contains("kept, as the Mesh says"));
+    }
+}
