@@ -36,11 +36,28 @@ pub struct Served {
     pub older_connections: usize,
 }
 
+/// Why a pod is not served.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    /// Its own ports are taken, say: no proxy could serve it, and none must wait for that.
+    #[error("{0}")]
+    OfPod(String),
+    /// What this proxy lacks; it is not ready while that is so.
+    #[error("{0}")]
+    OfProxy(String),
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self::OfProxy(reason)
+    }
+}
+
 pub struct PodManager {
     shared: Arc<Shared>,
     pods: Mutex<HashMap<String, Entry>>,
     /// Uids that were asked for and could not be served.
-    failed: Mutex<HashSet<String>>,
+    failed: Mutex<HashMap<String, Fault>>,
     agent_connected: AtomicBool,
     snapshot_seen: AtomicBool,
 }
@@ -56,9 +73,12 @@ impl PodManager {
         }
     }
 
-    /// Whether the agent has told all pods there are, and all of them are served.
+    /// Whether the agent has told all pods there are, and all of them are served that can be.
     pub fn ready(&self) -> bool {
-        self.snapshot_seen.load(Ordering::Acquire) && lock(&self.failed).is_empty()
+        self.snapshot_seen.load(Ordering::Acquire)
+            && lock(&self.failed)
+                .values()
+                .all(|fault| matches!(fault, Fault::OfPod(_)))
     }
 
     /// Whether the agent is there now.
@@ -116,13 +136,13 @@ impl PodManager {
     }
 
     /// Serves a pod; nothing of it is kept when anything fails.
-    async fn serve(&self, info: zds::Pod, netns: OwnedFd) -> Result<(), String> {
+    async fn serve(&self, info: zds::Pod, netns: OwnedFd) -> Result<(), Fault> {
         let deadline = Instant::now() + ADD_LIMIT;
         let netns =
             NetNs::new(netns).map_err(|err| format!("looking at the pod's namespace: {err}"))?;
         let domain = &self.shared.config.trust_domain;
         let identity = SpiffeId::service_account(domain, &info.namespace, &info.service_account)
-            .map_err(|err| format!("the pod's identity: {err}"))?;
+            .map_err(|err| Fault::OfPod(format!("the pod's identity: {err}")))?;
         if let Some(entry) = lock(&self.pods).get(&info.uid)
             && entry.pod.netns.id() == netns.id()
             && entry.pod.identity() == &identity
@@ -133,12 +153,14 @@ impl PodManager {
         let mut synced = self.shared.synced.clone();
         let view = synced.wait_for(|synced| synced.both());
         if !matches!(tokio::time::timeout_at(deadline, view).await, Ok(Ok(_))) {
-            return Err("no answer from the control plane's xDS yet".to_owned());
+            return Err(Fault::OfProxy(
+                "no answer from the control plane's xDS yet".to_owned(),
+            ));
         }
         let slot = self.shared.certificates.acquire(&identity);
         slot.ready(deadline.saturating_duration_since(Instant::now()))
             .await?;
-        let listeners = Listeners::open(&netns).map_err(|err| err.to_string())?;
+        let listeners = Listeners::open(&netns).map_err(|err| Fault::OfPod(err.to_string()))?;
 
         let pod = Arc::new(Pod::new(info, netns, slot, self.shared.clone()));
         let accepting = Arc::new(listeners.accept(&pod));
@@ -178,12 +200,13 @@ impl zds::Handler for PodManager {
     async fn add(&self, pod: zds::Pod, netns: OwnedFd) -> Result<(), String> {
         let uid = pod.uid.clone();
         let result = self.serve(pod, netns).await;
-        match &result {
+        let answer = result.as_ref().map_err(ToString::to_string).copied();
+        match result {
             Ok(()) => lock(&self.failed).remove(&uid),
-            Err(_) => lock(&self.failed).insert(uid),
+            Err(fault) => lock(&self.failed).insert(uid, fault),
         };
         self.count();
-        result
+        answer
     }
 
     fn keep(&self, uid: &str) -> Result<(), String> {
@@ -205,7 +228,7 @@ impl zds::Handler for PodManager {
     }
 
     fn snapshot(&self, listed: &HashSet<String>) {
-        lock(&self.failed).retain(|uid| listed.contains(uid));
+        lock(&self.failed).retain(|uid, _| listed.contains(uid));
         let gone: Vec<_> = lock(&self.pods)
             .extract_if(|uid, _| !listed.contains(uid))
             .map(|(_, entry)| entry)
