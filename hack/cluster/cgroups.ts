@@ -32,9 +32,9 @@ export function cgroupProcesses(name: string): number[] {
   for (const hierarchy of hierarchies()) {
     for (const folder of groupsDepthFirst(join(hierarchy, name))) {
       try {
-        for (const pid of readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n')) {
-          if (pid !== '') found.add(Number(pid));
-        }
+        // A process of a foreign pid namespace is listed as 0, which to kill() is the caller's own group.
+        const pids = readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').map(Number);
+        for (const pid of pids.filter((pid) => pid > 1)) found.add(pid);
       } catch {
         // gone meanwhile
       }
