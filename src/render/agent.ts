@@ -40,7 +40,8 @@ export function renderAgent(spec: MeshSpec, release: Release, mesh: string): Man
             hostNetwork: true,
             hostPID: true,
             dnsPolicy: 'ClusterFirstWithHostNet',
-            terminationGracePeriodSeconds: 10,
+            // After the Mesh an agent waits up to 10 s for the proxies, to leave nothing behind.
+            terminationGracePeriodSeconds: 20,
             containers: [container(spec, release)],
             volumes: [
               hostPathVolume('run', runDirectory, 'DirectoryOrCreate'),

@@ -9,11 +9,13 @@
 //! | `proxy` | asks the node's proxies what they carry |
 //! | `cni` | answers the CNI plugin, installs it on the node |
 //! | `presence` | the plugin, the table and the files on the node, while there is a Mesh |
+//! | `farewell` | the last files on the node, removed after the Mesh is gone |
 //! | `report` | what was done, to MeshNode.status |
 pub mod agent;
 pub mod cluster;
 pub mod cni;
 pub mod enrol;
+pub mod farewell;
 pub mod http;
 pub mod metrics;
 pub mod netns;

@@ -1,21 +1,26 @@
 //! Starts the agent from its environment and serves until it is told to stop.
-//! It leaves everything as it is: another agent takes over from there.
+//! It leaves everything as it is, and another agent takes over from there; once the Mesh is gone, it leaves nothing.
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
-use tulle_agent::agent::{PROXIES, Parts, ZDS_SOCKET, serve};
+use tulle_agent::agent::{Parts, serve};
 use tulle_agent::cluster::KubeCluster;
 use tulle_agent::cni::Installer;
+use tulle_agent::farewell::RunDirectory;
 use tulle_agent::settings::Settings;
-use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE, SOCKET_NAME};
+use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE};
 
 const HTTP_PORT: u16 = 15019;
+
+/// How long proxies are waited for at the end; the DaemonSet gives the agent longer to stop.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
@@ -33,8 +38,14 @@ async fn main() -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    if *is_released.borrow() {
-        remove_sockets(&settings);
+    if outcome.is_ok() && *is_released.borrow() {
+        info!("told to stop after the Mesh is gone; removing the last files");
+        let run_directory = RunDirectory {
+            path: settings.run_dir,
+            on_host: settings.host_run_dir,
+        };
+        run_directory.remove(FAREWELL).await;
+        return Ok(());
     }
     match &outcome {
         Ok(()) => info!("told to stop; everything stays as it is"),
@@ -93,20 +104,4 @@ fn installer(settings: &Settings) -> anyhow::Result<Installer> {
         run_dir: DEFAULT_RUN_DIR.to_owned(),
         verified: Arc::default(),
     })
-}
-
-/// The last files of ours, when nobody is to use them again. The directory of
-/// proxies' sockets stays where one of theirs is still in it.
-fn remove_sockets(settings: &Settings) {
-    for path in [
-        settings.run_dir.join(ZDS_SOCKET),
-        settings.run_dir.join(SOCKET_NAME),
-    ] {
-        if let Err(error) = std::fs::remove_file(&path) {
-            warn!(path = %path.display(), err = %error, "cannot remove a socket");
-        }
-    }
-    if let Err(error) = std::fs::remove_dir(settings.run_dir.join(PROXIES)) {
-        debug!(err = %error, "the directory of proxies' sockets stays");
-    }
 }
