@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type MeshSpec, type MeshSpecInput, parseMeshSpec } from '../../../src/api/mesh.ts';
 import { type KubeObject, type Manifest, objectKey } from '../../../src/kube/objects.ts';
 import { stableJson } from '../../../src/kube/server-side-apply.ts';
@@ -127,6 +129,12 @@ describe('what a Mesh is rendered into', () => {
       'NET_RAW',
       'DAC_OVERRIDE',
     ]);
+  });
+
+  it('gives the agent longer to stop than it waits for proxies at the end', () => {
+    const source = readFileSync(join(import.meta.dirname, '../../../dataplane/agent/src/main.rs'), 'utf8');
+    const waits = Number(/FAREWELL: Duration = Duration::from_secs\((\d+)\)/.exec(source)?.[1]);
+    assert.ok(workload('tulle-agent').spec.template.spec.terminationGracePeriodSeconds > waits);
   });
 
   it('runs agent and proxy on every node, whatever its taints, ahead of other pods', () => {

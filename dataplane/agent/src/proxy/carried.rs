@@ -62,7 +62,7 @@ impl Carried {
     }
 
     /// Changes with the numbers.
-    pub fn watch(&self) -> watch::Receiver<impl Sized + use<>> {
+    pub fn watch(&self) -> watch::Receiver<HashMap<i32, Counts>> {
         self.counts.subscribe()
     }
 
