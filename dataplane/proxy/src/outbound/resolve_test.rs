@@ -301,3 +301,31 @@ fn a_waypoint_is_gone_through_or_nothing_goes() {
         Way::Refused(Refusal::NoWaypoint)
     );
 }
+
+#[test]
+fn what_is_in_the_mesh_by_now_is_told_by_its_address() {
+    let told = |changes: Vec<Change>, at: &str| {
+        let state = MeshState::default();
+        state.apply(changes);
+        in_mesh(&state.read(), "", at.parse().unwrap())
+    };
+    let plain = |uid: &str, last: u8| {
+        pod(uid, last, |workload| {
+            workload.tunnel_protocol = 0;
+            of_cart(workload);
+        })
+    };
+    assert!(!told(vec![plain("a", 1)], "10.0.0.1:80"));
+    assert!(!told(vec![], "1.1.1.1:443"));
+    assert!(told(vec![pod("a", 1, |_| {})], "10.0.0.1:80"));
+    let behind = pod("a", 1, |workload| {
+        workload.tunnel_protocol = 0;
+        workload.waypoint = waypoint(15008);
+    });
+    assert!(told(vec![behind], "10.0.0.1:80"));
+
+    let service = "10.96.0.1:80";
+    assert!(!told(vec![cart(|_| {}), plain("a", 1)], service));
+    let one_in = vec![cart(|_| {}), plain("a", 1), pod("b", 2, of_cart)];
+    assert!(told(one_in, service));
+}

@@ -1,0 +1,109 @@
+//! The agent while the API server is away at its start.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
+use tulle_agent::cluster::{
+    Cluster, ClusterError, MeshNodeSeen, NamespaceView, PodView, StatusOutcome, View,
+};
+use tulle_agent::cni::Installer;
+use tulle_agent::report::MeshNodeStatus;
+
+/// An API server that never answers.
+#[derive(Default)]
+struct Away {
+    view: watch::Sender<View>,
+    mesh_node: watch::Sender<MeshNodeSeen>,
+}
+
+impl Cluster for Away {
+    fn view(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    fn pod<'a>(
+        &'a self,
+        _namespace: &'a str,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<PodView>, ClusterError>> {
+        std::future::pending().boxed()
+    }
+
+    fn namespace<'a>(
+        &'a self,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<NamespaceView>, ClusterError>> {
+        std::future::pending().boxed()
+    }
+
+    fn stored_status(&self) -> BoxFuture<'_, Result<Option<MeshNodeStatus>, ClusterError>> {
+        std::future::pending().boxed()
+    }
+
+    fn store_status<'a>(
+        &'a self,
+        _status: &'a MeshNodeStatus,
+    ) -> BoxFuture<'a, Result<StatusOutcome, ClusterError>> {
+        std::future::pending().boxed()
+    }
+
+    fn mesh_node_replaced(&self) -> watch::Receiver<MeshNodeSeen> {
+        self.mesh_node.subscribe()
+    }
+}
+
+async fn parts(root: &Path) -> Parts {
+    std::fs::create_dir_all(root.join("proc")).unwrap();
+    Parts {
+        cluster: Arc::new(Away::default()),
+        version: "test".into(),
+        run_dir: root.join("run"),
+        proc: root.join("proc"),
+        installer: Installer {
+            source: root.join("tulle-cni"),
+            bin_dir: root.join("bin"),
+            conf_dir: root.join("conf"),
+            run_dir: "/run/tulle".into(),
+            verified: Arc::default(),
+        },
+        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        released: watch::Sender::new(false),
+    }
+}
+
+#[tokio::test]
+async fn it_is_alive_and_not_ready_while_it_waits_for_the_api_server() {
+    let root = tempfile::tempdir().unwrap();
+    let parts = parts(root.path()).await;
+    let address = parts.http.local_addr().unwrap();
+    let asking = async {
+        let page = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        assert!(page("/healthz").await.starts_with("HTTP/1.1 200 "));
+        let readiness = page("/readyz").await;
+        assert!(readiness.starts_with("HTTP/1.1 503 "), "{readiness}");
+        assert!(readiness.ends_with("waiting for the API server\n"));
+        assert!(
+            !root.path().join("run").join(ZDS_SOCKET).exists(),
+            "a proxy that is told of no pods would drop those it has"
+        );
+    };
+    tokio::select! {
+        served = serve(parts) => panic!("{served:?}"),
+        () = asking => {}
+    }
+}
