@@ -126,7 +126,10 @@ impl KubeCluster {
     fn mesh_changed(&self, change: Change<DynamicObject>) {
         self.view.send_modify(|view| match change {
             Change::All(all) => {
-                view.set_mesh(all.first().and_then(mesh_view));
+                match all.first() {
+                    Some(mesh) => view.set_mesh(mesh_view(mesh)),
+                    None => view.list_without_mesh(),
+                }
                 view.synced.mesh = true;
             }
             Change::One(mesh) => view.set_mesh(mesh_view(&mesh)),

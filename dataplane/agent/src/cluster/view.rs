@@ -72,6 +72,14 @@ impl View {
         self.last_mesh = mesh.unwrap_or(self.last_mesh);
     }
 
+    /// A whole list came without the Mesh. That is not believed while the Mesh is
+    /// known: its finalizer waits for this node, so it cannot have gone unseen.
+    pub fn list_without_mesh(&mut self) {
+        if self.mesh.is_some() {
+            tracing::warn!("a list without the Mesh is not believed");
+        }
+    }
+
     pub fn is_synced(&self) -> bool {
         self.synced.pods && self.synced.namespaces && self.synced.mesh
     }
@@ -85,5 +93,21 @@ impl View {
     /// The Mesh has been deleted, and this can be believed.
     pub fn is_mesh_gone(&self) -> bool {
         self.is_synced() && self.mesh.is_none() && self.is_plausible()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_without_the_mesh_takes_no_pod_out() {
+        let mut view = View::default();
+        view.set_mesh(Some(MeshView::default()));
+        view.list_without_mesh();
+        assert!(view.mesh.is_some());
+        // Its deletion is seen as such.
+        view.set_mesh(None);
+        assert!(view.mesh.is_none());
     }
 }

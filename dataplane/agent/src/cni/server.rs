@@ -135,7 +135,8 @@ impl Answers {
         if sandbox.uid.as_ref().is_some_and(|uid| *uid != pod.uid) {
             return Err("another pod of the same name has taken its place".to_owned());
         }
-        let is_enrolled = decide(&pod, &namespace, view.mesh.is_some()) == Decision::Enrol;
+        // The Mesh is not known to be gone, see above; unseen it is taken to be there.
+        let is_enrolled = decide(&pod, &namespace, true) == Decision::Enrol;
         let ips = if sandbox.ips.is_empty() {
             pod.ips.clone()
         } else {

@@ -345,5 +345,6 @@ impl Entry {
 /// What the view says of a pod; `None` while its namespace is not in the view.
 pub(super) fn wanted(view: &View, pod: &PodView) -> Option<Decision> {
     let namespace = view.namespaces.get(&pod.namespace)?;
-    Some(decide(pod, namespace, view.mesh.is_some()))
+    // A Mesh that is not to be seen and not known to be gone is taken to be there.
+    Some(decide(pod, namespace, !view.is_mesh_gone()))
 }
