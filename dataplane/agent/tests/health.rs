@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -104,6 +105,6 @@ async fn it_is_alive_and_not_ready_while_it_waits_for_the_api_server() {
     };
     tokio::select! {
         served = serve(parts) => panic!("{served:?}"),
-        () = asking => {}
+        answered = tokio::time::timeout(Duration::from_secs(10), asking) => answered.unwrap(),
     }
 }
