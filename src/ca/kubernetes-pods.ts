@@ -1,5 +1,6 @@
 import type { KubeClient } from '../kube/client.ts';
 import type { Pod } from '../kube/objects.ts';
+import { serviceAccountOf } from '../kube/service-account.ts';
 import type { PodLookup, PodRecord } from './pod-lookup.ts';
 
 /** What an identity decision needs of a Pod object. */
@@ -8,7 +9,7 @@ export function podRecord(pod: Pod): PodRecord {
     namespace: pod.metadata.namespace ?? '',
     name: pod.metadata.name,
     uid: pod.metadata.uid ?? '',
-    serviceAccount: pod.spec?.serviceAccountName ?? 'default',
+    serviceAccount: serviceAccountOf(pod),
     node: pod.spec?.nodeName,
     phase: pod.status?.phase ?? 'Pending',
     hostNetwork: pod.spec?.hostNetwork === true,

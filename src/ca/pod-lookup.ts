@@ -3,7 +3,8 @@ export interface PodRecord {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  readonly serviceAccount: string;
+  /** Undefined when it has none, as a mirror pod: it has no identity then. */
+  readonly serviceAccount: string | undefined;
   /** The node it is bound to, undefined before it is scheduled. */
   readonly node: string | undefined;
   readonly phase: string;

@@ -1,5 +1,6 @@
 import type { MeshNode } from '../api/mesh-node.ts';
 import type { EndpointSlice, Node, ObjectMeta, Pod, Service } from '../kube/objects.ts';
+import { mirrorAnnotation } from '../kube/service-account.ts';
 
 /**
  * Objects with only what is read of them, for caches: a pod of several kilobytes becomes one of some hundred bytes. They
@@ -15,6 +16,7 @@ export function leanPod({ metadata, spec, status }: Pod): Pod {
       ...leanMetadata(metadata),
       ...present({ deletionTimestamp: metadata.deletionTimestamp }),
       labels: pick(metadata.labels, podLabels),
+      ...(metadata.annotations?.[mirrorAnnotation] === undefined ? {} : { annotations: { [mirrorAnnotation]: '' } }),
       ownerReferences: controller === undefined ? [] : [controller],
     },
     spec: {

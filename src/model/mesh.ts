@@ -28,6 +28,7 @@ export interface Workload {
   readonly resourceName: string;
   readonly namespace: string;
   readonly name: string;
+  /** Empty when it has none; it is not tunnelled to then. */
   readonly serviceAccount: string;
   readonly node: string;
   /** Never empty. */

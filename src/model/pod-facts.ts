@@ -1,4 +1,5 @@
 import type { ObjectMeta, OwnerReference, Pod } from '../kube/objects.ts';
+import { serviceAccountOf } from '../kube/service-account.ts';
 import { canonicalIp, type IpText } from './ip.ts';
 import type { WorkloadType } from './mesh.ts';
 
@@ -10,7 +11,8 @@ export interface PodFacts {
   readonly namespace: string;
   readonly name: string;
   readonly node: string;
-  readonly serviceAccount: string;
+  /** Undefined when it has none, as a mirror pod: it has no identity then. */
+  readonly serviceAccount: string | undefined;
   readonly hostNetwork: boolean;
   /** Never empty, without repetitions. */
   readonly ips: readonly IpText[];
@@ -38,7 +40,7 @@ export function podFacts(pod: Pod): PodFacts | undefined {
     namespace,
     name: metadata.name,
     node: spec.nodeName,
-    serviceAccount: spec.serviceAccountName || 'default',
+    serviceAccount: serviceAccountOf(pod),
     hostNetwork: spec.hostNetwork === true,
     ips,
     created: metadata.creationTimestamp ?? '',

@@ -34,11 +34,12 @@ export function podWorkload(pod: PodFacts, around: PodSurroundings): Workload {
     resourceName: podResourceName(pod.namespace, pod.name),
     namespace: pod.namespace,
     name: pod.name,
-    serviceAccount: pod.serviceAccount,
+    serviceAccount: pod.serviceAccount ?? '',
     node: pod.node,
     addresses: around.addresses,
-    // A host-network pod shares its node's network namespace, which is never captured.
-    tunnel: around.captured && !pod.hostNetwork,
+    // A host-network pod shares its node's network namespace, which is never captured; one without an identity can prove
+    // none in a tunnel.
+    tunnel: around.captured && !pod.hostNetwork && pod.serviceAccount !== undefined,
     trustDomain: around.settings.trustDomain,
     canonicalName: pod.canonicalName,
     canonicalRevision: pod.canonicalRevision,

@@ -35,6 +35,7 @@ describe('which identity a caller may have', () => {
     ['that succeeded', { phase: 'Succeeded' }],
     ['that failed', { phase: 'Failed' }],
     ['in the host network', { hostNetwork: true }],
+    ['without a service account', { serviceAccount: undefined }],
   ] as const) {
     it(`R01 a proxy: not that of a pod ${what}`, async () => {
       await denied(proxy, cart, pods([proxyPod, podOf(change)]));
@@ -134,11 +135,23 @@ describe('pods as a lookup gives them', () => {
   const pod: Pod = { metadata: { name: 'cart-0', namespace: 'shop', uid: 'u' }, spec: { nodeName: 'node-1' } };
 
   it('have the defaults of Kubernetes where the object says nothing', () => {
-    const { serviceAccount, phase, hostNetwork } = podRecord(pod);
-    assert.deepEqual(
-      { serviceAccount, phase, hostNetwork },
-      { serviceAccount: 'default', phase: 'Pending', hostNetwork: false },
-    );
+    const { phase, hostNetwork } = podRecord(pod);
+    assert.deepEqual({ phase, hostNetwork }, { phase: 'Pending', hostNetwork: false });
+  });
+
+  it('R01 have no service account where the object says none, and none as mirror pods: a kubelet can write those', async () => {
+    const annotations = { 'kubernetes.io/config.mirror': 'hash' };
+    const mirrors: Pod[] = [
+      pod,
+      { ...pod, spec: { ...pod.spec, serviceAccountName: '' } },
+      { metadata: { ...pod.metadata, annotations }, spec: { ...pod.spec, serviceAccountName: 'default' } },
+    ];
+    for (const mirror of mirrors) {
+      assert.equal(podRecord(mirror).serviceAccount, undefined);
+      const lookup = pods([proxyPod, podRecord(mirror)]);
+      const id = 'spiffe://cluster.local/ns/shop/sa/default';
+      await assert.rejects(entitle(proxy, id, trustDomain, lookup), { code: 'CallerNotPermitted' });
+    }
   });
 
   it('come from the copy, and from the API server when a fresh answer is asked for', async () => {

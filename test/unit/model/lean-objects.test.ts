@@ -18,6 +18,7 @@ describe('a lean object', () => {
         ready: fc.boolean(),
         hostNetwork: fc.boolean(),
         deleted: fc.boolean(),
+        mirror: fc.boolean(),
         serviceAccount: fc.constantFrom('web', ''),
         owner: fc.constantFrom({ kind: 'ReplicaSet', name: 'web-5d' }, { kind: 'Job', name: 'j-12345678' }),
         labels: fc.dictionary(

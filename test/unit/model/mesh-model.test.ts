@@ -81,6 +81,17 @@ describe('a pod in the model', () => {
     strictEqual(model.workloads.get(web)?.tunnel, false);
   });
 
+  it('is never tunnelled to without a ServiceAccount, nor as a mirror pod: it has no identity to prove', () => {
+    for (const spec of [{ serviceAccount: '' }, { serviceAccount: 'web', mirror: true }]) {
+      const model = modelOf(
+        { pod: pod({ name: 'web-0', uid: 'u1', ...spec }) },
+        { meshNode: meshNode('node-1', ['u1']) },
+      );
+      strictEqual(model.workloads.get(web)?.tunnel, false);
+      strictEqual(model.workloads.get(web)?.serviceAccount, '');
+    }
+  });
+
   it('is where its node is', () => {
     const model = modelOf({ pod: pod({ name: 'web-0' }) }, { node: node('node-1', 'eu', 'eu-1') });
     deepStrictEqual(model.workloads.get(web)?.locality, { region: 'eu', zone: 'eu-1' });

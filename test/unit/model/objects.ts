@@ -14,8 +14,11 @@ export interface PodSpec {
   readonly ready?: boolean;
   readonly hostNetwork?: boolean;
   readonly deleted?: boolean;
+  /** `default` when nothing is said; empty for none. */
   readonly serviceAccount?: string;
   readonly labels?: Record<string, string>;
+  /** Stands for a pod a kubelet runs from its own configuration. */
+  readonly mirror?: boolean;
   readonly owner?: { kind: string; name: string };
 }
 
@@ -28,6 +31,7 @@ export function pod(spec: PodSpec): Pod {
       uid,
       creationTimestamp: spec.created ?? '2026-01-01T00:00:00Z',
       labels: spec.labels ?? {},
+      ...(spec.mirror === true ? { annotations: { 'kubernetes.io/config.mirror': 'hash' } } : {}),
       ...(spec.deleted === true ? { deletionTimestamp: '2026-01-02T00:00:00Z' } : {}),
       ...(spec.owner === undefined
         ? {}
@@ -36,7 +40,7 @@ export function pod(spec: PodSpec): Pod {
     spec: {
       nodeName: node,
       hostNetwork: spec.hostNetwork === true,
-      ...(spec.serviceAccount === undefined ? {} : { serviceAccountName: spec.serviceAccount }),
+      ...(spec.serviceAccount === '' ? {} : { serviceAccountName: spec.serviceAccount ?? 'default' }),
     },
     status: {
       phase: spec.phase ?? 'Running',
