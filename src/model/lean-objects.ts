@@ -39,8 +39,13 @@ export function leanNode({ metadata, spec }: Node): Node {
 
 /** Who looks after a pod is what counts of a MeshNode here; the rest of its status is for people. */
 export function leanMeshNode({ apiVersion, kind, metadata, status }: MeshNode): MeshNode {
-  const pods = (status?.pods ?? []).map((pod) => ({ ...pod, message: '', ips: [] }));
-  return { apiVersion, kind, metadata: leanMetadata(metadata), status: { pods } };
+  const pods = status?.pods?.map((pod) => ({ ...pod, message: '', ips: [] }));
+  return {
+    apiVersion,
+    kind,
+    metadata: leanMetadata(metadata),
+    status: present({ agent: status?.agent, pods }),
+  };
 }
 
 /** The object without the bookkeeping of who wrote which field, often half of it. */

@@ -20,8 +20,8 @@ export interface ModelDelta {
 
 /**
  * The mesh, kept incrementally: `set…` takes the facts of one object (undefined: it is gone) and marks what depends on
- * it; `commit` derives the marked resources anew. The outcome is a function of the present facts alone, whatever the
- * order they came in (property-tested against a rebuild).
+ * it; `commit` derives the marked resources anew. The outcome is a function of the present facts and of the last words
+ * of nodes that fell silent (see CaptureIndex), whatever the order they came in (property-tested against a rebuild).
  *
  *   pod ─────────► its workload; whoever else has one of its addresses; slices with an endpoint there
  *   slice ───────► its endpoints' workloads, those that changed; pods at those addresses
@@ -91,6 +91,7 @@ export class MeshModel {
     if (previous !== undefined) {
       this.#podsByNode.delete(previous.node, previous);
       this.#podsByUid.delete(previous.uid);
+      if (next?.uid !== previous.uid || next.node !== previous.node) this.#captures.forget(previous.uid, previous.node);
       this.#pods.delete(key);
     }
     this.#addresses.replace(previous, next);
@@ -128,8 +129,12 @@ export class MeshModel {
     for (const slice of this.#slices.all()) if (hasEndpointOn(slice, name)) this.#dirtySlices.add(slice.key);
   }
 
-  /** The UIDs of the pods a node's agent says it captured; undefined when there is no such node any more. */
+  /** The UIDs of the pods a node's agent says it captured; undefined when it says nothing, or nothing any more. */
   setCaptured(node: string, uids: ReadonlySet<string> | undefined): void {
+    if (uids === undefined) {
+      this.#captures.fallSilent(node, (uid) => this.#podsByUid.get(uid)?.node === node);
+      return;
+    }
     for (const uid of this.#captures.replace(node, uids)) {
       const pod = this.#podsByUid.get(uid);
       if (pod !== undefined) this.#dirtyPods.add(pod.key);

@@ -20,7 +20,11 @@ export function nodeFacts({ metadata, spec }: Node): NodeFacts {
   };
 }
 
-/** UIDs of the pods a node's agent says it captured. */
-export function capturedPods({ status }: MeshNode): ReadonlySet<string> {
-  return new Set((status?.pods ?? []).filter(({ captured }) => captured === true).map(({ uid }) => uid));
+/**
+ * UIDs of the pods a node's agent says it captured; undefined when no agent has said anything. An API server leaves a
+ * list out that was applied empty after it had entries: the agent's name shows that it spoke.
+ */
+export function capturedPods({ status }: MeshNode): ReadonlySet<string> | undefined {
+  if (status?.pods === undefined && status?.agent === undefined) return undefined;
+  return new Set((status.pods ?? []).filter(({ captured }) => captured === true).map(({ uid }) => uid));
 }

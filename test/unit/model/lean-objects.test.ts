@@ -52,7 +52,10 @@ describe('a lean object', () => {
     const place = node('node-1', 'eu', 'eu-1', ['10.0.0.0/24']);
     deepStrictEqual(nodeFacts(leanNode(place)), nodeFacts(place));
     const report = meshNode('node-1', ['a', 'b'], ['c']);
-    deepStrictEqual(capturedPods(leanMeshNode(report)), capturedPods(report));
+    const agent = { version: '0.1.0' };
+    for (const said of [report, { ...report, status: {} }, { ...report, status: { agent } }]) {
+      deepStrictEqual(capturedPods(leanMeshNode(said)), capturedPods(said));
+    }
     const cart = service({ name: 'cart' });
     deepStrictEqual(serviceFacts(withoutManagedFields(structuredClone(cart))), serviceFacts(cart));
   });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { type EndpointSlice, objectKey } from '../../../src/kube/objects.ts';
 import type { Service, Workload } from '../../../src/model/mesh.ts';
 import { MeshModel } from '../../../src/model/mesh-model.ts';
+import { podFacts } from '../../../src/model/pod-facts.ts';
 import { apply, type Change, permissive } from './cluster.ts';
 import { meshNode, node, pod, type ServiceSpec, service, slice } from './objects.ts';
 
@@ -92,6 +93,7 @@ const changes: fc.Arbitrary<Change> = fc.oneof(
       })),
   },
   { weight: 1, arbitrary: nodes.map((noMeshNode) => ({ noMeshNode })) },
+  { weight: 1, arbitrary: nodes.map((name) => ({ meshNode: { ...meshNode(name, []), status: {} } })) },
   {
     weight: 1,
     arbitrary: fc
@@ -122,6 +124,50 @@ function subject(change: Change): string {
   return 'settings';
 }
 
+/** What each node said last: of the pods that are there, once it is silent. Told of every change, in order. */
+class LastWords {
+  readonly #words = new Map<string, { readonly captured: ReadonlySet<string>; readonly silent: boolean }>();
+  readonly #pods = new Map<string, string>();
+
+  hear(change: Change): void {
+    const name = 'meshNode' in change ? change.meshNode.metadata.name : 'noMeshNode' in change ? change.noMeshNode : '';
+    if ('pod' in change) {
+      const facts = podFacts(change.pod);
+      this.#pods.set(objectKey(change.pod), facts === undefined ? '' : `${facts.node} ${facts.uid}`);
+    } else if ('noPod' in change) this.#pods.delete(change.noPod);
+    const said = 'meshNode' in change ? change.meshNode.status?.pods : undefined;
+    if (said !== undefined) {
+      const captured = said.filter(({ captured }) => captured).map(({ uid }) => uid);
+      this.#words.set(name, { captured: new Set(captured), silent: false });
+    } else if (name !== '') {
+      this.#words.set(name, { captured: this.of(name), silent: true });
+    }
+    const there = new Set(this.#pods.values());
+    for (const [node, { captured, silent }] of this.#words) {
+      const kept = new Set([...captured].filter((uid) => there.has(`${node} ${uid}`)));
+      if (silent) this.#words.set(node, { captured: kept, silent });
+    }
+  }
+
+  of(node: string): ReadonlySet<string> {
+    return this.#words.get(node)?.captured ?? new Set();
+  }
+
+  /** The last state of the cluster in which every node says aloud what it said last. */
+  aloud(change: Change): Change {
+    if ('noMeshNode' in change) return { meshNode: meshNode(change.noMeshNode, [...this.of(change.noMeshNode)]) };
+    if (!('meshNode' in change)) return change;
+    const { name } = change.meshNode.metadata;
+    return { meshNode: meshNode(name, [...this.of(name)]) };
+  }
+}
+
+function lastWords(history: readonly Change[]): LastWords {
+  const words = new LastWords();
+  for (const change of history) words.hear(change);
+  return words;
+}
+
 /** What somebody knows who only ever heard of the differences. */
 class Listener {
   readonly workloads = new Map<string, Workload>();
@@ -142,7 +188,7 @@ function take<T>(known: Map<string, T>, name: string, value: T | undefined): voi
 const sorted = <T>(known: ReadonlyMap<string, T>) => [...known].sort(([a], [b]) => (a < b ? -1 : 1));
 
 describe('the mesh model, kept incrementally', () => {
-  it('is what a rebuild from the last state of every object gives, in whatever order', () => {
+  it('is what a rebuild from the last state of every object and the last word of every node gives, in whatever order', () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(changes, fc.boolean()), { maxLength: 60, size: 'max' }),
@@ -161,7 +207,8 @@ describe('the mesh model, kept incrementally', () => {
             .map((change) => ({ change, at: random.next().value ?? 0 }))
             .sort((a, b) => a.at - b.at);
           const rebuilt = new MeshModel(permissive);
-          for (const { change } of shuffled) apply(rebuilt, change);
+          const words = lastWords(history.map(([change]) => change));
+          for (const { change } of shuffled) apply(rebuilt, words.aloud(change));
           rebuilt.commit();
 
           deepStrictEqual(sorted(listener.workloads), sorted(rebuilt.workloads));
@@ -181,15 +228,15 @@ describe('the mesh model, kept incrementally', () => {
         for (const change of history) apply(model, change);
         model.commit();
         const last = new Map(history.map((change) => [subject(change), change]));
+        const words = lastWords(history);
         const owned = [...model.workloads.values()].filter(({ sharesAddress }) => !sharesAddress);
         const addresses = owned.flatMap(({ addresses }) => addresses);
         deepStrictEqual(addresses.length, new Set(addresses).size);
         for (const workload of model.workloads.values()) {
           if (!workload.tunnel) continue;
-          const said = last.get(`meshNode ${workload.node}`);
           const of = last.get(`pod ${workload.namespace}/${workload.name}`);
-          ok(said !== undefined && 'meshNode' in said && of !== undefined && 'pod' in of);
-          ok(said.meshNode.status?.pods?.some(({ uid }) => uid === of.pod.metadata.uid));
+          ok(of !== undefined && 'pod' in of);
+          ok(words.of(workload.node).has(of.pod.metadata.uid ?? ''));
           ok(of.pod.spec?.hostNetwork !== true);
         }
         deepStrictEqual(model.tunnelled, [...model.workloads.values()].filter(({ tunnel }) => tunnel).length);

@@ -1,7 +1,7 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import type { ModelDelta } from '../../../src/model/mesh-model.ts';
 import { maxPortsOfWorkload, maxServicesOfWorkload } from '../../../src/model/workload.ts';
-import { apply, modelOf } from './cluster.ts';
+import { apply, type Change, modelOf } from './cluster.ts';
 import { meshNode, node, pod, service, slice } from './objects.ts';
 
 const web = 'Kubernetes//Pod/shop/web-0';
@@ -32,6 +32,38 @@ describe('a pod in the model', () => {
     apply(model, { meshNode: meshNode('node-2', [], ['u1']) });
     model.commit();
     strictEqual(model.workloads.get(web)?.tunnel, true);
+  });
+
+  const captured = [{ pod: pod({ name: 'web-0', uid: 'u1' }) }, { meshNode: meshNode('node-1', ['u1']) }];
+  const newMeshNode = { meshNode: { ...meshNode('node-1', []), status: {} } };
+  const tunnelAfter = (...changes: readonly Change[]) => {
+    const model = modelOf(...captured);
+    for (const change of changes) apply(model, change);
+    model.commit();
+    return model.workloads.get(web)?.tunnel;
+  };
+
+  it('stays tunnelled to when its MeshNode is deleted, and made anew: nobody said that it was let go', () => {
+    strictEqual(tunnelAfter({ noMeshNode: 'node-1' }), true);
+    strictEqual(tunnelAfter({ noMeshNode: 'node-1' }, newMeshNode), true);
+    strictEqual(tunnelAfter(newMeshNode), true);
+    strictEqual(tunnelAfter({ noMeshNode: 'node-1' }, { pod: pod({ name: 'web-0', uid: 'u1', ready: false }) }), true);
+  });
+
+  it('is let go by the word of its node, before a silence or after', () => {
+    const gone = { noMeshNode: 'node-1' };
+    const emptied = { meshNode: { ...meshNode('node-1', []), status: { agent: { version: '0.1.0' } } } };
+    for (const word of [{ meshNode: meshNode('node-1', []) }, { meshNode: meshNode('node-1', [], ['u1']) }, emptied]) {
+      strictEqual(tunnelAfter(word), false);
+      strictEqual(tunnelAfter(word, gone), false);
+      strictEqual(tunnelAfter(gone, newMeshNode, word), false);
+    }
+  });
+
+  it('takes its node’s last word with it when it ends', () => {
+    const again = { pod: pod({ name: 'web-0', uid: 'u1' }) };
+    strictEqual(tunnelAfter({ noMeshNode: 'node-1' }, { noPod: 'shop/web-0' }, again), false);
+    strictEqual(tunnelAfter({ noPod: 'shop/web-0' }, { noMeshNode: 'node-1' }, again), false);
   });
 
   it('does not inherit the tunnel of its predecessor of the same name', () => {
