@@ -22,8 +22,9 @@ export interface ClusterFeedOptions {
 
 /**
  * Keeps a publisher's model equal to the cluster. Nothing is published before every collection is known in full, since
- * half of a mesh is a wrong mesh; after that a burst of changes is published as one. What is known stays while the API
- * server is away: reflectors delete on its word only.
+ * half of a mesh is a wrong mesh, nor before a usable Mesh was read: a proxy that is told of no policy drops the one it
+ * has. After that a burst of changes is published as one. What is known stays while the API server is away: reflectors
+ * delete on its word only.
  */
 export class ClusterFeed {
   /** The one Mesh that takes effect, under its name. */
@@ -33,11 +34,14 @@ export class ClusterFeed {
   readonly #log: Log;
   readonly #batcher: Batcher;
   readonly #reflectors: readonly Pick<Reflector<KubeObject>, 'path' | 'start' | 'synced' | 'stopped' | 'hasSynced'>[];
+  readonly #meshRead = Promise.withResolvers<void>();
+  #hasMesh = false;
   #published = false;
 
   constructor({ client, publisher, log }: ClusterFeedOptions) {
     this.#publisher = publisher;
     this.#log = log;
+    this.#meshRead.promise.catch(() => {});
     this.#batcher = new Batcher({ flush: () => publisher.publish() });
     const { model } = publisher;
     const reflect = <T extends KubeObject>(
@@ -83,16 +87,23 @@ export class ClusterFeed {
     return this.#published;
   }
 
-  /** The collections that are not known yet. */
+  /** What is not known yet: paths of collections, or the Mesh. */
   missing(): readonly string[] {
-    return this.#reflectors.filter(({ hasSynced }) => !hasSynced).map(({ path }) => path);
+    const paths = this.#reflectors.filter(({ hasSynced }) => !hasSynced).map(({ path }) => path);
+    if (this.#hasMesh || !this.meshes.hasSynced) return paths;
+    return [
+      ...paths,
+      this.meshes.store.size === 0 ? `there is no Mesh ${meshName}` : `the Mesh ${meshName} cannot be used`,
+    ];
   }
 
   /** Resolves when everything is known and published for the first time; rejects when the signal aborts before. */
   async start(signal: AbortSignal): Promise<void> {
     for (const reflector of this.#reflectors) reflector.start(signal);
     signal.addEventListener('abort', () => this.#batcher.stop(), { once: true });
-    await Promise.all(this.#reflectors.map((reflector) => reflector.synced()));
+    const aborted = () => this.#meshRead.reject(new Error('stopped before there was a Mesh'));
+    signal.addEventListener('abort', aborted, { once: true });
+    await Promise.all([this.#meshRead.promise, ...this.#reflectors.map((reflector) => reflector.synced())]);
     this.#publisher.publish();
     this.#published = true;
     const { model } = this.#publisher;
@@ -120,6 +131,13 @@ export class ClusterFeed {
       const fields = { mesh: mesh.metadata.name, trustDomain: spec.trustDomain, ours: trustDomain };
       this.#log.error(fields, 'the Mesh has another trust domain than this replica was started with');
     }
-    this.#publisher.model.setSettings({ trustDomain, strictMtls: spec.mtls.mode === 'Strict' });
+    this.#useMesh(spec.mtls.mode === 'Strict');
+  }
+
+  #useMesh(strictMtls: boolean): void {
+    const { model } = this.#publisher;
+    model.setSettings({ ...model.settings, strictMtls });
+    this.#hasMesh = true;
+    this.#meshRead.resolve();
   }
 }

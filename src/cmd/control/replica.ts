@@ -96,6 +96,8 @@ export class ControlReplica {
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
     const known = this.#feed.start(signal);
+    // It is awaited last; a stop may come before.
+    known.catch(() => {});
     await this.#feed.meshes.synced();
     const authority = this.#startAuthority(signal);
     const certificate = this.#startCertificate(authority, signal);

@@ -1,0 +1,122 @@
+import { deepStrictEqual, rejects, strictEqual } from 'node:assert/strict';
+import { meshesPath } from '../../../src/api/names.ts';
+import type { WatchEvent } from '../../../src/kube/client.ts';
+import { silentLog } from '../../../src/kube/log.ts';
+import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
+import { ClusterFeed } from '../../../src/xds/cluster-feed.ts';
+import { Publisher } from '../../../src/xds/publisher.ts';
+
+/** An API server with nothing on it but a Mesh, if any; watches stay open. */
+class MeshServer {
+  mesh: KubeObject | undefined;
+  #version = 1;
+  readonly #events: WatchEvent[] = [];
+  #wake = () => {};
+
+  list = async <T extends KubeObject>(path: string): Promise<KubeList<T>> => {
+    const items = path === meshesPath && this.mesh !== undefined ? [this.mesh] : [];
+    return JSON.parse(JSON.stringify({ metadata: { resourceVersion: '1' }, items }));
+  };
+
+  async *watch<T extends KubeObject>(
+    path: string,
+    _: unknown,
+    signal: AbortSignal,
+  ): AsyncGenerator<WatchEvent<T>, void, undefined> {
+    const over = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    if (path !== meshesPath) return over;
+    void over.then(() => this.#wake());
+    while (!signal.aborted) {
+      const event = this.#events.shift();
+      if (event !== undefined) yield JSON.parse(JSON.stringify(event));
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  send(type: WatchEvent['type'], mesh: KubeObject): void {
+    this.#version += 1;
+    this.#events.push({
+      type,
+      object: { ...mesh, metadata: { ...mesh.metadata, resourceVersion: String(this.#version) } },
+    });
+    this.#wake();
+  }
+}
+
+const mesh = (spec: object, metadata: object = {}) => ({
+  metadata: { name: 'default', uid: 'm', resourceVersion: '1', ...metadata },
+  spec,
+});
+const strict = { mtls: { mode: 'Strict' } };
+const unusable = { mtls: { mode: 'Perhaps' } };
+
+describe('what proxies are told of the Mesh', () => {
+  let server: MeshServer;
+  let stop: AbortController;
+  let publisher: Publisher;
+  let feed: ClusterFeed;
+  let started: Promise<void>;
+
+  function start(present?: KubeObject): void {
+    server = new MeshServer();
+    server.mesh = present;
+    stop = new AbortController();
+    publisher = new Publisher({ trustDomain: 'cluster.local', strictMtls: false }, silentLog);
+    feed = new ClusterFeed({ client: server, publisher, log: silentLog });
+    started = feed.start(stop.signal);
+    started.catch(() => {});
+  }
+
+  async function settled(): Promise<void> {
+    for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve));
+    publisher.publish();
+  }
+
+  afterEach(async () => {
+    stop.abort();
+    await feed.stopped();
+  });
+
+  it('is its mode, from the first answer on', async () => {
+    start(mesh(strict));
+    await started;
+    strictEqual(feed.ready, true);
+    deepStrictEqual(feed.missing(), []);
+    strictEqual(publisher.authorizations.size, 1);
+  });
+
+  for (const [what, present, missing] of [
+    ['there is none', undefined, 'there is no Mesh default'],
+    ['it cannot be used', mesh(unusable), 'the Mesh default cannot be used'],
+  ] as const) {
+    it(`is nothing at all while ${what}: nobody is told that there is no policy`, async () => {
+      start(present);
+      await settled();
+      strictEqual(feed.ready, false);
+      deepStrictEqual(feed.missing(), [missing]);
+      server.send(present === undefined ? 'ADDED' : 'MODIFIED', mesh(strict));
+      await started;
+      strictEqual(feed.ready, true);
+      strictEqual(publisher.authorizations.size, 1);
+    });
+  }
+
+  it('stays what it was when it cannot be used any more, and when it is gone without a word', async () => {
+    start(mesh(strict));
+    await started;
+    server.send('MODIFIED', mesh(unusable));
+    await settled();
+    strictEqual(publisher.authorizations.size, 1);
+    server.send('DELETED', mesh(unusable));
+    await settled();
+    strictEqual(publisher.authorizations.size, 1);
+    strictEqual(feed.ready, true);
+  });
+
+  it('is not waited for by one that is told to stop', async () => {
+    start();
+    await settled();
+    stop.abort();
+    await rejects(started, /before there was a Mesh/);
+  });
+});
