@@ -117,10 +117,15 @@ export class ClusterFeed {
 
   /**
    * A Mesh that is gone or cannot be read changes nothing: pods are still captured, and going from Strict to Permissive by
-   * mistake would open them. The trust domain never changes while a replica runs: what it signs is bound to it.
+   * mistake would open them. One that is being deleted is Permissive: as nodes let their pods go, those speak plaintext to
+   * pods that are not let go yet. It stays so when it is gone then. The trust domain never changes while a replica runs: what it signs is bound to it.
    */
   #takeMesh(mesh: Mesh | undefined): void {
     if (mesh === undefined) return;
+    if (mesh.metadata.deletionTimestamp !== undefined) {
+      this.#useMesh(false);
+      return;
+    }
     const { spec, problems } = parseMeshSpec(mesh.spec);
     if (spec === undefined) {
       this.#log.error({ mesh: mesh.metadata.name, problems }, 'the Mesh cannot be used, the last one stays in force');

@@ -113,6 +113,31 @@ describe('what proxies are told of the Mesh', () => {
     strictEqual(feed.ready, true);
   });
 
+  it('is no policy once it is being deleted, usable or not, nor when it is gone then, until there is another', async () => {
+    const deletionTimestamp = '2026-01-02T00:00:00Z';
+    for (const spec of [strict, unusable]) {
+      start(mesh(strict));
+      await started;
+      server.send('MODIFIED', mesh(spec, { deletionTimestamp }));
+      await settled();
+      strictEqual(publisher.authorizations.size, 0);
+      server.send('DELETED', mesh(spec, { deletionTimestamp }));
+      await settled();
+      strictEqual(publisher.authorizations.size, 0);
+      server.send('ADDED', mesh(strict, { uid: 'another' }));
+      await settled();
+      strictEqual(publisher.authorizations.size, 1);
+      stop.abort();
+      await feed.stopped();
+    }
+  });
+
+  it('is no policy for a replica that starts while it is being deleted', async () => {
+    start(mesh(strict, { deletionTimestamp: '2026-01-02T00:00:00Z' }));
+    await started;
+    strictEqual(publisher.authorizations.size, 0);
+  });
+
   it('is not waited for by one that is told to stop', async () => {
     start();
     await settled();
