@@ -5,6 +5,7 @@ import { type ConfigMap, type KubeObject, type Namespace, objectKey } from '../k
 import type { Reflector } from '../kube/reflector.ts';
 import { type OwnedKind, ownedKinds } from '../render/mesh-objects.ts';
 import { meshLabel } from '../render/ownership.ts';
+import { osLabel } from '../render/pod-parts.ts';
 import type { MeshOperator } from '../runtime/mesh-operator.ts';
 import { EnrolmentIndex } from './enrolment-index.ts';
 
@@ -12,7 +13,7 @@ import { EnrolmentIndex } from './enrolment-index.ts';
 export interface Caches {
   meshes: Reflector<Mesh>;
   meshNodes: Reflector<MeshNode>;
-  /** Names and UIDs only. */
+  /** Names, UIDs and what the agents' DaemonSet selects by. */
   nodes: Reflector<KubeObject>;
   namespaces: Reflector<Namespace>;
   /** Every ConfigMap named tulle-trust-bundle: control's, and our copies. */
@@ -61,7 +62,7 @@ export function createCaches(operator: Pick<MeshOperator, 'reflect'>): Caches {
   return {
     meshes: operator.reflect<Mesh>({ path: meshesPath }),
     meshNodes,
-    nodes: operator.reflect<KubeObject>({ path: '/api/v1/nodes', transform: metadataOnly }),
+    nodes: operator.reflect<KubeObject>({ path: '/api/v1/nodes', transform: leanNode }),
     namespaces: operator.reflect<Namespace>({ path: '/api/v1/namespaces' }),
     bundles: operator.reflect<ConfigMap>({
       path: '/api/v1/configmaps',
@@ -72,13 +73,15 @@ export function createCaches(operator: Pick<MeshOperator, 'reflect'>): Caches {
   };
 }
 
-function metadataOnly({ apiVersion, kind, metadata }: KubeObject): KubeObject {
+function leanNode({ apiVersion, kind, metadata }: KubeObject): KubeObject {
+  const os = metadata.labels?.[osLabel];
   const { name, uid, resourceVersion, deletionTimestamp } = metadata;
   return {
     apiVersion: apiVersion ?? 'v1',
     kind: kind ?? 'Node',
     metadata: {
       name,
+      ...(os === undefined ? {} : { labels: { [osLabel]: os } }),
       ...(uid === undefined ? {} : { uid }),
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
       ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),

@@ -29,6 +29,7 @@ import { renderAccess } from '../render/access.ts';
 import { renderAdmission } from '../render/admission.ts';
 import { renderAgent } from '../render/agent.ts';
 import { appliedHashAnnotation, meshLabel } from '../render/ownership.ts';
+import { isForAgents } from '../render/pod-parts.ts';
 import { done, type Outcome, requeueAfter } from '../runtime/reconciler.ts';
 import { verdictFor } from './acceptance.ts';
 import { deleteObject, type MeshContext } from './context.ts';
@@ -79,13 +80,14 @@ export interface NodeCaches {
 
 /**
  * Nodes that have not said Released. A node that is gone, or whose MeshNode an administrator deleted, is not waited
- * for; nor is one that never had an agent, when there is no agent now.
+ * for; nor is one that never had an agent, when there is no agent now, or none is meant to run there.
  */
 export function awaitedNodes({ meshNodes, nodes, owned }: NodeCaches): MeshNode[] {
   const agents = owned.get('DaemonSet', `${systemNamespace}/${components.agent}`) !== undefined;
   return meshNodes.store.list().filter(({ metadata, status }) => {
-    if (nodes.store.get(metadata.name) === undefined) return false;
-    if (!agents && status?.agent === undefined) return false;
+    const node = nodes.store.get(metadata.name);
+    if (node === undefined) return false;
+    if (status?.agent === undefined && !(agents && isForAgents(node))) return false;
     return findCondition(status?.conditions, 'Released')?.status !== 'True';
   });
 }

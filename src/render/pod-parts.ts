@@ -1,5 +1,6 @@
 import type { MeshSpec } from '../api/mesh.ts';
 import { tokenAudiences, tokenExpirySeconds, trustBundle } from '../api/names.ts';
+import type { KubeObject } from '../kube/objects.ts';
 
 /** For processes that need no power over the machine. */
 export const unprivileged = {
@@ -26,12 +27,20 @@ export function rootWith(capabilities: readonly string[]) {
   };
 }
 
-/** Runs on every node, whatever its taints: a pod there may be in the mesh. */
+/** The label of a Node that says which operating system it runs. */
+export const osLabel = 'kubernetes.io/os';
+
+/** Runs on every node with Linux, whatever its taints: a pod there may be in the mesh. */
 export const onEveryNode = {
   priorityClassName: 'system-node-critical',
   tolerations: [{ operator: 'Exists' }],
-  nodeSelector: { 'kubernetes.io/os': 'linux' },
+  nodeSelector: { [osLabel]: 'linux' },
 } as const;
+
+/** Whether what runs `onEveryNode` is meant to run on this Node. */
+export function isForAgents({ metadata }: KubeObject): boolean {
+  return Object.entries(onEveryNode.nodeSelector).every(([label, value]) => metadata.labels?.[label] === value);
+}
 
 export interface EnvVar {
   name: string;

@@ -70,6 +70,23 @@ describe('the operator on a real API server', () => {
     }
   });
 
+  it('given a Node without Linux, then it has no MeshNode, not even one that somebody made', async () => {
+    await api.apply(JSON.stringify(node('windows-1', 'windows')));
+    const { uid = '' } = (await admin.get<KubeObject>('/api/v1/nodes/windows-1')).metadata;
+    const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'windows-1', uid }];
+    const made = {
+      apiVersion: 'mesh.tulle.dev/v1alpha1',
+      kind: 'MeshNode',
+      metadata: { name: 'windows-1', ownerReferences },
+    };
+    await api.apply(JSON.stringify(made));
+    await eventually<MeshNode>(admin, meshNode('windows-1'), absent);
+    await admin.patch('/api/v1/nodes/windows-1', { metadata: { labels: { 'kubernetes.io/os': 'linux' } } });
+    await eventually<MeshNode>(admin, meshNode('windows-1'), present);
+    await admin.delete('/api/v1/nodes/windows-1');
+    await eventually<MeshNode>(admin, meshNode('windows-1'), absent);
+  });
+
   it('given a Node made again under its name, then its MeshNode is another; given it is gone, then none', async () => {
     await api.apply(nodes('node-3'));
     const first = await eventually<MeshNode>(admin, meshNode('node-3'), present);
@@ -245,8 +262,12 @@ function nodes(...names: string[]): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'List',
-    items: names.map((name) => ({ apiVersion: 'v1', kind: 'Node', metadata: { name } })),
+    items: names.map((name) => node(name, 'linux')),
   });
+}
+
+function node(name: string, os: string) {
+  return { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'kubernetes.io/os': os } } };
 }
 
 function trustBundle(pem: string) {

@@ -15,11 +15,12 @@ const released = (status: 'True' | 'False'): MeshNode['status'] => ({
   ],
 });
 
-function awaited(meshNodes: MeshNode[], { nodes = ['a', 'b'], agents = true } = {}): string[] {
+function awaited(meshNodes: MeshNode[], { nodes = ['a', 'b'], agents = true, os = 'linux' } = {}): string[] {
+  const labels = { 'kubernetes.io/os': os };
   const daemonSet = agents ? { metadata: { name: 'tulle-agent' } } : undefined;
   const caches = {
     meshNodes: { store: { list: () => meshNodes } },
-    nodes: { store: { get: (name: string) => (nodes.includes(name) ? { metadata: { name } } : undefined) } },
+    nodes: { store: { get: (name: string) => (nodes.includes(name) ? { metadata: { name, labels } } : undefined) } },
     owned: { get: () => daemonSet },
   };
   return awaitedNodes(caches).map(({ metadata }) => metadata.name);
@@ -33,6 +34,11 @@ describe('nodes the removal of a Mesh waits for', () => {
 
   it('are not those whose Node is gone', () => {
     assert.deepEqual(awaited([node('a'), node('c', released('False'))]), ['a']);
+  });
+
+  it('are, where no agents are meant to run, only those that had one', () => {
+    assert.deepEqual(awaited([node('a'), node('b', released('False'))], { os: 'windows' }), ['b']);
+    assert.deepEqual(awaited([node('a'), node('b')], { os: 'windows' }), []);
   });
 
   it('are, without any agent, only those that had one: a Mesh that never took effect is removed at once', () => {
