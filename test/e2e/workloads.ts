@@ -50,8 +50,9 @@ export function pod(options: PodOptions): object {
 export async function createNamespace(mesh: MeshCluster, name: string, mode?: string): Promise<void> {
   const labels = mode === undefined ? {} : { 'mesh.tulle.dev/mode': mode };
   await mesh.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }]);
-  // A controller makes it a moment later, and no pod is accepted before.
-  await mesh.kubectl('-n', name, 'wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
+  // A controller makes it a moment later, or, after an outage of the API server, when it has backed off no
+  // longer; no pod is accepted before.
+  await mesh.kubectl('-n', name, 'wait', '--for=create', 'serviceaccount/default', '--timeout=120s');
 }
 
 export function service(namespaceName: string, name: string, port: number, target: number): object {
