@@ -9,12 +9,14 @@ export interface ListEvidence {
   /** Since when lists have been doubted, ms of the same clock as `now`; undefined when the last one was believed. */
   doubtedSince: number | undefined;
   now: number;
+  /**
+   * An empty answer over a full store must still be the answer after so long, ms. Infinity: a list that is never empty
+   * in truth, not even the first one.
+   */
+  emptyMustLastMs: number;
 }
 
 export type Verdict = { believe: true } | { believe: false; reason: string };
-
-/** An empty answer over a full store must still be the answer after so long, ms. */
-const EMPTY_MUST_LAST_MS = 5_000;
 
 /** A store that went back in time (restored from a backup, as far as anyone can tell) is followed after so long, ms. */
 const PAST_MUST_LAST_MS = 600_000;
@@ -25,12 +27,13 @@ const PAST_MUST_LAST_MS = 600_000;
  * ResourceVersions grow with time and compare as numbers (KEP-5504).
  */
 export function judgeList(evidence: ListEvidence): Verdict {
-  const { lastVersion, listVersion, doubtedSince, now } = evidence;
+  const { lastVersion, listVersion, doubtedSince, now, emptyMustLastMs } = evidence;
   const lastedMs = doubtedSince === undefined ? 0 : now - doubtedSince;
   if (isOlder(listVersion, lastVersion) && lastedMs < PAST_MUST_LAST_MS) {
     return { believe: false, reason: `the list is of version ${listVersion}, older than ${lastVersion} seen before` };
   }
-  if (evidence.listed === 0 && evidence.held > 0 && lastedMs < EMPTY_MUST_LAST_MS) {
+  const surprising = evidence.held > 0 || emptyMustLastMs === Number.POSITIVE_INFINITY;
+  if (evidence.listed === 0 && surprising && lastedMs < emptyMustLastMs) {
     return { believe: false, reason: `the list is empty, ${evidence.held} objects were known before` };
   }
   return { believe: true };

@@ -39,6 +39,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   log: Log;
   /** Makes an object smaller before it is kept; it may change and return its argument. */
   transform?: (object: T) => T;
+  /** How long an empty list over a full store must last to be believed, ms; see list-trust.ts for Infinity. */
+  emptyMustLastMs?: number;
   /** Objects a page. */
   pageSize?: number;
   clock?: Clock;
@@ -51,6 +53,9 @@ export interface ReflectorOptions<T extends KubeObject> {
  * step.
  */
 const WATCH_SECONDS = 300;
+
+/** An empty list is doubted for so long where nothing else is said, ms. */
+const EMPTY_MUST_LAST_MS = 5_000;
 
 /** A watch that lived so long was a good one: the next failure starts from a short wait again, ms. */
 const GOOD_WATCH_MS = 10_000;
@@ -171,6 +176,7 @@ export class Reflector<T extends KubeObject> {
       listed: items.size,
       doubtedSince: this.#doubtedSince,
       now,
+      emptyMustLastMs: this.#options.emptyMustLastMs ?? EMPTY_MUST_LAST_MS,
     });
     if (!verdict.believe) {
       this.#doubtedSince ??= now;

@@ -14,6 +14,9 @@ import { Batcher } from './batcher.ts';
 import { PodsByNode } from './pods-by-node.ts';
 import type { Publisher } from './publisher.ts';
 
+/** MeshNodes end one by one, as watch events; a list without any is more likely a mistake for so long, ms. */
+const noMeshNodesMustLastMs = 5 * 60_000;
+
 export interface ClusterFeedOptions {
   readonly client: Pick<KubeClient, 'list' | 'watch'>;
   readonly publisher: Publisher;
@@ -45,7 +48,7 @@ export class ClusterFeed {
     this.#batcher = new Batcher({ flush: () => publisher.publish() });
     const { model } = publisher;
     const reflect = <T extends KubeObject>(
-      options: Pick<ReflectorOptions<T>, 'path' | 'transform' | 'query'>,
+      options: Pick<ReflectorOptions<T>, 'path' | 'transform' | 'query' | 'emptyMustLastMs'>,
       take: (key: string, object: T | undefined) => void,
     ) => {
       const reflector = new Reflector<T>({ client, log, ...options });
@@ -55,7 +58,9 @@ export class ClusterFeed {
       });
       return reflector;
     };
-    const pods = reflect<Pod>({ path: '/api/v1/pods', transform: leanPod }, (key, pod) =>
+    // The pod this runs in is always among them.
+    const neverEmpty = Number.POSITIVE_INFINITY;
+    const pods = reflect<Pod>({ path: '/api/v1/pods', transform: leanPod, emptyMustLastMs: neverEmpty }, (key, pod) =>
       model.setPod(key, pod && podFacts(pod)),
     );
     this.pods = new PodsByNode(pods);
@@ -76,8 +81,9 @@ export class ClusterFeed {
       reflect<Node>({ path: '/api/v1/nodes', transform: leanNode }, (name, node) =>
         model.setNode(name, node && nodeFacts(node)),
       ),
-      reflect<MeshNode>({ path: meshNodesPath, transform: leanMeshNode }, (name, node) =>
-        model.setCaptured(name, node && capturedPods(node)),
+      reflect<MeshNode>(
+        { path: meshNodesPath, transform: leanMeshNode, emptyMustLastMs: noMeshNodesMustLastMs },
+        (name, node) => model.setCaptured(name, node && capturedPods(node)),
       ),
     ];
   }

@@ -6,15 +6,17 @@ import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
 import { ClusterFeed } from '../../../src/xds/cluster-feed.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 
-/** An API server with nothing on it but a Mesh, if any; watches stay open. */
+/** An API server with nothing on it but one pod and a Mesh, if any; watches stay open. */
 class MeshServer {
   mesh: KubeObject | undefined;
+  pods: readonly KubeObject[] = [{ metadata: { name: 'control-0', namespace: 'tulle-system', resourceVersion: '1' } }];
   #version = 1;
   readonly #events: WatchEvent[] = [];
   #wake = () => {};
 
   list = async <T extends KubeObject>(path: string): Promise<KubeList<T>> => {
-    const items = path === meshesPath && this.mesh !== undefined ? [this.mesh] : [];
+    const meshes = this.mesh === undefined ? [] : [this.mesh];
+    const items = path === meshesPath ? meshes : path === '/api/v1/pods' ? this.pods : [];
     return JSON.parse(JSON.stringify({ metadata: { resourceVersion: '1' }, items }));
   };
 
@@ -57,8 +59,9 @@ describe('what proxies are told of the Mesh', () => {
   let feed: ClusterFeed;
   let started: Promise<void>;
 
-  function start(present?: KubeObject): void {
+  function start(present?: KubeObject, pods?: readonly KubeObject[]): void {
     server = new MeshServer();
+    if (pods !== undefined) server.pods = pods;
     server.mesh = present;
     stop = new AbortController();
     publisher = new Publisher({ trustDomain: 'cluster.local', strictMtls: false }, silentLog);
@@ -136,6 +139,13 @@ describe('what proxies are told of the Mesh', () => {
     start(mesh(strict, { deletionTimestamp: '2026-01-02T00:00:00Z' }));
     await started;
     strictEqual(publisher.authorizations.size, 0);
+  });
+
+  it('is nothing at all while the API server knows no pod: this one is one', async () => {
+    start(mesh(strict), []);
+    await settled();
+    strictEqual(feed.ready, false);
+    deepStrictEqual(feed.missing(), ['/api/v1/pods']);
   });
 
   it('is not waited for by one that is told to stop', async () => {

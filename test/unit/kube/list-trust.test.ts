@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { judgeList, type ListEvidence } from '../../../src/kube/list-trust.ts';
+
+const empty: ListEvidence = {
+  lastVersion: '10',
+  held: 3,
+  listVersion: '20',
+  listed: 0,
+  doubtedSince: 1_000,
+  now: 1_000,
+  emptyMustLastMs: 60_000,
+};
+
+describe('R16 an empty list', () => {
+  it('over a full store is believed when it has lasted as long as was asked for', () => {
+    assert.equal(judgeList({ ...empty, now: 60_999 }).believe, false);
+    assert.equal(judgeList({ ...empty, now: 61_000 }).believe, true);
+  });
+
+  it('is believed at once where nothing was known', () => {
+    assert.equal(judgeList({ ...empty, held: 0, doubtedSince: undefined }).believe, true);
+  });
+
+  it('is never believed, not even as the first, of what is never empty', () => {
+    const never = { ...empty, emptyMustLastMs: Number.POSITIVE_INFINITY };
+    assert.equal(judgeList({ ...never, now: 1e12 }).believe, false);
+    assert.equal(judgeList({ ...never, held: 0, lastVersion: undefined }).believe, false);
+    assert.equal(judgeList({ ...never, listed: 1 }).believe, true);
+  });
+});
