@@ -30,7 +30,9 @@ module.exports = {
       name: 'pure-layers-do-no-io',
       severity: 'error',
       from: { path: '^src/(render|model|policy|waypoint)/' },
-      to: { path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects)' },
+      to: {
+        path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects|service-account)',
+      },
     },
     {
       name: 'product-does-not-import-hack',
