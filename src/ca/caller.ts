@@ -3,6 +3,8 @@ import { tokenAudiences, tokenExtra } from '../api/names.ts';
 import { explain, TulleError } from '../errors/tulle-error.ts';
 import type { Clock } from '../kube/clock.ts';
 import { ExpiringCache } from './expiring-cache.ts';
+import { type IssuanceLimits, IssuanceQueue } from './issuance-queue.ts';
+import { claimsOf } from './token-claims.ts';
 import type { TokenReviewer, TokenReviewStatus } from './token-reviewer.ts';
 
 /** Who calls, as its token says. That its pod still exists is not known from this: ask for it with every decision. */
@@ -16,13 +18,15 @@ export interface Caller {
 
 /** Finds out who calls from the `authorization` header of a call. */
 export interface CallerVerifier {
-  /** @throws TulleError CallerUnauthenticated, CallerReviewUnavailable */
+  /** @throws TulleError CallerUnauthenticated, CallerReviewUnavailable, CallerReviewsOverloaded */
   verify(authorization: string | undefined): Promise<Caller>;
 }
 
 export interface CallerVerifierOptions {
   readonly reviewer: TokenReviewer;
   readonly clock: Pick<Clock, 'now'>;
+  /** Reviews at once, and how many may wait. */
+  readonly limits?: IssuanceLimits;
 }
 
 /**
@@ -35,19 +39,31 @@ const cacheSize = 4096;
 /** A service account token is about 1,000 characters. */
 const maximumTokenLength = 8192;
 
+/** So many reviews an API server answers at once without effort; who waits holds a token of 8 kB at most. */
+const defaultLimits: IssuanceLimits = { running: 32, waiting: 1_024 };
+/** Our clock and the API server's may be so far apart, ms: a token is not called expired before. */
+const clockSkewMs = 60_000;
+
 const audiences: readonly string[] = Object.values(tokenAudiences);
 
 /**
- * Verifies callers by TokenReview. Good answers are kept for a short while by the token's hash, never past the token's own expiry;
+ * Verifies callers by TokenReview. Only what may be a token for us, by what it says of itself, is reviewed, and only so many
+ * at once: whoever reaches the port could have the API server asked without end otherwise. Good answers are kept for a short while by the token's hash, never past the token's own expiry;
  * calls with the same token at the same time share one review. Bad answers are not kept.
  */
-export function createCallerVerifier({ reviewer, clock }: CallerVerifierOptions): CallerVerifier {
+export function createCallerVerifier({
+  reviewer,
+  clock,
+  limits = defaultLimits,
+}: CallerVerifierOptions): CallerVerifier {
   const known = new ExpiringCache<Caller>(cacheSize, clock);
   const underway = new Map<string, Promise<Caller>>();
+  const reviews = new IssuanceQueue(limits, reviewsOverloaded);
 
   async function review(token: string, hash: string): Promise<Caller> {
-    const caller = callerOf(await ask(reviewer, token));
-    known.set(hash, caller, Math.min(clock.now() + cacheMs, tokenExpiry(token) ?? Number.POSITIVE_INFINITY));
+    const expiresAt = plausibleUntil(token, clock.now());
+    const caller = callerOf(await reviews.run(() => ask(reviewer, token)));
+    known.set(hash, caller, Math.min(clock.now() + cacheMs, expiresAt));
     return caller;
   }
 
@@ -105,15 +121,24 @@ function extra(status: TokenReviewStatus, key: string): string | undefined {
   return more.length === 0 && value !== '' ? value : undefined;
 }
 
-/** The `exp` claim in ms, of a token the API server has found good; undefined when it has none we can read. */
-function tokenExpiry(token: string): number | undefined {
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
-    if (typeof claims !== 'object' || claims === null || !('exp' in claims)) return undefined;
-    return typeof claims.exp === 'number' ? claims.exp * 1000 : undefined;
-  } catch {
-    return undefined;
+/**
+ * Until when a token is good by its own words, ms. Its signature is not looked at: this is for what cannot be good, cheaply.
+ * @throws TulleError CallerUnauthenticated
+ */
+function plausibleUntil(token: string, now: number): number {
+  const claims = claimsOf(token);
+  if (claims === undefined) throw unauthenticated('its token is not a JWT with an audience and an expiry');
+  if (!claims.audiences.some((audience) => audiences.includes(audience))) {
+    throw unauthenticated(`its token is not for the audience ${audiences.join(' or ')}`);
   }
+  if (claims.expiresAt + clockSkewMs <= now) throw unauthenticated('its token has expired');
+  return claims.expiresAt;
+}
+
+function reviewsOverloaded(): TulleError {
+  return new TulleError('CallerReviewsOverloaded', 'This replica has as many callers to check as it takes on.', {
+    mend: 'Try again later, with jitter.',
+  });
 }
 
 function unauthenticated(why: string): TulleError {

@@ -1,8 +1,9 @@
 /**
  * The certificate service of the wire: `istio.v1.auth.IstioCertificateService`, method CreateCertificate.
  *
- *   call ─► queue (bounded) ─► who calls (token) ─► which identity (pods, now) ─► public key of the CSR ─► sign ─► audit line
+ *   call ─► who calls (token) ─► queue (bounded) ─► which identity (pods, now) ─► public key of the CSR ─► sign ─► audit line
  *
+ * Nobody takes a place in the queue before it is known who they are: strangers must not be able to fill it.
  * What is refused is answered with a status and a reason the caller may know; what went wrong inside is logged, not told.
  */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
@@ -74,8 +75,9 @@ export function certificateService(options: CertificateServiceOptions): Certific
     definition,
     implementation: {
       CreateCertificate(call, callback) {
-        queue
-          .run(() => issue(call, options))
+        options.callers
+          .verify(authorizationOf(call.metadata))
+          .then((caller) => queue.run(() => issue(call, caller, options)))
           .then(
             (response) => {
               options.onOutcome?.('OK');
@@ -88,10 +90,13 @@ export function certificateService(options: CertificateServiceOptions): Certific
   };
 }
 
-async function issue(call: Call, options: CertificateServiceOptions): Promise<IstioCertificateResponse> {
+async function issue(
+  call: Call,
+  caller: Caller,
+  options: CertificateServiceOptions,
+): Promise<IstioCertificateResponse> {
   if (call.cancelled) throw new TulleError('IssuanceOverloaded', 'The caller went away while it waited.');
   const { authority, pods } = options;
-  const caller = await options.callers.verify(authorizationOf(call.metadata));
   const entitlement = await entitle(caller, requestedIdentity(call.request), authority.trustDomain, pods);
   const publicKey = publicKeyOfRequest(call.request.csr);
   const certificate = authority.signWorkload(entitlement.id, publicKey, requestedSeconds(call.request));
@@ -140,6 +145,7 @@ const statusOfCode: Partial<Record<ErrorCode, status>> = {
   AuthorityNotLoaded: status.UNAVAILABLE,
   AuthorityExpired: status.UNAVAILABLE,
   CallerReviewUnavailable: status.UNAVAILABLE,
+  CallerReviewsOverloaded: status.RESOURCE_EXHAUSTED,
   IssuanceOverloaded: status.RESOURCE_EXHAUSTED,
 };
 

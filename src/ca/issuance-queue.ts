@@ -1,6 +1,6 @@
 import { TulleError } from '../errors/tulle-error.ts';
 
-/** How much issuance goes on at once, and how much may wait. */
+/** How much goes on at once, and how much may wait. */
 export interface IssuanceLimits {
   readonly running: number;
   readonly waiting: number;
@@ -12,14 +12,17 @@ export interface IssuanceLimits {
  */
 export class IssuanceQueue {
   readonly #limits: IssuanceLimits;
+  readonly #overloaded: () => TulleError;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
-  constructor(limits: IssuanceLimits) {
+  /** @param overloaded what is thrown when as many wait as may */
+  constructor(limits: IssuanceLimits, overloaded: () => TulleError = issuanceOverloaded) {
     this.#limits = limits;
+    this.#overloaded = overloaded;
   }
 
-  /** @throws TulleError IssuanceOverloaded when as many wait as may; and whatever the task throws */
+  /** @throws TulleError IssuanceOverloaded, or what takes its place, when as many wait as may; and whatever the task throws */
   async run<T>(task: () => Promise<T>): Promise<T> {
     await this.#turn();
     try {
@@ -34,11 +37,7 @@ export class IssuanceQueue {
       this.#running += 1;
       return;
     }
-    if (this.#waiting.length >= this.#limits.waiting) {
-      throw new TulleError('IssuanceOverloaded', 'This replica has as many certificates to sign as it takes on.', {
-        mend: 'Try again later, with jitter.',
-      });
-    }
+    if (this.#waiting.length >= this.#limits.waiting) throw this.#overloaded();
     await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
@@ -48,4 +47,10 @@ export class IssuanceQueue {
     if (next === undefined) this.#running -= 1;
     else next();
   }
+}
+
+function issuanceOverloaded(): TulleError {
+  return new TulleError('IssuanceOverloaded', 'This replica has as many certificates to sign as it takes on.', {
+    mend: 'Try again later, with jitter.',
+  });
 }

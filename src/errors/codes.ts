@@ -24,6 +24,7 @@ export const errorCodes = {
   CallerUnauthenticated: 'The caller did not prove who it is.',
   CallerNotPermitted: 'The caller may not have the identity it asked for.',
   CallerReviewUnavailable: 'Who calls cannot be checked now: the API server did not answer.',
+  CallerReviewsOverloaded: 'More callers are to be checked than this replica checks at once.',
   IssuanceOverloaded: 'More certificates are asked for than this replica signs at once.',
 
   // kube: the API server

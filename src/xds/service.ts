@@ -16,7 +16,7 @@ export interface DiscoveryOptions {
   readonly stores: readonly ResourceStore[];
   /**
    * Lets a caller in by its headers, or throws: TulleError CallerUnauthenticated, CallerNotPermitted,
-   * CallerReviewUnavailable.
+   * CallerReviewUnavailable, CallerReviewsOverloaded.
    */
   readonly admit: (metadata: Metadata) => Promise<DiscoveryClient>;
   /** False until the whole mesh is known: a proxy that is told half of it would send the other half in plaintext. */
@@ -152,6 +152,7 @@ const statusOf: Partial<Record<ErrorCode, status>> = {
   CallerUnauthenticated: status.UNAUTHENTICATED,
   CallerNotPermitted: status.PERMISSION_DENIED,
   CallerReviewUnavailable: status.UNAVAILABLE,
+  CallerReviewsOverloaded: status.RESOURCE_EXHAUSTED,
   XdsNotReady: status.UNAVAILABLE,
   XdsRequestInvalid: status.INVALID_ARGUMENT,
   XdsSubscriptionTooLarge: status.RESOURCE_EXHAUSTED,

@@ -3,7 +3,7 @@ import { createCallerVerifier } from '../../src/ca/caller.ts';
 import { publicKeyOfRequest } from '../../src/ca/certificate-request.ts';
 import { parseSpiffeId } from '../../src/ca/spiffe-id.ts';
 import { systemClock } from '../../src/kube/clock.ts';
-import { CountingReviewer, podOf, pods, proxyPod } from '../fixtures/ca/callers.ts';
+import { CountingReviewer, podOf, pods, proxyPod, tokenOf } from '../fixtures/ca/callers.ts';
 import { certificateRequest, p256Key, pemRequest } from '../fixtures/ca/certificate-requests.ts';
 import { type IssuingControl, startIssuingControl } from '../fixtures/ca/issuing-control.ts';
 import { MemoryCluster } from '../fixtures/ca/memory-stores.ts';
@@ -59,7 +59,7 @@ function msEach(work: () => void): number {
 async function msEachCall(control: IssuingControl, csr: string): Promise<number> {
   const batch = async (count: number) => {
     for (let done = 0; done < count; done += callsAtOnce) {
-      const calls = Array.from({ length: callsAtOnce }, () => control.ask({ token: 'a.b.c', identity, csr }));
+      const calls = Array.from({ length: callsAtOnce }, () => control.ask({ token: tokenOf('c'), identity, csr }));
       for (const { refused } of await Promise.all(calls)) if (refused !== undefined) throw new Error(refused.details);
     }
   };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { tokenExtra } from '../../../src/api/names.ts';
 import { createCallerVerifier } from '../../../src/ca/caller.ts';
 import type { TokenReviewStatus } from '../../../src/ca/token-reviewer.ts';
-import { CountingReviewer, proxyReview } from '../../fixtures/ca/callers.ts';
+import { CountingReviewer, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
 import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
 
 const username = 'system:serviceaccount:tulle-system:tulle-proxy';
@@ -20,7 +20,7 @@ describe('who calls', () => {
   });
 
   it('R01 is the service account, pod, UID and node of the reviewed token', async () => {
-    assert.deepEqual(await callers.verify(bearer('a.b.c')), {
+    assert.deepEqual(await callers.verify(bearer(tokenOf('c'))), {
       namespace: 'tulle-system',
       serviceAccount: 'tulle-proxy',
       pod: { name: 'proxy-1', uid: 'uid-proxy-1' },
@@ -46,7 +46,7 @@ describe('who calls', () => {
   for (const [what, review, message] of refusedReviews) {
     it(`R01 is nobody when the token ${what}`, async () => {
       reviewer.answer = async () => review;
-      await assert.rejects(callers.verify(bearer('a.b.c')), { code: 'CallerUnauthenticated', message });
+      await assert.rejects(callers.verify(bearer(tokenOf('c'))), { code: 'CallerUnauthenticated', message });
     });
   }
 
@@ -66,52 +66,97 @@ describe('who calls', () => {
     });
   }
 
+  const now = () => clock.time / 1000;
+  const implausible: readonly (readonly [string, () => string])[] = [
+    ['is not a JWT', () => 'opaque'],
+    ['has no signature', () => tokenOf('')],
+    ['has a fourth part', () => tokenOf('c.d')],
+    ['has claims that are not JSON', () => 'header.claims.c'],
+    ['has no audience', () => tokenOf('c', { aud: undefined })],
+    ['is for another audience', () => tokenOf('c', { aud: ['vault'] })],
+    ['never expires', () => tokenOf('c', { exp: undefined })],
+    ['expires at no time', () => tokenOf('c', { exp: 'never' })],
+    ['has expired a minute ago', () => tokenOf('c', { exp: now() - 60 })],
+  ];
+  for (const [what, token] of implausible) {
+    it(`is nobody when the token ${what}, and the API server is not asked`, async () => {
+      await assert.rejects(callers.verify(bearer(token())), { code: 'CallerUnauthenticated' });
+      assert.equal(reviewer.asked.length, 0);
+    });
+  }
+
+  it('is asked where the token may be good: of one audience or several, or expired by a little', async () => {
+    const good = [{ aud: 'istio-ca' }, { aud: ['vault', 'tulle-ca'] }, { exp: now() - 59 }];
+    for (const claims of good) await callers.verify(bearer(tokenOf('c', claims)));
+    assert.equal(reviewer.asked.length, 3);
+  });
+
+  it('is asked of the API server about so many at once, so many wait, and the rest is sent away', async () => {
+    const gate = Promise.withResolvers<void>();
+    reviewer.answer = () => gate.promise.then(() => proxyReview());
+    callers = createCallerVerifier({ reviewer, clock, limits: { running: 2, waiting: 3 } });
+    const outcomes = Array.from({ length: 9 }, (_, index) =>
+      callers.verify(bearer(tokenOf(`t${index}`))).then(
+        () => 'known',
+        (error: { code?: string }) => error.code,
+      ),
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(reviewer.asked.length, 2);
+    gate.resolve();
+    assert.deepEqual(await Promise.all(outcomes), [
+      ...new Array(5).fill('known'),
+      ...new Array(4).fill('CallerReviewsOverloaded'),
+    ]);
+  });
+
   it('is asked of the API server once a minute, not at every call', async () => {
-    await callers.verify(bearer('a.b.c'));
+    await callers.verify(bearer(tokenOf('c')));
     clock.time += 59_999;
-    await callers.verify(bearer('a.b.c'));
+    await callers.verify(bearer(tokenOf('c')));
     assert.equal(reviewer.asked.length, 1);
     clock.time += 1;
-    await callers.verify(bearer('a.b.c'));
+    await callers.verify(bearer(tokenOf('c')));
     assert.equal(reviewer.asked.length, 2);
   });
 
   it('is not remembered past the expiry of the token', async () => {
-    const claims = Buffer.from(JSON.stringify({ exp: Math.floor(clock.time / 1000) + 10 })).toString('base64url');
-    await callers.verify(bearer(`a.${claims}.c`));
+    const token = tokenOf('c', { exp: Math.floor(clock.time / 1000) + 10 });
+    await callers.verify(bearer(token));
     clock.time += 10_000;
-    await callers.verify(bearer(`a.${claims}.c`));
+    await callers.verify(bearer(token));
     assert.equal(reviewer.asked.length, 2);
   });
 
   it('is never remembered when refused', async () => {
     reviewer.answer = async () => proxyReview({ authenticated: false });
-    for (let call = 0; call < 2; call++) await assert.rejects(callers.verify(bearer('a.b.c')));
+    for (let call = 0; call < 2; call++) await assert.rejects(callers.verify(bearer(tokenOf('c'))));
     reviewer.answer = async () => proxyReview();
-    await callers.verify(bearer('a.b.c'));
+    await callers.verify(bearer(tokenOf('c')));
     assert.equal(reviewer.asked.length, 3);
   });
 
   it('is reviewed once for calls that come together', async () => {
-    await Promise.all(Array.from({ length: 50 }, () => callers.verify(bearer('a.b.c'))));
+    await Promise.all(Array.from({ length: 50 }, () => callers.verify(bearer(tokenOf('c')))));
     assert.equal(reviewer.asked.length, 1);
   });
 
   it('is remembered for a bounded number of tokens', async () => {
-    for (let index = 0; index <= 4096; index++) await callers.verify(bearer(`t${index}`));
-    await callers.verify(bearer('t4096'));
+    for (let index = 0; index <= 4096; index++) await callers.verify(bearer(tokenOf(`t${index}`)));
+    await callers.verify(bearer(tokenOf('t4096')));
     assert.equal(reviewer.asked.length, 4097);
-    await callers.verify(bearer('t0'));
+    await callers.verify(bearer(tokenOf('t0')));
     assert.equal(reviewer.asked.length, 4098);
   });
 
   it('cannot be told while the API server does not answer, and no error shows the token', async () => {
+    const token = tokenOf('secret');
     reviewer.answer = async () => {
-      throw new Error('POST failed: {"spec":{"token":"secret.token.x"}}');
+      throw new Error(`POST failed: {"spec":{"token":"${token}"}}`);
     };
-    await assert.rejects(callers.verify(bearer('secret.token.x')), (error: Error & { code?: string }) => {
+    await assert.rejects(callers.verify(bearer(token)), (error: Error & { code?: string }) => {
       assert.equal(error.code, 'CallerReviewUnavailable');
-      assert.ok(!`${error.message}${error.stack}${String(error.cause)}`.includes('secret.token.x'));
+      assert.ok(!`${error.message}${error.stack}${String(error.cause)}`.includes(token));
       return true;
     });
   });

@@ -5,12 +5,13 @@ import { controlDnsNames } from '../../../src/api/names.ts';
 import { createCallerVerifier } from '../../../src/ca/caller.ts';
 import type { PodLookup } from '../../../src/ca/pod-lookup.ts';
 import { systemClock } from '../../../src/kube/clock.ts';
-import { CountingReviewer, podOf, pods, proxyPod, proxyReview } from '../../fixtures/ca/callers.ts';
+import { CountingReviewer, podOf, pods, proxyPod, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
 import { type Answer, type IssuingControl, startIssuingControl } from '../../fixtures/ca/issuing-control.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 
-const token = 'header.claims.signature-that-is-secret';
+const token = tokenOf('signature-that-is-secret');
+const strangerTokens = new Set(Array.from({ length: 12 }, (_, index) => tokenOf(`stranger-${index}`)));
 const identity = 'spiffe://cluster.local/ns/shop/sa/cart';
 
 describe('the certificate service on the wire', () => {
@@ -97,7 +98,7 @@ describe('the certificate service on the wire', () => {
   it('answers UNAUTHENTICATED without a token and with a bad one', async () => {
     assert.equal((await control.ask({ identity })).refused?.status, 'UNAUTHENTICATED');
     reviewer.answer = async () => proxyReview({ authenticated: false });
-    assert.equal((await control.ask({ token: 'another', identity })).refused?.status, 'UNAUTHENTICATED');
+    assert.equal((await control.ask({ token: tokenOf('another'), identity })).refused?.status, 'UNAUTHENTICATED');
   });
 
   it('answers UNAVAILABLE when tokens or pods cannot be looked up, and keeps the inner error to the log', async () => {
@@ -110,7 +111,7 @@ describe('the certificate service on the wire', () => {
     assert.doesNotMatch(refused.details, /10\.0\.0\.1/);
     assert.match(log.text(), /ECONNREFUSED/);
     reviewer.answer = () => Promise.reject(new Error('ECONNREFUSED'));
-    assert.equal((await control.ask({ token: 'unknown-yet', identity })).refused?.status, 'UNAVAILABLE');
+    assert.equal((await control.ask({ token: tokenOf('unknown-yet'), identity })).refused?.status, 'UNAVAILABLE');
   });
 
   it('R13 sends a burst away with RESOURCE_EXHAUSTED and a hint when to come back, and serves the rest', async () => {
@@ -124,11 +125,26 @@ describe('the certificate service on the wire', () => {
     assert.ok((await control.ask({ token, identity })).chain, 'afterwards all is as before');
   });
 
+  it('gives nobody a place in the queue before it is known who they are', async () => {
+    await control.ask({ token, identity });
+    const gate = Promise.withResolvers<void>();
+    reviewer.answer = () => gate.promise.then(() => proxyReview({ authenticated: false }));
+    const strangers = Array.from(strangerTokens, (token) => control.ask({ token, identity }));
+    const asked = () => reviewer.asked.filter((each) => strangerTokens.has(each)).length;
+    for (let turns = 0; asked() < 12 && turns < 10_000; turns++) await new Promise((resolve) => setImmediate(resolve));
+    const underReview = asked();
+    const known = underReview === 12 ? await control.ask({ token, identity }) : undefined;
+    gate.resolve();
+    assert.equal(underReview, 12);
+    assert.ok(known?.chain, 'who is known is served meanwhile');
+    for (const { refused } of await Promise.all(strangers)) assert.equal(refused?.status, 'UNAUTHENTICATED');
+  });
+
   it('never writes a token or a key into a log line or an answer', async () => {
     await control.ask({ token, identity });
     await control.ask({ token, identity: 'spiffe://cluster.local/ns/shop/sa/nobody' });
-    reviewer.answer = () => Promise.reject(new Error(`POST {"token":"fresh-${token}"}`));
-    const { refused } = await control.ask({ token: `fresh-${token}`, identity });
+    reviewer.answer = () => Promise.reject(new Error(`POST {"token":"${token}x"}`));
+    const { refused } = await control.ask({ token: `${token}x`, identity });
     for (const text of [log.text(), refused?.details ?? '']) {
       assert.ok(!text.includes('signature-that-is-secret') && !text.includes('PRIVATE KEY'));
     }
