@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fingerprint, root } from '../cache.ts';
 import { run } from '../process.ts';
@@ -112,14 +112,4 @@ export async function takeSlot(name: string): Promise<number> {
 
 export function releaseSlot(slot: number): void {
   rmSync(slotFile(slot), { force: true });
-}
-
-/** The names of all clusters on this machine that hold a slot. */
-export function knownClusters(): string[] {
-  try {
-    const folder = join(clustersFolder, '.slots');
-    return readdirSync(folder).map((slot) => readFileSync(join(folder, slot), 'utf8'));
-  } catch {
-    return [];
-  }
 }

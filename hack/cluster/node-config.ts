@@ -1,5 +1,5 @@
 import type { ClusterCertificates } from './certificates.ts';
-import { dnsAddress, type NodeLayout, serviceCidr } from './layout.ts';
+import { dnsAddress, type NodeLayout } from './layout.ts';
 
 /** The image every pod's sandbox runs; built locally. */
 export const pauseImage = 'tulle.dev/pause:1';
@@ -165,5 +165,3 @@ export function corednsManifests(image: string): object[] {
     },
   ];
 }
-
-export { serviceCidr };

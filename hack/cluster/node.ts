@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheFolder, root } from '../cache.ts';
 import { isAlive, run, startDaemon, until } from '../process.ts';
@@ -90,11 +90,5 @@ export async function runOnNode(node: NodeLayout, command: string, ...args: stri
 
 /** Imports image archives into the node's containerd. */
 export async function loadImage(node: NodeLayout, archive: string): Promise<void> {
-  await runOnNode(node, 'ctr', '-n', 'k8s.io', 'images', 'import', '--no-unpack', archive).catch(async () =>
-    runOnNode(node, 'ctr', '-n', 'k8s.io', 'images', 'import', archive),
-  );
-}
-
-export function removeNodeFolder(node: NodeLayout): void {
-  rmSync(node.folder, { recursive: true, force: true });
+  await runOnNode(node, 'ctr', '-n', 'k8s.io', 'images', 'import', '--no-unpack', archive);
 }

@@ -79,8 +79,6 @@ const sources: Readonly<Record<string, ImageSource>> = {
   },
 };
 
-export type ImageName = keyof typeof sources;
-
 /** Every image of the project, and those of the test cluster and the samples. */
 export const imageNames = Object.keys(sources);
 

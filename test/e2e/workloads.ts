@@ -72,11 +72,6 @@ export const httpServer = (port = 8080) => `
 /** Does nothing but be there. */
 export const idle = `setInterval(() => {}, 1e6); process.on('SIGTERM', () => process.exit(0));`;
 
-/** Echoes what it receives, on a connection kept open. */
-export const echoServer = (port = 7000) => `
-  require('net').createServer((c) => { c.pipe(c); c.on('error', () => {}); }).listen(${port}, '0.0.0.0');
-  process.on('SIGTERM', () => process.exit(0));`;
-
 /** Runs JavaScript in a pod and returns what it prints. */
 export function runIn(mesh: MeshCluster, namespaceName: string, podName: string, script: string): Promise<string> {
   return mesh.kubectl('-n', namespaceName, 'exec', podName, '--', '/usr/local/bin/node', '-e', script);
