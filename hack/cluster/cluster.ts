@@ -50,9 +50,7 @@ export interface ClusterOptions {
 
 /** Starts a cluster, after removing whatever is left of an earlier one of this name. Prints its steps. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
-  const program = await step('Kubernetes programs', (report) =>
-    buildBinaries(['etcd', 'kubernetes', 'coredns'], report),
-  );
+  const program = await step('Kubernetes programs', (report) => buildBinaries(report));
   const images = await step('Cluster images', (report) => buildImages(['pause', 'coredns'], report));
   return await step(`Cluster ${options.name} with ${options.nodes} nodes`, async (report) => {
     report('removing what is left of an earlier one');
@@ -103,7 +101,7 @@ export async function findCluster(name: string, nodes?: number): Promise<Cluster
   if (nodes !== undefined && found.nodes !== nodes) return undefined;
   const layout = clusterLayout(name, found.slot, found.nodes);
   if (layout.nodes.some((node) => initPid(node) === undefined)) return undefined;
-  const program = await buildBinaries(['etcd', 'kubernetes']);
+  const program = await buildBinaries();
   const cluster = handle(layout, program);
   const answers = await cluster.kubectl('get', '--raw', '/readyz', '--request-timeout=5s').catch(() => '');
   return answers === 'ok' ? cluster : undefined;

@@ -17,7 +17,7 @@ export function builtInCluster(): ClusterKind {
     start: async () => {
       await preflight();
       const cluster = await startCluster({ name, nodes: NODES, kubeconfig: KUBECONFIG });
-      const program = await buildBinaries(['kubernetes']);
+      const program = await buildBinaries();
       return demoCluster(cluster, KUBECONFIG, dirname(program('kubectl')));
     },
     remove: () => removeCluster(name),

@@ -16,7 +16,7 @@ await main(async () => {
   if (!existsSync(kubeconfig)) {
     throw new Error(`KUBECONFIG=${kubeconfig}: there is no such file; start a cluster with \`make cluster\``);
   }
-  const program = await buildBinaries(['kubernetes']);
+  const program = await buildBinaries();
   const kubectl = (args: readonly string[], input = '') =>
     run(program('kubectl'), ['--kubeconfig', kubeconfig, ...args], { input });
   const target: InstallTarget = {

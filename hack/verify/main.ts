@@ -1,6 +1,7 @@
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { cargoTarget, root } from '../cache.ts';
+import { vetBinaries } from '../cluster/binaries.ts';
 import { run } from '../process.ts';
 import { main, step } from '../steps.ts';
 import { checkLicences } from './licences.ts';
@@ -49,9 +50,5 @@ async function verifyGo(): Promise<void> {
   const files = globSync('hack/**/*.go', { cwd: root });
   const unformatted = await run('gofmt', ['-l', ...files], { cwd: root });
   if (unformatted !== '') throw new Error(`gofmt would change:\n${unformatted}`);
-  for (const module of globSync('hack/cluster/binaries/*/go.mod', { cwd: root })) {
-    // With the flags of the build, so that what it compiled is not compiled again.
-    const flags = ['-mod=readonly', '-buildvcs=false', '-trimpath'];
-    await run('go', ['vet', ...flags, './...'], { cwd: join(root, module, '..'), env: { CGO_ENABLED: '0' } });
-  }
+  await vetBinaries();
 }
