@@ -37,7 +37,7 @@ const sources: Readonly<Record<string, ImageSource>> = {
     tag: 'tulle.dev/coredns:1.12.4',
     dockerfile: 'hack/images/coredns/Dockerfile',
     prepare: async (context, report) => {
-      const program = await buildBinaries(['coredns'], report);
+      const program = await buildBinaries(report);
       cpSync(program('coredns'), join(context, 'coredns'), { dereference: true });
     },
   },
@@ -82,41 +82,57 @@ const sources: Readonly<Record<string, ImageSource>> = {
 /** Every image of the project, and those of the test cluster and the samples. */
 export const imageNames = Object.keys(sources);
 
-/** Builds images, each kept in the cache by everything that went into it. */
+/**
+ * Builds images, each kept in the cache by everything that went into it. What they are made of is prepared side by
+ * side, since programs take minutes to compile; the images themselves are built one after the other.
+ */
 export async function buildImages(names: readonly string[], report: Report = () => {}): Promise<Image[]> {
-  const images: Image[] = [];
-  for (const name of names) {
-    const source = sources[name];
-    if (source === undefined) throw new Error(`no image is called ${name}; there are ${imageNames.join(', ')}`);
-    images.push(await buildImage(name, source, report));
-  }
-  return images;
+  let before: Promise<unknown> = Promise.resolve();
+  const builds = names.map((name) =>
+    inContext(name, async (source, context) => {
+      report(`preparing ${name}`);
+      await source.prepare(context, report);
+      const build = before.then(() => buildPrepared(name, source, context, report));
+      before = build.catch(() => {});
+      return build;
+    }),
+  );
+  const outcomes = await Promise.allSettled(builds);
+  return outcomes.map((outcome) => {
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
+  });
 }
 
-async function buildImage(name: string, source: ImageSource, report: Report): Promise<Image> {
+/** Calls `build` with a folder for what the image is made of, which goes afterwards. */
+async function inContext<T>(name: string, build: (source: ImageSource, context: string) => Promise<T>): Promise<T> {
+  const source = sources[name];
+  if (source === undefined) throw new Error(`no image is called ${name}; there are ${imageNames.join(', ')}`);
   const context = mkdtempSync(join(tmpdir(), 'tulle-image-'));
   try {
-    report(`preparing ${name}`);
-    await source.prepare(context, report);
-    const dockerfile = join(root, source.dockerfile);
-    const inputs = [source.tag, readFileSync(dockerfile), ...(source.basePackages ?? []), ...contents(context)];
-    const folder = await cached('images', `${name}-${fingerprint(...inputs)}`, async (draft) => {
-      await buildWithEngine(
-        {
-          tag: source.tag,
-          context,
-          dockerfile,
-          archive: join(draft, 'image.tar'),
-          ...(source.basePackages === undefined ? {} : { basePackages: source.basePackages }),
-        },
-        report,
-      );
-    });
-    const archive = join(folder, 'image.tar');
-    return { tag: source.tag, archive, bytes: statSync(archive).size };
+    return await build(source, context);
   } finally {
     rmSync(context, { recursive: true, force: true });
   }
+}
+
+async function buildPrepared(name: string, source: ImageSource, context: string, report: Report): Promise<Image> {
+  const dockerfile = join(root, source.dockerfile);
+  const inputs = [source.tag, readFileSync(dockerfile), ...(source.basePackages ?? []), ...contents(context)];
+  const folder = await cached('images', `${name}-${fingerprint(...inputs)}`, async (draft) => {
+    await buildWithEngine(
+      {
+        tag: source.tag,
+        context,
+        dockerfile,
+        archive: join(draft, 'image.tar'),
+        ...(source.basePackages === undefined ? {} : { basePackages: source.basePackages }),
+      },
+      report,
+    );
+  });
+  const archive = join(folder, 'image.tar');
+  return { tag: source.tag, archive, bytes: statSync(archive).size };
 }
 
 /** Names and contents of all files below the folder, in a fixed order. */
