@@ -60,6 +60,12 @@ const EMPTY_MUST_LAST_MS = 5_000;
 /** A watch that lived so long was a good one: the next failure starts from a short wait again, ms. */
 const GOOD_WATCH_MS = 10_000;
 
+/**
+ * Longest wait for a server that is away, ms. Until it is over, everybody who is told from this cache is told what was
+ * so before; the few processes that have one can afford to ask that often.
+ */
+const LONGEST_WAIT_MS = 5_000;
+
 export class Reflector<T extends KubeObject> {
   readonly store = new Store<T>();
   readonly path: string;
@@ -79,7 +85,7 @@ export class Reflector<T extends KubeObject> {
     this.path = options.path;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
-    this.#backoff = new Backoff({ baseMs: 500, maxMs: 30_000, random: this.#random });
+    this.#backoff = new Backoff({ baseMs: 500, maxMs: LONGEST_WAIT_MS, random: this.#random });
     this.#synced.promise.catch(() => {});
   }
 
