@@ -18,7 +18,7 @@ use crate::http::{self, Pages};
 use crate::metrics::Metrics;
 use crate::netns::Finder;
 use crate::presence::Presence;
-use crate::proxy::Carried;
+use crate::proxy::Sightings;
 use crate::report::{self, Board, MeshNodeStatus, jittered};
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{self, Proxies};
@@ -63,7 +63,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
-        carried: Carried::new(run_dir.join(PROXIES), Arc::clone(&proxies)),
+        sightings: Sightings::new(run_dir.join(PROXIES), Arc::clone(&proxies)),
         board: Arc::clone(&board),
         addresses: NodeAddresses::new(Ruler),
         finder: Finder::new(&proc).context("looking at the node's processes")?,
@@ -119,7 +119,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
         () = report::write(cluster, Arc::clone(&board)) => Ok(()),
-        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board, &node.carried) => Ok(()),
+        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board, &node.sightings) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
         () = presence.follow() => Ok(()),
     }

@@ -50,10 +50,15 @@ fn post(mesh: &Mesh, body: &str) -> (String, String) {
 }
 
 fn older(mesh: &Mesh, pod: &Pod) -> u64 {
+    workload(mesh, pod)["olderConnections"].as_u64().unwrap()
+}
+
+/// What the first proxy's status says of a pod.
+fn workload(mesh: &Mesh, pod: &Pod) -> serde_json::Value {
     let status = mesh.proxy.status();
     let workloads = status["workloads"].as_array().unwrap();
     let workload = workloads.iter().find(|one| one["uid"] == pod.uid());
-    workload.unwrap()["olderConnections"].as_u64().unwrap()
+    workload.unwrap().clone()
 }
 
 /// `a` has a connection to `b`, made before `b` was announced; `b` is in the mesh now.
@@ -107,6 +112,39 @@ async fn a_connection_from_before_its_peer_joined_is_counted_and_ended_in_a_quie
         b"outside",
         "what goes outside goes on"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_sends_in_plaintext_counts_from_the_moment_that_both_are_announced() {
+    let mut mesh = Mesh::start().await;
+    let (a, b) = (mesh.outsider("a"), mesh.pod("b").await);
+    mesh.control.announce(&b, |workload| {
+        workload.tunnel_protocol = TunnelProtocol::None.into();
+    });
+    eventually("b is not announced any more", || {
+        (workload(&mesh, &b)["announced"] == false).then_some(())
+    })
+    .await;
+    let _app = b.echo(8080).await;
+    let mut stream = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+    mesh.control.announce(&b, |_| {});
+    eventually("b is announced", || {
+        (workload(&mesh, &b)["announced"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(older(&mesh, &b), 0, "a is outside the mesh");
+
+    mesh.control.announce(&a, |_| {});
+    eventually("the connection counts as older", || {
+        (older(&mesh, &b) == 1).then_some(())
+    })
+    .await;
+    assert_eq!(exchange(&mut stream, b"on").await.unwrap(), b"on");
+    assert_eq!(end(&mesh, &b, Some(HOUR_MS)), 0, "it was busy just now");
+    assert_eq!(end(&mesh, &b, None), 1);
+    assert!(refused(Ok(stream)).await, "it is ended");
+    assert_eq!(older(&mesh, &b), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

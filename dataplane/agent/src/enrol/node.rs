@@ -6,7 +6,7 @@ use tulle_wire::zds::WorkloadInfo;
 use crate::cluster::{MeshView, PodView, View};
 use crate::metrics::Metrics;
 use crate::netns::{Finder, Netns};
-use crate::proxy::Carried;
+use crate::proxy::Sightings;
 use crate::report::Board;
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{Handover, Proxies};
@@ -14,8 +14,8 @@ use crate::zds::{Handover, Proxies};
 /// What every pod's worker works with: one node's means.
 pub struct Node {
     pub proxies: Arc<Proxies>,
-    /// Older connections at the proxies.
-    pub carried: Carried,
+    /// What the proxies see of their pods.
+    pub sightings: Sightings,
     pub board: Arc<Board>,
     pub addresses: NodeAddresses,
     pub finder: Finder,

@@ -1,4 +1,5 @@
-//! The step Look: connections older than the enrolment, of the pod itself or of a peer.
+//! The step Look: what is still missing before a captured pod is secured. Peers may not have been
+//! told yet, and there may be connections older than the enrolment, of the pod itself or of a peer.
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -7,6 +8,7 @@ use tracing::info;
 use super::connections::look;
 use super::failure::Failure;
 use super::worker::{Taken, Wish, Worker};
+use crate::proxy::Sighting;
 use crate::report::Standing;
 use crate::sockets::Policy;
 
@@ -22,28 +24,29 @@ pub(super) struct Seen {
     older: usize,
     /// Two looks have agreed on `older`.
     sure: bool,
-    /// Connections that proxies carry in plaintext to peers that have joined since.
-    carried: usize,
-    /// Since when there have been such.
+    /// What proxies see of the pod; none until one has said.
+    sighting: Option<Sighting>,
+    /// Since when proxies have carried older connections.
     carried_since: Option<Instant>,
 }
 
 impl Worker {
     pub(super) async fn look(&mut self, wish: &Wish) -> Result<Taken, Failure> {
         let policy = self.node.mesh().existing_connections;
-        let carried = self.carried(wish, policy).await;
+        let sighting = self.node.sightings.of(&self.uid);
+        self.end_carried(wish, policy, carried(sighting)).await;
         let is_due = Instant::now() >= self.own.next_look;
         if is_due {
             self.look_inside(wish, policy).await?;
         }
-        if is_due || carried != self.own.seen.carried {
-            self.own.seen.carried = carried;
+        if is_due || sighting != self.own.seen.sighting {
+            self.own.seen.sighting = sighting;
             if let Some(standing) = standing(&self.own.seen, policy, self.is_reported_secured()) {
                 self.report(wish, standing);
             }
         }
         let pause = self.own.next_look.saturating_duration_since(Instant::now());
-        Ok(Taken::Pause(if carried > 0 {
+        Ok(Taken::Pause(if carried(sighting) > 0 {
             pause.min(WATCHING)
         } else {
             pause
@@ -66,20 +69,18 @@ impl Worker {
         Ok(())
     }
 
-    /// How many the proxies carry. The grace begins anew with each time there are any: a peer may
-    /// join long after the pod.
-    async fn carried(&mut self, wish: &Wish, policy: Policy) -> usize {
-        let count = self.node.carried.count(&self.uid);
+    /// Ends what the proxies carry when its time has come. The grace begins anew with each time
+    /// there is any: a peer may join long after the pod.
+    async fn end_carried(&mut self, wish: &Wish, policy: Policy, count: usize) {
         if count == 0 {
             self.own.seen.carried_since = None;
-            return 0;
+            return;
         }
         let since = *self.own.seen.carried_since.get_or_insert_with(Instant::now);
         if let Some(quiet) = order(since.elapsed(), policy) {
-            let ended = self.node.carried.end(&self.uid, quiet).await;
+            let ended = self.node.sightings.end(&self.uid, quiet).await;
             self.count_ended(wish, ended);
         }
-        count
     }
 
     fn count_ended(&self, wish: &Wish, count: usize) {
@@ -100,19 +101,30 @@ fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration>> {
     }
 }
 
+fn carried(sighting: Option<Sighting>) -> usize {
+    sighting.map_or(0, |sighting| sighting.older_connections)
+}
+
 /// How a captured pod stands after a look; `None`: as before, because one
-/// look alone is not believed.
+/// look alone is not believed, and silence is no news.
 fn standing(seen: &Seen, policy: Policy, was_secured: bool) -> Option<Standing> {
-    match seen.older + seen.carried {
-        0 if seen.sure => Some(Standing::secured()),
-        0 if was_secured => None,
-        0 => Some(Standing::pending(
-            "Captured",
-            "looking for connections from before enrolment",
-        )),
+    let carried = carried(seen.sighting);
+    match seen.older + carried {
+        0 => match seen.sighting.map(|sighting| sighting.announced) {
+            Some(true) if seen.sure => Some(Standing::secured()),
+            Some(true) | None if was_secured => None,
+            Some(true) => Some(Standing::pending(
+                "Captured",
+                "looking for connections from before enrolment",
+            )),
+            Some(false) | None => Some(Standing::pending(
+                "Announcing",
+                "waiting for tulle-control to tell peers to use mutual TLS",
+            )),
+        },
         count => Some(Standing {
             older_connections: count,
-            ..Standing::pending("OlderConnections", message(count, seen.carried, policy))
+            ..Standing::pending("OlderConnections", message(count, carried, policy))
         }),
     }
 }
@@ -162,7 +174,10 @@ mod tests {
     fn a_secured_pod_is_pending_again_when_a_peer_joins_whom_it_talks_to_in_plaintext() {
         let seen = Seen {
             sure: true,
-            carried: 1,
+            sighting: Some(Sighting {
+                announced: true,
+                older_connections: 1,
+            }),
             ..Seen::default()
         };
         let standing = standing(&seen, END, true).unwrap();
@@ -177,10 +192,37 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_secured_once_two_looks_agree_and_peers_are_told() {
+        let stands = |sure, announced: Option<bool>, was_secured| {
+            let sighting = announced.map(|announced| Sighting {
+                announced,
+                older_connections: 0,
+            });
+            let seen = Seen {
+                sure,
+                sighting,
+                ..Seen::default()
+            };
+            standing(&seen, END, was_secured).map(|standing| standing.reason)
+        };
+        let reason = |text: &str| Some(text.to_owned());
+        assert_eq!(stands(true, Some(true), false), reason("Secured"));
+        assert_eq!(stands(false, Some(true), false), reason("Captured"));
+        assert_eq!(stands(true, Some(false), false), reason("Announcing"));
+        assert_eq!(stands(true, None, false), reason("Announcing"));
+        assert_eq!(stands(true, Some(false), true), reason("Announcing"));
+        assert_eq!(stands(false, Some(true), true), None, "one look alone");
+        assert_eq!(stands(true, None, true), None, "silence is no news");
+    }
+
+    #[test]
     fn both_kinds_are_counted_together() {
         let seen = Seen {
             older: 2,
-            carried: 1,
+            sighting: Some(Sighting {
+                announced: true,
+                older_connections: 1,
+            }),
             ..Seen::default()
         };
         let standing = standing(&seen, Policy::Keep, false).unwrap();

@@ -143,6 +143,7 @@ impl Worker {
     fn announce(&mut self, wish: &Wish) -> Taken {
         // From here on MeshNode may say so, whether or not the write is known to have come through.
         self.own.announced = true;
+        self.node.sightings.forget(&self.uid);
         self.report(
             wish,
             Standing::pending("Captured", "looking for connections from before enrolment"),

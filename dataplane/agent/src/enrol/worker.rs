@@ -151,11 +151,11 @@ impl Worker {
     /// Works until nothing of ours is left and nothing is wanted.
     pub async fn run(&mut self) {
         let mut proxies = self.node.proxies.watch();
-        let mut carried = self.node.carried.watch();
+        let mut sightings = self.node.sightings.watch();
         let mut last = None;
         loop {
             proxies.mark_unchanged();
-            carried.mark_unchanged();
+            sightings.mark_unchanged();
             let wish = self.wish.borrow_and_update().clone();
             let step = next(wish.wanted, self.facts(&wish));
             if last != Some(step) {
@@ -178,7 +178,7 @@ impl Worker {
             tokio::select! {
                 changed = self.wish.changed() => if changed.is_err() { return },
                 _ = proxies.changed(), if matches!(step, Step::Hand | Step::Look) => {}
-                _ = carried.changed(), if step == Step::Look => {}
+                _ = sightings.changed(), if step == Step::Look => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

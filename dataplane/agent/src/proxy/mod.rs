@@ -1,6 +1,6 @@
 //! The node's proxies as the agent asks them, by the sockets they serve in the run directory.
-mod carried;
+mod sightings;
 mod socket;
 
-pub use carried::Carried;
+pub use sightings::{Sighting, Sightings};
 pub use socket::Question;

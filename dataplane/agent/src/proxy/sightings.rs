@@ -9,16 +9,28 @@ use tokio::sync::watch;
 use super::Question;
 use crate::zds::Proxies;
 
-/// Connections by pod.
-type Counts = HashMap<String, usize>;
+/// What one proxy sees of a pod it serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sighting {
+    /// The control plane tells peers to reach the pod by mutual TLS.
+    #[serde(default)]
+    pub announced: bool,
+    /// Connections carried in plaintext with peers that have joined the mesh
+    /// since: made through the mesh, and older than it all the same.
+    #[serde(default)]
+    pub older_connections: usize,
+}
 
-/// Connections that proxies carry in plaintext to peers that have joined the
-/// mesh since: made through the mesh, and older than it all the same.
-pub struct Carried {
+/// By pod.
+type Seen = HashMap<String, Sighting>;
+
+/// What the connected proxies see of their pods.
+pub struct Sightings {
     directory: PathBuf,
     proxies: Arc<Proxies>,
     /// By proxy, as each said last.
-    counts: watch::Sender<HashMap<i32, Counts>>,
+    seen: watch::Sender<HashMap<i32, Seen>>,
 }
 
 #[derive(Serialize)]
@@ -34,39 +46,58 @@ struct Ended {
     ended: usize,
 }
 
-impl Carried {
+impl Sightings {
     /// Proxies serve in `directory`.
     pub fn new(directory: PathBuf, proxies: Arc<Proxies>) -> Self {
         Self {
             directory,
             proxies,
-            counts: watch::Sender::default(),
+            seen: watch::Sender::default(),
         }
     }
 
     /// Takes in what proxies have said. One that is connected and has not answered is believed as before.
-    pub fn said(&self, answers: impl IntoIterator<Item = (i32, Counts)>) {
+    pub fn said(&self, answers: impl IntoIterator<Item = (i32, Seen)>) {
         let connected = self.proxies.pids();
-        self.counts.send_if_modified(|counts| {
-            let before = counts.clone();
-            counts.extend(answers);
-            counts.retain(|pid, _| connected.contains(pid));
-            *counts != before
+        self.seen.send_if_modified(|seen| {
+            let before = seen.clone();
+            seen.extend(answers);
+            seen.retain(|pid, _| connected.contains(pid));
+            *seen != before
         });
     }
 
-    /// How many a pod has, at all proxies.
-    pub fn count(&self, uid: &str) -> usize {
-        let counts = self.counts.borrow();
-        counts.values().filter_map(|of| of.get(uid)).sum()
+    /// Leaves out what was seen of a pod so far, which no longer holds.
+    pub fn forget(&self, uid: &str) {
+        self.seen.send_if_modified(|seen| {
+            let forgotten = seen.values_mut().filter_map(|pods| pods.remove(uid));
+            forgotten.count() > 0
+        });
     }
 
-    /// Changes with the numbers.
-    pub fn watch(&self) -> watch::Receiver<HashMap<i32, Counts>> {
-        self.counts.subscribe()
+    /// A pod as all proxies that serve it see it, taken together; none while none has said.
+    pub fn of(&self, uid: &str) -> Option<Sighting> {
+        let seen = self.seen.borrow();
+        let sightings = seen.values().filter_map(|pods| pods.get(uid)).copied();
+        sightings.reduce(|one, other| Sighting {
+            announced: one.announced && other.announced,
+            older_connections: one.older_connections + other.older_connections,
+        })
     }
 
-    /// Has every proxy end a pod's: those in which nothing has moved for
+    /// Whether a pod is served that is not announced.
+    pub fn awaited(&self) -> bool {
+        let seen = self.seen.borrow();
+        let mut pods = seen.values().flat_map(HashMap::values);
+        pods.any(|pod| !pod.announced)
+    }
+
+    /// Changes with what is seen.
+    pub fn watch(&self) -> watch::Receiver<HashMap<i32, Seen>> {
+        self.seen.subscribe()
+    }
+
+    /// Has every proxy end a pod's older connections: those in which nothing has moved for
     /// `quiet`, or all. Answers how many that were.
     pub async fn end(&self, uid: &str, quiet: Option<Duration>) -> usize {
         let order = EndOlder {

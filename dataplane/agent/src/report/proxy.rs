@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::board::Board;
 use super::status::ProxyStatus;
-use crate::proxy::{Carried, Question};
+use crate::proxy::{Question, Sighting, Sightings};
 use crate::zds::Proxies;
 
+/// Between two questions.
 const EVERY: Duration = Duration::from_secs(2);
+/// The same while a pod waits to be announced.
+const SOON: Duration = Duration::from_millis(250);
 
 /// What a proxy answers, as far as it is told on.
 #[derive(Deserialize)]
@@ -27,16 +31,15 @@ struct Answer {
 #[serde(rename_all = "camelCase")]
 struct Workload {
     uid: String,
-    #[serde(default)]
-    older_connections: usize,
+    #[serde(flatten)]
+    sighting: Sighting,
 }
 
 impl Answer {
-    fn older_connections(&self) -> HashMap<String, usize> {
+    fn sightings(&self) -> HashMap<String, Sighting> {
         let workloads = self.workloads.iter();
         workloads
-            .filter(|workload| workload.older_connections > 0)
-            .map(|workload| (workload.uid.clone(), workload.older_connections))
+            .map(|workload| (workload.uid.clone(), workload.sighting))
             .collect()
     }
 
@@ -50,13 +53,12 @@ impl Answer {
 }
 
 /// Keeps the board's word on the newest connected proxy: which version, ready
-/// or not, which trust bundle; and the number of older connections that all of
-/// them carry. Proxies serve `/status` in `directory`.
+/// or not, which trust bundle; and what all of them see of their pods. Proxies serve `/status` in `directory`.
 pub async fn watch_proxies(
     directory: PathBuf,
     proxies: Arc<Proxies>,
     board: Arc<Board>,
-    carried: &Carried,
+    sightings: &Sightings,
 ) {
     let mut changed = proxies.watch();
     loop {
@@ -64,16 +66,21 @@ pub async fn watch_proxies(
         let (connected, pids) = (proxies.connected(), proxies.pids());
         let answers = Question::Get("/status").ask::<Answer>(&directory, &pids);
         let mut answers: HashMap<i32, Answer> = answers.await.into_iter().collect();
-        let counts = answers.iter();
-        carried.said(counts.map(|(pid, answer)| (*pid, answer.older_connections())));
+        let said = answers.iter();
+        sightings.said(said.map(|(pid, answer)| (*pid, answer.sightings())));
         let newest = proxies.newest_pid().and_then(|pid| answers.remove(&pid));
         board.set_proxy(newest.map(Answer::into_status));
-        let pause = tokio::time::sleep(EVERY);
+        let pause = tokio::time::sleep(if sightings.awaited() { SOON } else { EVERY });
         tokio::pin!(pause);
         loop {
             tokio::select! {
                 () = &mut pause => break,
-                _ = changed.changed() => if proxies.connected() != connected { break },
+                _ = changed.changed() => {
+                    if proxies.connected() != connected { break }
+                    // A pod was taken over: what the proxy sees of it is waited for.
+                    let soon = Instant::now() + SOON;
+                    if soon < pause.deadline() { pause.as_mut().reset(soon) }
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod node;
 pub mod proxy;
+pub mod status;
 
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

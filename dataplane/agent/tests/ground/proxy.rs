@@ -13,6 +13,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use prost::Message;
+use tulle_agent::agent::PROXIES;
 use tulle_agent::netns::Netns;
 use tulle_agent::wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_MARK};
 use tulle_agent::zds::SeqPacket;
@@ -20,6 +21,8 @@ use tulle_wire::zds::{
     Ack, Version, WorkloadRequest, WorkloadResponse, ZdsHello, workload_request::Payload,
     workload_response,
 };
+
+use super::status::Status;
 
 /// What the proxy was told and did.
 #[derive(Default)]
@@ -33,7 +36,8 @@ pub struct Seen {
 /// A connected proxy; dropping it is its crash.
 pub struct Proxy {
     pub seen: Arc<Seen>,
-    task: tokio::task::JoinHandle<()>,
+    pub status: Status,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 type Pods = Arc<Mutex<HashMap<String, Vec<TcpListener>>>>;
@@ -60,8 +64,16 @@ impl Proxy {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         };
         let seen = Arc::new(Seen::default());
-        let task = tokio::spawn(converse(socket, Arc::clone(&seen), refusal));
-        Self { seen, task }
+        let status = Status::default();
+        let tasks = [
+            status.serve(&path.with_file_name(PROXIES)),
+            tokio::spawn(converse(socket, Arc::clone(&seen), status.clone(), refusal)),
+        ];
+        Self {
+            seen,
+            status,
+            tasks,
+        }
     }
 
     pub fn messages(&self) -> Vec<String> {
@@ -75,7 +87,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -105,7 +117,12 @@ fn close_listener(listener: &TcpListener) {
     let _ = nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
 }
 
-async fn converse(socket: SeqPacket, seen: Arc<Seen>, refusal: Option<&'static str>) {
+async fn converse(
+    socket: SeqPacket,
+    seen: Arc<Seen>,
+    status: Status,
+    refusal: Option<&'static str>,
+) {
     let held = Held {
         pods: Pods::default(),
         relays: Relays::default(),
@@ -124,9 +141,13 @@ async fn converse(socket: SeqPacket, seen: Arc<Seen>, refusal: Option<&'static s
                         .err()
                         .map_or(String::new(), |e| e.to_string()),
                 };
+                if error.is_empty() {
+                    status.serves(&add.uid);
+                }
                 (format!("add {}", add.uid), error)
             }
             Payload::Del(del) => {
+                status.lets_go(&del.uid);
                 if let Some(listeners) = held.pods.lock().unwrap().remove(&del.uid) {
                     listeners.iter().for_each(close_listener);
                 }

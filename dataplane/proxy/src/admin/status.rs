@@ -37,7 +37,9 @@ struct WorkloadStatus {
     uid: String,
     identity: String,
     certificate_not_after: Option<String>,
-    /// Outbound connections in plaintext to peers that are in the mesh by now.
+    /// The control plane tells everybody to reach it by mutual TLS.
+    announced: bool,
+    /// Connections in plaintext with peers that are in the mesh by now.
     older_connections: usize,
 }
 
@@ -77,7 +79,7 @@ impl Overview {
         (path == "/status").then(|| Answer::json(&self.status()))
     }
 
-    /// `POST /older/end`, on the unix socket: ends connections in plaintext to peers that are in
+    /// `POST /older/end`, on the unix socket: ends connections in plaintext with peers that are in
     /// the mesh by now.
     pub fn end_older(&self, path: &str, body: &[u8]) -> Option<Answer> {
         (path == "/older/end").then(|| match serde_json::from_slice::<EndOlder>(body) {
@@ -136,7 +138,8 @@ impl Overview {
                     certificate_not_after: pod
                         .certificate_not_after
                         .map(|at: SystemTime| timestamp(at)),
-                    older_connections: pod.older_connections,
+                    announced: pod.standing.announced,
+                    older_connections: pod.standing.older_connections,
                 })
                 .collect(),
         }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::live::Watched;
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::socket;
-use crate::pod::Pod;
+use crate::pod::{Broken, Pod};
 use crate::policy::Connection;
 use crate::relay::{self, Sink, Source, pump};
 use crate::state::Workload;
@@ -89,7 +89,7 @@ pub async fn carry(
     peer: (&mut impl Source, &mut impl Sink),
     record: &Record,
     watched: &Watched,
-) -> Result<(), String> {
+) -> Result<(), Broken> {
     let (source, sink) = peer;
     let carried = {
         let (mut from_application, mut to_application) = relay::split(&mut application);
@@ -100,8 +100,8 @@ pub async fn carry(
             )
         };
         tokio::select! {
-            moved = moving => moved.map(drop).map_err(|err| err.to_string()),
-            () = watched.denied() => Err("a policy that came later denies it".to_owned()),
+            moved = moving => moved.map(drop).map_err(Broken::from),
+            () = watched.denied() => Err(Broken::Denied),
         }
     };
     if carried.is_err() {

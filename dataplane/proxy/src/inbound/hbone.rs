@@ -216,7 +216,7 @@ async fn admit(
     };
     let (mut source, mut sink) = (H2Source::new(request.into_body()), H2Sink(sink));
     let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
-    record.close(outcome);
+    record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }
 

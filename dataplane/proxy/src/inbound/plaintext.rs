@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::authorize::authorize;
-use super::forward::{carry, connect, facts, question};
+use super::forward::{connect, facts, question};
 use crate::inpod::{is_own_port, original, socket};
-use crate::pod::Pod;
-use crate::relay;
+use crate::pod::{Broken, Pod};
 use crate::telemetry::connection::{Facts, Record, refused};
 
 /// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
@@ -56,7 +55,7 @@ async fn forward(
     };
     facts.policy = admitted.policy;
     facts.destination_workload = Some(admitted.workload);
-    let application = match connect(pod, from, to).await {
+    let mut application = match connect(pod, from, to).await {
         Ok(application) => application,
         Err(err) => {
             let reason = format!("connecting to the application: {err}");
@@ -64,11 +63,16 @@ async fn forward(
         }
     };
     let record = Record::open(&pod.shared.metrics, pod.shared.config.access_log, facts);
-    let (mut source, mut sink) = relay::split(client);
-    let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
-    if outcome.is_err() {
+    let (request, response) = (&record.request, &record.response);
+    let plaintext = pod.plaintext.watch(from, request, response);
+    let outcome = tokio::select! {
+        carried = plaintext.carry(client, &mut application, request, response) => carried,
+        () = watched.denied() => Err(Broken::Denied),
+    };
+    if outcome.as_ref().is_err_and(Broken::resets) {
         socket::reset_on_close(client);
+        socket::reset_on_close(&application);
     }
-    record.close(outcome);
+    record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }

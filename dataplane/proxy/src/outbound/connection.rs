@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::plaintext::Broken;
 use super::resolve::{Origin, Refusal, Route, Way, resolve};
 use crate::hbone::headers;
 use crate::hbone::pool::{Peer, TunnelError, TunnelStream};
 use crate::inpod::{original, socket};
-use crate::pod::Pod;
+use crate::pod::{Broken, Pod};
 use crate::relay::{self, pump};
 use crate::state::Workload;
 use crate::telemetry::connection::{Facts, Record, refused};

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::Pod;
 use super::listeners::{Accepting, Listeners};
+use super::{Pod, Standing};
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
 use crate::lock::lock;
@@ -32,8 +32,7 @@ pub struct Served {
     pub identity: SpiffeId,
     pub certificate_not_after: Option<SystemTime>,
     pub connections: usize,
-    /// In plaintext to peers that are in the mesh by now.
-    pub older_connections: usize,
+    pub standing: Standing,
 }
 
 /// Why a pod is not served.
@@ -105,7 +104,7 @@ impl PodManager {
                 identity: pod.identity().clone(),
                 certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
                 connections: pod.connections.open(),
-                older_connections: pod.older_connections(),
+                standing: pod.standing(),
             })
             .collect();
         served.sort_by(|a, b| a.uid.cmp(&b.uid));

@@ -2,10 +2,12 @@
 mod connections;
 mod listeners;
 mod manager;
+mod plaintext;
 mod steer;
 
 pub use connections::Connections;
 pub use manager::{PodManager, Served};
+pub use plaintext::{Broken, Plaintext};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,9 @@ use crate::identity::manager::IdentitySlot;
 use crate::identity::spiffe::SpiffeId;
 use crate::inbound::{Handshakes, Live};
 use crate::inpod::netns::NetNs;
-use crate::outbound::{Plaintext, in_mesh};
+use crate::outbound::in_mesh;
 use crate::shared::Shared;
+use crate::state::Protocol;
 use crate::zds;
 
 pub struct Pod {
@@ -29,11 +32,20 @@ pub struct Pod {
     pub connections: Connections,
     /// Accepted connections whose policy is asked again when it changes.
     pub live: Live,
-    /// Connections of the pod's applications that go out as they are.
+    /// Connections from the pod's applications or to them that are carried as they are.
     pub plaintext: Plaintext,
     pub handshakes: Handshakes,
     pub shared: Arc<Shared>,
     slot: Arc<IdentitySlot>,
+}
+
+/// How the mesh sees a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The control plane tells everybody to reach the pod by mutual TLS.
+    pub announced: bool,
+    /// Open connections in plaintext with peers that are in the mesh by now.
+    pub older_connections: usize,
 }
 
 impl Pod {
@@ -57,17 +69,23 @@ impl Pod {
         format!("{}/{}", self.info.namespace, self.info.name)
     }
 
-    /// How many open connections go in plaintext to peers that are in the mesh by now.
-    pub fn older_connections(&self) -> usize {
+    /// How the mesh sees the pod. Both facts are of one view of it: whoever is told that the pod
+    /// is announced is told of every connection that should be tunnelled and is not.
+    pub fn standing(&self) -> Standing {
         let (mesh, network) = (self.shared.state.read(), &self.shared.config.network);
-        self.plaintext.older(|at| in_mesh(&mesh, network, at))
+        let own = mesh.workload(&self.workload_uid);
+        Standing {
+            announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
+            older_connections: self.plaintext.older(|peer| in_mesh(&mesh, network, peer)),
+        }
     }
 
     /// Ends those in which nothing has moved for `quiet`; all of them where that is none.
     /// Answers how many.
     pub fn end_older_connections(&self, quiet: Option<Duration>) -> usize {
         let (mesh, network) = (self.shared.state.read(), &self.shared.config.network);
-        self.plaintext.end(quiet, |at| in_mesh(&mesh, network, at))
+        self.plaintext
+            .end(quiet, |peer| in_mesh(&mesh, network, peer))
     }
 
     pub fn identity(&self) -> &SpiffeId {

@@ -1,5 +1,5 @@
-//! Open connections in plaintext. A peer may join the mesh while one is open: it would be
-//! tunnelled if it were made now, and counts as older than the enrolment.
+//! Open connections in plaintext, from a pod or to it. A peer may join the mesh while one is open:
+//! it would be tunnelled if it were made now, and counts as older than the enrolment.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -21,10 +21,12 @@ use crate::relay::{self, Meter, Sink, pump};
 pub enum Broken {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("the destination has joined the mesh; ended in a quiet moment")]
+    #[error("both ends are in the mesh by now; ended in a quiet moment")]
     Ended,
-    #[error("the destination has joined the mesh; ended by force")]
+    #[error("both ends are in the mesh by now; ended by force")]
     Forced,
+    #[error("a policy that came later denies it")]
+    Denied,
 }
 
 impl Broken {
@@ -47,7 +49,7 @@ struct Open {
 }
 
 struct Entry {
-    to: SocketAddr,
+    peer: SocketAddr,
     traffic: Traffic,
     /// Bytes moved, and since when it has been no more than that.
     seen: (u64, Instant),
@@ -71,15 +73,15 @@ pub struct Watched {
 }
 
 impl Plaintext {
-    /// Watches a connection to `to`, whose bytes the meters count.
-    pub fn watch(&self, to: SocketAddr, request: &Meter, response: &Meter) -> Watched {
+    /// Watches a connection with `peer`, whose bytes the meters count.
+    pub fn watch(&self, peer: SocketAddr, request: &Meter, response: &Meter) -> Watched {
         let traffic = Traffic {
             moved: [request.connection.clone(), response.connection.clone()],
             in_hand: Arc::default(),
         };
         let (end, ended) = oneshot::channel();
         let entry = Entry {
-            to,
+            peer,
             seen: (traffic.total(), Instant::now()),
             traffic: traffic.clone(),
             end,
@@ -96,24 +98,24 @@ impl Plaintext {
         }
     }
 
-    /// How many go to where the mesh is now.
+    /// How many have a peer that is in the mesh now.
     pub fn older(&self, in_mesh: impl Fn(SocketAddr) -> bool) -> usize {
         let (mut open, now) = (lock(&self.open), Instant::now());
         let older = open
             .connections
             .values_mut()
-            .filter(|entry| in_mesh(entry.to));
+            .filter(|entry| in_mesh(entry.peer));
         older.map(|entry| entry.quiet_for(now)).count()
     }
 
-    /// Ends those that go to where the mesh is now and in which nothing has moved for `quiet`; by
+    /// Ends those that have a peer in the mesh now and in which nothing has moved for `quiet`; by
     /// force all of them, where that is none. Answers how many.
     pub fn end(&self, quiet: Option<Duration>, in_mesh: impl Fn(SocketAddr) -> bool) -> usize {
         let (mut open, now) = (lock(&self.open), Instant::now());
         let due: Vec<_> = open
             .connections
             .extract_if(|_, entry| {
-                let quiet_for = in_mesh(entry.to).then(|| entry.quiet_for(now));
+                let quiet_for = in_mesh(entry.peer).then(|| entry.quiet_for(now));
                 quiet_for.is_some_and(|quiet_for| quiet.is_none_or(|least| quiet_for >= least))
             })
             .collect();
