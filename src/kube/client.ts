@@ -56,11 +56,17 @@ export class KubeClient {
     return new KubeClient(config, options);
   }
 
-  /** Credentials of one kubeconfig file; `context` where it is not the current one. */
+  /** Credentials of one kubeconfig file; `context` where it is not the current one. Throws when there is no such. */
   static fromFile(path: string, options: { userAgent?: string; context?: string } = {}): KubeClient {
     const config = new KubeConfig();
     config.loadFromFile(path);
-    if (options.context !== undefined) config.setCurrentContext(options.context);
+    if (options.context !== undefined) {
+      const contexts = config.getContexts().map(({ name }) => name);
+      if (!contexts.includes(options.context)) {
+        throw new Error(`it has no context ${options.context}, only ${contexts.join(', ') || 'none at all'}`);
+      }
+      config.setCurrentContext(options.context);
+    }
     return new KubeClient(config, options);
   }
 

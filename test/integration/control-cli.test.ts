@@ -67,7 +67,7 @@ describe('the command line, on a real API server', function () {
 
   it('says which file, context or right is missing', async () => {
     await fails(/kubeconfig \/nowhere does not exist.*\n.*--kubeconfig/, '--kubeconfig', '/nowhere', 'status');
-    await fails(/tulle: .+/, '--context', 'nowhere', 'status');
+    await fails(/has no context nowhere, only .+\n.*kubectl config/, '--context', 'nowhere', 'status');
   });
 
   it('says that the API server does not answer', async () => {
