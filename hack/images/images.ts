@@ -1,6 +1,6 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpSync, globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import { cached, cargoTarget, fingerprint, root } from '../cache.ts';
 import { buildBinaries } from '../cluster/binaries.ts';
@@ -59,7 +59,7 @@ const sources: Readonly<Record<string, ImageSource>> = {
     basePackages: nodePackages,
     prepare: async (context, report) => {
       const programs = await buildDataplane(report);
-      for (const program of programs) cpSync(program, join(context, program.slice(program.lastIndexOf('/') + 1)));
+      for (const program of programs) cpSync(program, join(context, basename(program)));
     },
   },
   'sample-shop': {
@@ -174,20 +174,32 @@ async function goProgram(source: string, out: string): Promise<void> {
   });
 }
 
-/** Builds the node's programs and returns their paths. */
-export async function buildDataplane(report: Report): Promise<string[]> {
-  const cargo = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-    run('cargo', ['build', '--release', '--locked', ...args], {
-      cwd: join(root, 'dataplane'),
-      env: { CARGO_TARGET_DIR: cargoTarget, ...env },
-      onLine: (line) => report(line.trim()),
-    });
-  await cargo(['--bins', '--workspace', '--exclude', 'tulle-cni']);
-  // The plugin runs on the node itself, whatever C library that has: it brings its own.
-  const target = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux-gnu`;
-  await cargo(['-p', 'tulle-cni', '--target', target], { RUSTFLAGS: '-C target-feature=+crt-static' });
-  return [
-    ...['tulle-agent', 'tulle-proxy'].map((name) => join(cargoTarget, 'release', name)),
-    join(cargoTarget, target, 'release/tulle-cni'),
-  ];
+/** Builds the node's programs, kept by their sources, and returns their paths. */
+async function buildDataplane(report: Report): Promise<string[]> {
+  const names = ['tulle-agent', 'tulle-proxy', 'tulle-cni'];
+  const key = `node-${fingerprint(...dataplaneSources(), process.arch, await run('rustc', ['--version']))}`;
+  const folder = await cached('programs', key, async (draft) => {
+    const cargo = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+      run('cargo', ['build', '--release', '--locked', ...args], {
+        cwd: join(root, 'dataplane'),
+        env: { CARGO_TARGET_DIR: cargoTarget, ...env },
+        onLine: (line) => report(line.trim()),
+      });
+    await cargo(['--bins', '--workspace', '--exclude', 'tulle-cni']);
+    // The plugin runs on the node itself, whatever C library that has: it brings its own.
+    const target = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux-gnu`;
+    await cargo(['-p', 'tulle-cni', '--target', target], { RUSTFLAGS: '-C target-feature=+crt-static' });
+    for (const built of ['release/tulle-agent', 'release/tulle-proxy', `${target}/release/tulle-cni`]) {
+      cpSync(join(cargoTarget, built), join(draft, basename(built)));
+    }
+  });
+  return names.map((name) => join(folder, name));
+}
+
+/** Names and contents of what the node's programs are compiled from. */
+function dataplaneSources(): (string | Buffer)[] {
+  const patterns = ['dataplane/**/*.{rs,toml,lock}', 'proto/**/*.proto'];
+  return globSync(patterns, { cwd: root, exclude: ['dataplane/target', 'dataplane/*/tests'] })
+    .sort()
+    .flatMap((path) => [path, readFileSync(join(root, path))]);
 }
