@@ -51,6 +51,15 @@ describe('the shop', () => {
     assert.equal(stats.newConnections.connectionsOpened, 6);
   });
 
+  it('is ready only once it has reached the cart, and stays so', async () => {
+    await cart.close();
+    assert.equal(await get('/readyz'), 500);
+    cart = await serveHttp(cart.port, cartService(store));
+    assert.equal(await get('/readyz'), 200);
+    await cart.close();
+    assert.equal(await get('/readyz'), 200);
+  });
+
   it('loses no visit when its connection to Redis is cut', async () => {
     await visitor.visit();
     redis.cutOn('HGETALL', 1);

@@ -4,10 +4,18 @@ import type { HttpAnswer, HttpCall } from './http-server.ts';
 
 /** The shop's front: a page with the catalogue, and the carts under `/api/carts`, which it gets from the cart service. */
 export function webFront(cartUrl: string, client: HttpClient): (call: HttpCall) => Promise<HttpAnswer> {
+  let cartReached = false;
+  const ready = async (): Promise<HttpAnswer> => {
+    // Once: on a node whose rules for the cart's Service are not there yet every request would fail. Later it is the
+    // cart that is ready or not.
+    cartReached ||= (await client.request('GET', `${cartUrl}/healthz`)).status === 200;
+    return { status: cartReached ? 200 : 503, body: { cart: cartReached } };
+  };
   return async ({ method, path, body }) => {
     const [root, kind, cart, lines, article] = path;
     if (root === undefined) return { status: 200, body: page() };
-    if (root === 'healthz' || root === 'readyz') return { status: 200, body: {} };
+    if (root === 'healthz') return { status: 200, body: {} };
+    if (root === 'readyz') return ready();
     if (root === 'stats') return { status: 200, body: client.counts };
     if (root !== 'api' || kind !== 'carts' || cart === undefined)
       return { status: 404, body: { error: 'no such page' } };
