@@ -30,7 +30,7 @@ export async function buildBinaries(report: Report = () => {}): Promise<(program
   const key = `cluster-${fingerprintFiles(files, process.arch, ldflags)}`;
   const folder = await cached('binaries', key, async (draft) => {
     report('building etcd, Kubernetes and CoreDNS from their Go modules (first run only)');
-    await run('go', ['build', ...buildFlags, `-ldflags=${ldflags}`, '-o', `${draft}/`, './...'], {
+    await run('go', ['build', '-v', ...buildFlags, `-ldflags=${ldflags}`, '-o', `${draft}/`, './...'], {
       cwd: source,
       env: buildEnv,
       onLine: (line) => report(line),
