@@ -240,6 +240,20 @@ fn what_stands_in_the_way_is_named() {
                 .is_some_and(|pod| pod.reason == "HostNetwork" && !pod.captured)
         })
         .await;
+        let mistyped = PodView {
+            uid: "mistyped".into(),
+            namespace: "bank".into(),
+            mode: Some("Ambient".into()),
+            ..pod()
+        };
+        node.cluster.label("bank", None);
+        node.cluster.put_pod(mistyped);
+        eventually("the pod with a typing error in its label is named", || {
+            node.cluster.stored_pod("mistyped").is_some_and(|pod| {
+                pod.reason == "UnknownMode" && pod.message.contains("\"Ambient\"")
+            })
+        })
+        .await;
         node.cluster.delete_pod("host");
         eventually("it is gone", || node.cluster.stored_pod("host").is_none()).await;
         assert!(!net.in_pod("nft list ruleset").contains("tulle"));

@@ -5,6 +5,9 @@ use tulle_cni_protocol::may_be_enrolled;
 /// On a Namespace or a Pod, the Pod's wins.
 pub const MODE_LABEL: &str = "mesh.tulle.dev/mode";
 
+const IN: &str = "ambient";
+const OUT: &str = "none";
+
 /// What should become of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -12,24 +15,33 @@ pub enum Decision {
     NotInMesh,
     /// It is asked for, and cannot be: it shares the node's network.
     HostNetwork,
+    /// Its own label says something that means nothing, and its namespace does not ask for it.
+    UnknownMode,
     Enrol,
     /// It has run to its end, or was never started.
     Ended,
 }
 
-/// Decides from the pod's label, else its namespace's; any value but
-/// `ambient` is no. `mesh` is whether there is a Mesh to be in.
+/// Decides from the pod's label, else its namespace's; `mesh` is whether there
+/// is a Mesh to be in. A pod's label with a typing error decides nothing: it
+/// does not take the pod out of its namespace's mesh.
 pub fn decide(pod: &PodView, namespace: &NamespaceView, mesh: bool) -> Decision {
     if pod.has_ended {
         return Decision::Ended;
     }
-    let mode = pod.mode.as_deref().or(namespace.mode.as_deref());
-    if !mesh || mode != Some("ambient") || !may_be_enrolled(&pod.namespace) {
+    let own = pod.mode.as_deref();
+    let known = own.filter(|mode| [IN, OUT].contains(mode));
+    let asked_for = known.or(namespace.mode.as_deref()) == Some(IN);
+    if !mesh || !may_be_enrolled(&pod.namespace) {
         Decision::NotInMesh
-    } else if pod.host_network {
+    } else if asked_for && pod.host_network {
         Decision::HostNetwork
-    } else {
+    } else if asked_for {
         Decision::Enrol
+    } else if own != known {
+        Decision::UnknownMode
+    } else {
+        Decision::NotInMesh
     }
 }
 
@@ -62,7 +74,9 @@ mod tests {
             (Some("ambient"), None, Decision::Enrol),
             (Some("ambient"), Some("none"), Decision::Enrol),
             (None, Some("ambinet"), Decision::NotInMesh),
-            (Some("Ambient"), Some("ambient"), Decision::NotInMesh),
+            (Some("Ambient"), Some("ambient"), Decision::Enrol),
+            (Some("Ambient"), Some("none"), Decision::UnknownMode),
+            (Some(""), None, Decision::UnknownMode),
         ];
         for (pod_mode, namespace_mode, decision) in cases {
             assert_eq!(

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::decision::{Decision, decide};
+use super::decision::{Decision, MODE_LABEL, decide};
 use super::machine::Wanted;
 use super::node::Node;
 use super::worker::{Adopted, Progress, Wish, Worker};
@@ -33,8 +33,8 @@ pub(super) struct Pods {
     /// Pods whose sandbox is over while the API server still shows them
     /// running: only a new sandbox brings them back.
     ended: BTreeSet<String>,
-    /// Pods reported without a worker.
-    host_network: BTreeSet<String>,
+    /// Pods reported without a worker, and how.
+    outside: BTreeMap<String, PodReport>,
 }
 
 pub(super) struct Entry {
@@ -88,11 +88,11 @@ impl Enroller {
 
     fn apply(self: &Arc<Self>, pod: &PodView, decision: Decision) {
         let mut pods = self.lock();
-        self.report_host_network(&mut pods, pod, decision);
+        self.report_outside(&mut pods, pod, decision);
         let wanted = match decision {
             Decision::Enrol => Wanted::In,
             Decision::Ended => Wanted::Ended,
-            Decision::NotInMesh | Decision::HostNetwork => Wanted::Out,
+            Decision::NotInMesh | Decision::HostNetwork | Decision::UnknownMode => Wanted::Out,
         };
         // A pod without addresses has no sandbox yet: the CNI plugin brings it.
         let can_be_found = !pod.ips.is_empty() && !pods.ended.contains(&pod.uid);
@@ -111,17 +111,31 @@ impl Enroller {
         }
     }
 
-    fn report_host_network(&self, pods: &mut Pods, pod: &PodView, decision: Decision) {
-        if decision == Decision::HostNetwork {
-            if pods.host_network.insert(pod.uid.clone()) {
-                let message = "the pod uses the node's network: it is outside the mesh; label it mesh.tulle.dev/mode=none if that is meant";
-                self.node.board.set_pod(
-                    &pod.uid,
-                    PodReport::new(pod, false, Standing::failed("HostNetwork", message)),
-                );
+    /// A pod that somebody seems to want in the mesh and that cannot be is told of.
+    fn report_outside(&self, pods: &mut Pods, pod: &PodView, decision: Decision) {
+        let standing = match decision {
+            Decision::HostNetwork => Standing::failed(
+                "HostNetwork",
+                "the pod uses the node's network: it is outside the mesh; label it mesh.tulle.dev/mode=none if that is meant",
+            ),
+            Decision::UnknownMode => Standing::failed(
+                "UnknownMode",
+                format!(
+                    "the pod's label {MODE_LABEL} is {:?}, neither ambient nor none: it is ignored, and the namespace is not in the mesh",
+                    pod.mode.as_deref().unwrap_or_default()
+                ),
+            ),
+            Decision::Enrol | Decision::Ended | Decision::NotInMesh => {
+                if pods.outside.remove(&pod.uid).is_some() {
+                    self.node.board.remove_pod(&pod.uid);
+                }
+                return;
             }
-        } else if pods.host_network.remove(&pod.uid) {
-            self.node.board.remove_pod(&pod.uid);
+        };
+        let report = PodReport::new(pod, false, standing);
+        let before = pods.outside.insert(pod.uid.clone(), report.clone());
+        if before.as_ref() != Some(&report) {
+            self.node.board.set_pod(&pod.uid, report);
         }
     }
 
@@ -132,13 +146,13 @@ impl Enroller {
             let mut pods = self.lock();
             pods.ended.retain(|uid| view.pods.contains_key(uid));
             let gone: Vec<String> = pods
-                .host_network
-                .iter()
+                .outside
+                .keys()
                 .filter(|uid| !view.pods.contains_key(*uid))
                 .cloned()
                 .collect();
             for uid in gone {
-                pods.host_network.remove(&uid);
+                pods.outside.remove(&uid);
                 self.node.board.remove_pod(&uid);
             }
             let is_vanished = |(uid, entry): &(&String, &Entry)| {
@@ -298,9 +312,10 @@ impl Enroller {
             .is_some_and(|entry| entry.wish.borrow().wanted == Wanted::In);
         if !is_wanted {
             pods.entries.remove(uid);
-            if !pods.host_network.contains(uid) {
-                self.node.board.remove_pod(uid);
-            }
+            match pods.outside.get(uid) {
+                Some(report) => self.node.board.set_pod(uid, report.clone()),
+                None => self.node.board.remove_pod(uid),
+            };
         }
         !is_wanted
     }
