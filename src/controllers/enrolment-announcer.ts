@@ -14,11 +14,13 @@ interface Seen {
   state: State;
   since: number;
   announced: State | undefined;
+  /** Since when the namespace is no longer enrolled, ms; undefined while it is. */
+  leavingSince?: number | undefined;
 }
 
 /**
- * Tells a namespace's users, by Events, when its pods have all been secured and when some could not be: once for each
- * change that lasts, not for each pod.
+ * Tells a namespace's users, by Events, when its pods have all been secured, when some could not be, and when they have
+ * left: once for each change that lasts, not for each pod.
  */
 export class EnrolmentAnnouncer {
   readonly #clock: Clock;
@@ -40,6 +42,7 @@ export class EnrolmentAnnouncer {
     const now = this.#clock.monotonic();
     const before = this.#seen.get(name);
     const seen = before?.state === state ? before : { state, since: now, announced: before?.announced };
+    seen.leavingSince = undefined;
     this.#seen.set(name, seen);
     const note = seen.announced === state ? undefined : noteOf(state, counts, this.#index.problems(name));
     if (note === undefined) return done;
@@ -47,6 +50,28 @@ export class EnrolmentAnnouncer {
     if (left > 0) return requeueAfter(left);
     seen.announced = state;
     await this.#events.record(namespace, note);
+    return done;
+  }
+
+  /** The same for a namespace that is not enrolled: says so once its pods have left, if it ever was. */
+  async announceLeft(namespace: Namespace): Promise<Outcome> {
+    const { name } = namespace.metadata;
+    const seen = this.#seen.get(name);
+    if (seen?.announced === undefined) {
+      this.forget(name);
+      return done;
+    }
+    const now = this.#clock.monotonic();
+    seen.leavingSince ??= now;
+    const left = seen.leavingSince + SETTLE_MS - now;
+    if (left > 0) return requeueAfter(left);
+    const counts = this.#index.counts(name);
+    // A pod that leaves is Pending; one that is Secured stays by a label of its own.
+    if (counts.pending > 0) return requeueAfter(SETTLE_MS);
+    this.forget(name);
+    const stay = counts.secured > 0 ? `, but for ${counts.secured} with a label of their own` : '';
+    const note = `The pods have left the mesh${stay}: their connections are plaintext.`;
+    await this.#events.record(namespace, { type: 'Normal', reason: 'PodsLeft', action: 'Leave', note, isNews: true });
     return done;
   }
 
@@ -65,12 +90,12 @@ function noteOf(state: State, counts: Counts, problems: readonly PodProblem[]): 
   const all = counts.secured + counts.pending + counts.failed;
   if (state === 'secured') {
     const note = all === 1 ? 'Its one pod is secured.' : `All ${all} pods are secured.`;
-    return { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note };
+    return { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note, isNews: true };
   }
   if (state === 'failed') {
     const pods = problems.map(({ name, reason }) => `${name} (${reason || 'no reason given'})`);
     const note = `${counts.failed} of ${all} pods are outside the mesh: ${some(pods, 5)}. See the MeshNodes of their nodes.`;
-    return { type: 'Warning', reason: 'PodsNotSecured', action: 'Enrol', note };
+    return { type: 'Warning', reason: 'PodsNotSecured', action: 'Enrol', note, isNews: true };
   }
   return undefined;
 }

@@ -50,7 +50,7 @@ export function enrolled(mesh: Mesh, namespaces: number, pods: Counts, problems:
     return say('False', 'PodsNotSecured', `${pods.failed} of ${all} pods are outside the mesh: ${some(named, 5)}.`);
   }
   if (pods.pending > 0)
-    return say('False', 'PodsPending', `${pods.pending} of ${all} pods are on their way into the mesh.`);
+    return say('False', 'PodsPending', `${pods.pending} of ${all} pods are on their way into the mesh or out of it.`);
   if (all === 0) {
     const message =
       namespaces === 0 ? 'No namespace is labelled into the mesh.' : 'No pod is reported by any node yet.';

@@ -15,7 +15,7 @@ import type { EventRecorder } from '../kube/events.ts';
 import type { ConfigMap, Manifest, Namespace } from '../kube/objects.ts';
 import { applyIfChanged } from '../kube/server-side-apply.ts';
 import { appliedHashAnnotation, selectorLabels } from '../render/ownership.ts';
-import { done, type Outcome, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
+import { done, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
 import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 import { EnrolmentAnnouncer } from './enrolment-announcer.ts';
@@ -52,13 +52,8 @@ export function reconcileNamespace(context: NamespaceContext): Reconcile {
     if (problem !== undefined) await events.record(namespace, problem);
     const enrolled = mesh !== undefined && isEnrolled(namespace);
     await keepBundle(context, namespace, enrolled, signal);
-    return enrolled ? announcer.announce(namespace) : forgotten(announcer, key);
+    return enrolled ? announcer.announce(namespace) : announcer.announceLeft(namespace);
   };
-}
-
-function forgotten(announcer: EnrolmentAnnouncer, key: string): Outcome {
-  announcer.forget(key);
-  return done;
 }
 
 /** Whether the pods of a namespace are in the mesh, as far as the namespace decides. */

@@ -14,6 +14,8 @@ export interface EventNote {
   action: string;
   /** For a person to read; cut at 1024 bytes, the API's limit. */
   note: string;
+  /** The same has happened again, and is not only still so: a repeat is written at once. */
+  isNews?: boolean;
 }
 
 export interface EventRecorderOptions {
@@ -32,7 +34,7 @@ interface Sent {
   at: number;
 }
 
-/** The same event is written again, as a series, at most this often, ms. */
+/** What is still so is written again, as a series, at most this often, ms. */
 const REPEAT_MS = 300_000;
 
 /** Events remembered, to tell repeats; the oldest is forgotten first. */
@@ -58,7 +60,7 @@ export class EventRecorder {
     const sent = this.#sent.get(name);
     try {
       if (sent === undefined) await this.#create(name, regarding, note);
-      else await this.#repeat(name, sent);
+      else await this.#repeat(name, sent, note.isNews === true);
     } catch (error) {
       const fields = { object: regarding.metadata.name, reason: note.reason, err: error };
       this.#options.log.warn(fields, 'cannot write an event');
@@ -98,10 +100,10 @@ export class EventRecorder {
     }
   }
 
-  async #repeat(name: string, sent: Sent): Promise<void> {
+  async #repeat(name: string, sent: Sent, isNews: boolean): Promise<void> {
     sent.count += 1;
     const now = this.#clock.now();
-    if (now - sent.at < REPEAT_MS) return;
+    if (!isNews && now - sent.at < REPEAT_MS) return;
     sent.at = now;
     const series = { count: sent.count, lastObservedTime: microTime(now) };
     try {

@@ -31,9 +31,9 @@ describe('what a namespace is told of its enrolment', () => {
     );
 
   /** Passes until the announcer has nothing to wait for. */
-  async function settle(): Promise<void> {
+  async function settle(step: 'announce' | 'announceLeft' = 'announce'): Promise<void> {
     for (;;) {
-      const outcome = await announcer.announce(shop);
+      const outcome = await announcer[step](shop);
       if (outcome.kind === 'done') return;
       await clock.advance(outcome.afterMs);
     }
@@ -59,7 +59,7 @@ describe('what a namespace is told of its enrolment', () => {
     await settle();
     await settle();
     assert.deepEqual(notes, [
-      { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note: 'All 2 pods are secured.' },
+      { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note: 'All 2 pods are secured.', isNews: true },
     ]);
   });
 
@@ -83,6 +83,44 @@ describe('what a namespace is told of its enrolment', () => {
     report('Secured', 'Secured');
     await settle();
     assert.equal(notes[1]?.reason, 'PodsSecured');
+  });
+
+  it('is that they have left, once none is on its way any more, and again that all are secured', async () => {
+    report('Secured', 'Secured');
+    await settle();
+    report('Pending', 'Pending');
+    assert.equal((await announcer.announceLeft(shop)).kind, 'requeue');
+    await clock.advance(60_000);
+    assert.equal((await announcer.announceLeft(shop)).kind, 'requeue', 'they still drain');
+    report();
+    await settle('announceLeft');
+    await settle('announceLeft');
+    assert.equal(notes[1]?.reason, 'PodsLeft');
+    report('Secured', 'Secured');
+    await settle();
+    assert.deepEqual(
+      notes.map(({ reason }) => reason),
+      ['PodsSecured', 'PodsLeft', 'PodsSecured'],
+    );
+  });
+
+  it('is nothing of leaving where the label came back at once, or nothing was secured', async () => {
+    await settle('announceLeft');
+    report('Secured');
+    await settle();
+    await announcer.announceLeft(shop);
+    await settle();
+    await clock.advance(60_000);
+    await settle();
+    assert.equal(notes.length, 1);
+  });
+
+  it('names pods that stay by a label of their own', async () => {
+    report('Secured', 'Secured');
+    await settle();
+    report('Secured');
+    await settle('announceLeft');
+    assert.match(notes[1]?.note ?? '', /but for 1 with a label of their own/);
   });
 
   it('does not grow with pods that come and go while all are secured', async () => {

@@ -61,6 +61,11 @@ describe('the event recorder', () => {
     assert.deepEqual(series.at(-1)?.count, 91);
   });
 
+  it('writes at once what has happened again', async () => {
+    for (let i = 0; i < 3; i += 1) await recorder.record(shop, { ...note, isNews: true });
+    assert.deepEqual([created.length, ...series.map(({ count }) => count)], [1, 2, 3]);
+  });
+
   it('finds its own event again after a restart', async () => {
     await recorder.record(shop, note);
     const name = created[0]?.metadata.name;
