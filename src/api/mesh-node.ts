@@ -26,7 +26,8 @@ const podStatus = z.object({
   }),
   state: z.enum(podStates).meta({
     description:
-      'Secured: captured, and no connection from before the enrolment is left. Pending: on its way there. ' +
+      'Secured: captured, peers are told, and no connection from before the enrolment is left. Pending: on its way ' +
+      'there, or out of the mesh. ' +
       'Failed: outside the mesh although it should be in it.',
   }),
   reason: z

@@ -35,6 +35,7 @@ export const errorCodes = {
   // cli: what a user finds in a cluster
   NotInstalled: 'The cluster does not know the kinds of Tulle.',
   MeshAbsent: 'There is no Mesh named default.',
+  NamespaceAbsent: 'There is no namespace of that name.',
 
   // runtime and controllers
   EngineNotSupported: 'The Mesh asks for a node engine this version does not drive.',

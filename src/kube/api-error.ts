@@ -44,6 +44,9 @@ export class ApiError extends Error {
 
 export const isNotFound = (error: unknown): boolean => error instanceof ApiError && error.status === 404;
 
+/** The caller has no right to this. */
+export const isForbidden = (error: unknown): boolean => error instanceof ApiError && error.status === 403;
+
 /** The object changed since it was read, or already exists. */
 export const isConflict = (error: unknown): boolean => error instanceof ApiError && error.status === 409;
 

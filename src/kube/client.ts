@@ -7,7 +7,7 @@ import { Discovery } from './discovery.ts';
 import type { KubeList, KubeObject, Manifest, Status } from './objects.ts';
 import { type WatchEvent, watchEvents } from './watch-stream.ts';
 
-export { ApiError, isConflict, isExpired, isNotFound } from './api-error.ts';
+export { ApiError, isConflict, isExpired, isForbidden, isNotFound } from './api-error.ts';
 export type { WatchEvent } from './watch-stream.ts';
 
 /** Query parameters; those that are undefined are left out. */

@@ -60,7 +60,8 @@ describe('the command line, on a real API server', function () {
       JSON.stringify({ status }),
     );
     match(await tulle('status'), /shop +web +node-1 +Secured/);
-    match(await tulle('status', '-n', 'bank'), /No pod is in the mesh here/);
+    await fails(/no namespace bank.*\n.*kubectl get namespaces/, 'status', '-n', 'bank');
+    match(await tulle('status', '-n', 'default'), /No pod is in the mesh here/);
     const report: unknown = JSON.parse(await tulle('status', '-o', 'json'));
     match(JSON.stringify(report), /"name":"web","node":"node-1","state":"Secured"/);
   });
