@@ -46,7 +46,9 @@ export function elapsed(): string {
 /** Runs a job as a program: prints its error plainly and exits with 1, 130 when interrupted. */
 export async function main(job: () => Promise<void>): Promise<void> {
   process.on('SIGINT', () => {
-    console.error('\ninterrupted: the same command goes on from here');
+    console.error(
+      '\ninterrupted: what is built is kept for the next run; `make cluster-down` removes a cluster that is up',
+    );
     process.exit(130);
   });
   try {

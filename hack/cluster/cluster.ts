@@ -107,6 +107,11 @@ export async function findCluster(name: string, nodes?: number): Promise<Cluster
   return answers === 'ok' ? cluster : undefined;
 }
 
+/** Removes the copies that `startCluster` made at `kubeconfig` and beside it; they lead nowhere once the cluster is gone. */
+export function removeAccess(kubeconfig: string): void {
+  for (const file of [kubeconfig, join(dirname(kubeconfig), 'kubectl')]) rmSync(file, { force: true });
+}
+
 function handle(layout: ClusterLayout, program: (name: string) => string): Cluster {
   const kubectl = (args: readonly string[], input?: string) =>
     run(program('kubectl'), ['--kubeconfig', layout.kubeconfig, ...args], input === undefined ? {} : { input });

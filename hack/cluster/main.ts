@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { root } from '../cache.ts';
 import { preflight } from '../setup/preflight.ts';
 import { main, note, step } from '../steps.ts';
-import { findCluster, startCluster } from './cluster.ts';
+import { findCluster, removeAccess, startCluster } from './cluster.ts';
 import { clusterName } from './layout.ts';
 import { nodeCount } from './node-count.ts';
 import { removeCluster } from './teardown.ts';
@@ -21,6 +21,7 @@ await main(async () => {
     note(`export KUBECONFIG=${kubeconfig}`);
   } else if (command === 'down') {
     await step(`Remove cluster ${name}`, () => removeCluster(name));
+    removeAccess(kubeconfig);
   } else {
     throw new Error('usage: main.ts up|down');
   }

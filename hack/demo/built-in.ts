@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { root } from '../cache.ts';
 import { buildBinaries } from '../cluster/binaries.ts';
-import { type Cluster, startCluster } from '../cluster/cluster.ts';
+import { type Cluster, removeAccess, startCluster } from '../cluster/cluster.ts';
 import { clusterName } from '../cluster/layout.ts';
 import { removeCluster } from '../cluster/teardown.ts';
 import { preflight } from '../setup/preflight.ts';
@@ -20,7 +20,10 @@ export function builtInCluster(): ClusterKind {
       const program = await buildBinaries();
       return demoCluster(cluster, KUBECONFIG, dirname(program('kubectl')));
     },
-    remove: () => removeCluster(name),
+    remove: async () => {
+      await removeCluster(name);
+      removeAccess(KUBECONFIG);
+    },
   };
 }
 

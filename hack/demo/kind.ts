@@ -20,12 +20,7 @@ nodes:
 export function kindCluster(): ClusterKind {
   return {
     start: async () => {
-      for (const tool of ['docker', 'kind', 'kubectl', 'nsenter', 'tcpdump']) {
-        if (!(await hasCommand(tool)))
-          throw new Error(
-            `CLUSTER=kind needs ${tool}, which is not installed: install it, or leave CLUSTER out for the cluster that comes with Tulle`,
-          );
-      }
+      await needs('docker', 'kind', 'kubectl', 'nsenter', 'tcpdump');
       return step(`Cluster ${NAME} by kind`, async (report) => {
         report('removing an earlier one');
         await remove();
@@ -39,7 +34,17 @@ export function kindCluster(): ClusterKind {
   };
 }
 
+async function needs(...tools: readonly string[]): Promise<void> {
+  for (const tool of tools) {
+    if (await hasCommand(tool)) continue;
+    throw new Error(
+      `CLUSTER=kind needs ${tool}, which is not installed: install it, or leave CLUSTER out for the cluster that comes with Tulle`,
+    );
+  }
+}
+
 async function remove(): Promise<void> {
+  await needs('kind');
   await run('kind', ['delete', 'cluster', '--name', NAME, '--kubeconfig', KUBECONFIG]);
 }
 

@@ -20,7 +20,7 @@ export function readableExcerpts(readable: readonly ReadableCall[]): string[] {
 export function tunnelLines(traffic: readonly TunnelTraffic[]): string[] {
   return traffic.map(({ from, to, connections, encryptedBytes, sample }) => {
     const bytes = sample.replaceAll(/../g, '$& ');
-    return `${from} → ${to}, port 15008: TLS 1.3, ${connections} tunnels, ${encryptedBytes} bytes: ${bytes}…`;
+    return `${from} → ${to}, port 15008: TLS 1.3, ${connections} ${connections === 1 ? 'tunnel' : 'tunnels'}, ${encryptedBytes} bytes: ${bytes}…`;
   });
 }
 

@@ -109,10 +109,13 @@ async function inContext<T>(name: string, build: (source: ImageSource, context: 
   const source = sources[name];
   if (source === undefined) throw new Error(`no image is called ${name}; there are ${imageNames.join(', ')}`);
   const context = mkdtempSync(join(tmpdir(), 'tulle-image-'));
+  const remove = () => rmSync(context, { recursive: true, force: true });
+  process.once('exit', remove); // an interrupt ends the process at once
   try {
     return await build(source, context);
   } finally {
-    rmSync(context, { recursive: true, force: true });
+    process.off('exit', remove);
+    remove();
   }
 }
 
