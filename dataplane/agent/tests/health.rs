@@ -1,12 +1,15 @@
 //! The agent while the API server is away at its start.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ground;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use ground::node::parts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -14,7 +17,6 @@ use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
 use tulle_agent::cluster::{
     Cluster, ClusterError, MeshNodeSeen, NamespaceView, PodView, StatusOutcome, View,
 };
-use tulle_agent::cni::Installer;
 use tulle_agent::report::MeshNodeStatus;
 
 /// An API server that never answers.
@@ -60,29 +62,17 @@ impl Cluster for Away {
     }
 }
 
-async fn parts(root: &Path) -> Parts {
+async fn away(root: &Path) -> Parts {
     std::fs::create_dir_all(root.join("proc")).unwrap();
-    Parts {
-        cluster: Arc::new(Away::default()),
-        version: "test".into(),
-        run_dir: root.join("run"),
-        proc: root.join("proc"),
-        installer: Installer {
-            source: root.join("tulle-cni"),
-            bin_dir: root.join("bin"),
-            conf_dir: root.join("conf"),
-            run_dir: "/run/tulle".into(),
-            verified: Arc::default(),
-        },
-        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        released: watch::Sender::new(false),
-    }
+    let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cluster = Arc::new(Away::default());
+    parts(root, cluster, http, watch::Sender::new(false))
 }
 
 #[tokio::test]
 async fn it_is_alive_and_not_ready_while_it_waits_for_the_api_server() {
     let root = tempfile::tempdir().unwrap();
-    let parts = parts(root.path()).await;
+    let parts = away(root.path()).await;
     let address = parts.http.local_addr().unwrap();
     let asking = async {
         let page = async |path: &str| {

@@ -1,5 +1,5 @@
 //! A node with an agent of its own.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,18 +129,15 @@ impl TestNode {
     }
 }
 
-async fn start_agent(
-    root: PathBuf,
-    cluster: &Arc<FakeCluster>,
-) -> (tokio::runtime::Runtime, watch::Receiver<bool>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let (released, is_released) = watch::channel(false);
-    let parts = Parts {
-        cluster: Arc::clone(cluster) as Arc<dyn Cluster>,
+/// An agent's parts, with all its files below `root`.
+pub fn parts(
+    root: &Path,
+    cluster: Arc<dyn Cluster>,
+    http: TcpListener,
+    released: watch::Sender<bool>,
+) -> Parts {
+    Parts {
+        cluster,
         version: "test".into(),
         run_dir: root.join("run"),
         proc: root.join("proc"),
@@ -151,14 +148,28 @@ async fn start_agent(
             run_dir: "/run/tulle".into(),
             verified: Arc::default(),
         },
-        http: runtime
-            .spawn(TcpListener::bind("127.0.0.1:0"))
-            .await
-            .unwrap()
-            .unwrap(),
+        http,
         released,
-    };
-    runtime.spawn(serve(parts));
+    }
+}
+
+async fn start_agent(
+    root: PathBuf,
+    cluster: &Arc<FakeCluster>,
+) -> (tokio::runtime::Runtime, watch::Receiver<bool>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (released, is_released) = watch::channel(false);
+    let http = runtime
+        .spawn(TcpListener::bind("127.0.0.1:0"))
+        .await
+        .unwrap()
+        .unwrap();
+    let cluster = Arc::clone(cluster) as Arc<dyn Cluster>;
+    runtime.spawn(serve(parts(&root, cluster, http, released)));
     (runtime, is_released)
 }
 
