@@ -179,7 +179,9 @@ async function goProgram(source: string, out: string): Promise<void> {
 
 /** Builds the node's programs, kept by their sources, and returns their paths. */
 async function buildDataplane(report: Report): Promise<string[]> {
-  const names = ['tulle-agent', 'tulle-proxy', 'tulle-cni'];
+  // The plugin runs on the node itself, whatever C library that has: it brings its own.
+  const target = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux-gnu`;
+  const programs = ['release/tulle-agent', 'release/tulle-proxy', `${target}/release/tulle-cni`];
   const key = `node-${fingerprint(...dataplaneSources(), process.arch, await run('rustc', ['--version']))}`;
   const folder = await cached('programs', key, async (draft) => {
     const cargo = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
@@ -189,14 +191,10 @@ async function buildDataplane(report: Report): Promise<string[]> {
         onLine: (line) => report(line.trim()),
       });
     await cargo(['--bins', '--workspace', '--exclude', 'tulle-cni']);
-    // The plugin runs on the node itself, whatever C library that has: it brings its own.
-    const target = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux-gnu`;
     await cargo(['-p', 'tulle-cni', '--target', target], { RUSTFLAGS: '-C target-feature=+crt-static' });
-    for (const built of ['release/tulle-agent', 'release/tulle-proxy', `${target}/release/tulle-cni`]) {
-      cpSync(join(cargoTarget, built), join(draft, basename(built)));
-    }
+    for (const program of programs) cpSync(join(cargoTarget, program), join(draft, basename(program)));
   });
-  return names.map((name) => join(folder, name));
+  return programs.map((program) => join(folder, basename(program)));
 }
 
 /** Names and contents of what the node's programs are compiled from. */
