@@ -29,8 +29,11 @@ const defaultResources = { requests: { cpu: '50m', memory: '64Mi' } };
 /** Time for the proxy to end in order once its connections have drained, s. */
 const afterDrainSeconds = 15;
 
-/** Opening sockets in the pods' network namespaces (SYS_ADMIN), with the pods' own addresses as source (NET_ADMIN). */
-const capabilities = ['SYS_ADMIN', 'NET_ADMIN'];
+/**
+ * Opening sockets in the pods' network namespaces (SYS_ADMIN), with the pods' own addresses as source (NET_ADMIN), under
+ * the user and group that the pods' rules know the proxy by (SETUID, SETGID), which nobody else is to read (CHOWN).
+ */
+const capabilities = ['SYS_ADMIN', 'NET_ADMIN', 'SETUID', 'SETGID', 'CHOWN'];
 
 /**
  * The node proxy: a DaemonSet in which the new pod is ready before the old one goes, so that no node is ever without.

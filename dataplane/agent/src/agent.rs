@@ -58,6 +58,8 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         released,
     } = parts;
     prepare_run_dir(&run_dir).context("preparing the run directory")?;
+    let owner =
+        tulle_socket_owner::obtain(&run_dir).context("what the proxy's sockets are known by")?;
     let board = Arc::new(Board::new(&version));
     let proxies = Arc::new(Proxies::default());
     let ready = Arc::new(AtomicBool::new(false));
@@ -68,6 +70,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         addresses: NodeAddresses::new(Ruler),
         finder: Finder::new(&proc).context("looking at the node's processes")?,
         ruler: Ruler,
+        owner,
         view: cluster.view(),
         metrics: Metrics::default(),
     });

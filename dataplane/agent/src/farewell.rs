@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use tulle_cni_protocol::{ENROLLED_FILE, SOCKET_NAME};
+use tulle_socket_owner::OWNER_FILE;
 
 use crate::agent::{PROXIES, ZDS_SOCKET};
 
@@ -31,7 +32,7 @@ impl RunDirectory {
         if !are_proxies_gone(&proxies, limit).await {
             warn!("proxies are still running; their directory stays");
         }
-        for name in [ZDS_SOCKET, SOCKET_NAME, ENROLLED_FILE] {
+        for name in [ZDS_SOCKET, SOCKET_NAME, ENROLLED_FILE, OWNER_FILE] {
             let path = self.path.join(name);
             tell(&path, std::fs::remove_file(&path));
         }
@@ -106,6 +107,7 @@ mod tests {
             drop(UnixListener::bind(path.join(name)).unwrap());
         }
         std::fs::write(path.join(ENROLLED_FILE), "{}").unwrap();
+        std::fs::write(path.join(OWNER_FILE), "{}").unwrap();
         let directory = RunDirectory {
             on_host: path.clone(),
             path,

@@ -1,6 +1,8 @@
 //! Ports, marks and addresses in a pod's network namespace, as docs/ARCHITECTURE's port table has them.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use tulle_socket_owner::MARK_MASK;
+
 /// Outbound TCP is redirected here.
 pub const OUTBOUND_PORT: u16 = 15001;
 /// Inbound plaintext is redirected here.
@@ -10,12 +12,8 @@ pub const HBONE_PORT: u16 = 15008;
 /// What the proxy listens on in every pod; a pod that listens there itself cannot be enrolled.
 pub const PROXY_PORTS: [u16; 3] = [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT];
 
-/// Packet mark of the proxy's own sockets.
-pub const PROXY_MARK: u32 = 0x539;
 /// Connection mark of connections the proxy makes in the name of their original source.
 pub const ORIGINAL_SOURCE_MARK: u32 = 0x111;
-/// The bits of a mark that are ours; the rest may be another's.
-pub const MARK_MASK: u32 = 0xfff;
 /// Routing table that delivers answers to original sources locally.
 pub const ROUTE_TABLE: u32 = 100;
 /// Priority of the `ip rule` that leads there.
@@ -31,9 +29,4 @@ pub const NODE_SOURCE_V6: Ipv6Addr = Ipv6Addr::new(
 /// Whether `address` is what the node's own connections are translated to.
 pub fn is_node_source(address: IpAddr) -> bool {
     address == IpAddr::V4(NODE_SOURCE_V4) || address == IpAddr::V6(NODE_SOURCE_V6)
-}
-
-/// Whether a socket with this packet mark is the proxy's.
-pub fn is_proxy_mark(mark: u32) -> bool {
-    mark & MARK_MASK == PROXY_MARK
 }

@@ -3,8 +3,8 @@
 
 mod ground;
 
-use ground::{OUTSIDE_IP, PodNet, connect, echo_server, echoes, on_a_node, run};
-use tulle_agent::rules::{NodeAddresses, PodRules, Ruler};
+use ground::{OUTSIDE_IP, PodNet, capture, connect, echo_server, echoes, on_a_node, rules, run};
+use tulle_agent::rules::{NodeAddresses, Phase, Ruler};
 
 #[test]
 fn rules_are_written_whole_changed_whole_and_leave_nothing() {
@@ -14,10 +14,7 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
         let pod = net.pod();
         assert!(!Ruler.has_pod_rules(&pod).await.unwrap());
 
-        Ruler
-            .write_pod_rules(&pod, PodRules::Capture, true)
-            .await
-            .unwrap();
+        capture(&pod).await;
         assert!(Ruler.has_pod_rules(&pod).await.unwrap());
         let table: serde_json::Value =
             serde_json::from_str(&net.in_pod("nft -j list table inet tulle")).unwrap();
@@ -30,22 +27,21 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
         assert_eq!(
             chains,
             [
-                "mangle_prerouting",
                 "mangle_output",
+                "mangle_postrouting",
                 "nat_prerouting",
-                "nat_output"
+                "nat_output",
+                "filter_input",
+                "filter_output"
             ]
         );
 
         let captured = net.traces();
-        Ruler
-            .write_pod_rules(&pod, PodRules::Capture, true)
-            .await
-            .unwrap();
+        capture(&pod).await;
         assert_eq!(net.traces(), captured, "writing again changes nothing");
 
         Ruler
-            .write_pod_rules(&pod, PodRules::Drain, true)
+            .write_pod_rules(&pod, rules(Phase::Drain, &[]), true)
             .await
             .unwrap();
         let drained = net.in_pod("nft list table inet tulle");
@@ -72,10 +68,7 @@ fn a_captured_pod_without_a_proxy_sends_nothing_in_plaintext() {
             echoes(&connect(&net.pod(), &out).await.unwrap()),
             "before the rules"
         );
-        Ruler
-            .write_pod_rules(&net.pod(), PodRules::Capture, true)
-            .await
-            .unwrap();
+        capture(&net.pod()).await;
         assert!(connect(&net.pod(), &out).await.is_err(), "out");
         assert!(
             connect(&net.pod(), "[fd99::1]:7000").await.is_err(),

@@ -109,7 +109,13 @@ describe('what a Mesh is rendered into', () => {
   });
 
   it('gives the proxy what it needs to open sockets in pods, and no right to the API', () => {
-    assert.deepEqual(container('tulle-proxy').securityContext.capabilities.add, ['SYS_ADMIN', 'NET_ADMIN']);
+    assert.deepEqual(container('tulle-proxy').securityContext.capabilities.add, [
+      'SYS_ADMIN',
+      'NET_ADMIN',
+      'SETUID',
+      'SETGID',
+      'CHOWN',
+    ]);
     const pod = workload('tulle-proxy').spec.template.spec;
     assert.equal(pod.automountServiceAccountToken, false);
     assert.equal(pod.hostNetwork ?? false, false);

@@ -3,6 +3,7 @@
 mod follow;
 mod kube;
 mod objects;
+mod probes;
 mod view;
 
 use futures::future::BoxFuture;

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde::Deserialize;
 
+use super::probes::probe_ports;
 use super::view::{MeshView, NamespaceView, PodView};
 use crate::enrol::MODE_LABEL;
 use crate::sockets::Policy;
@@ -57,6 +58,7 @@ pub fn pod_view(pod: &Pod) -> Option<PodView> {
             status.and_then(|status| status.phase.as_deref()),
             Some("Succeeded" | "Failed")
         ),
+        probe_ports: spec.map(probe_ports).unwrap_or_default(),
     })
 }
 

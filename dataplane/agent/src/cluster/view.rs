@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub struct PodView {
     pub mode: Option<String>,
     /// It has run to its end.
     pub has_ended: bool,
+    /// Where the kubelet asks it, on its own address: probes and lifecycle hooks.
+    pub probe_ports: BTreeSet<u16>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

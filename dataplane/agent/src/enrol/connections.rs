@@ -11,13 +11,14 @@ pub async fn look(
     mut ledger: Ledger,
     since_capture: Duration,
     policy: Policy,
+    proxys_mark: u32,
 ) -> std::io::Result<(Ledger, Verdict)> {
     namespace
         .run(move || {
             let dump = sockets::dump()?;
             // Without it the addresses decide alone.
             let mut conntrack = Conntrack::open().ok();
-            let seen = sockets::connections(&dump)
+            let seen = sockets::connections(&dump, proxys_mark)
                 .settled(|socket| conntrack.as_mut()?.is_redirected(socket));
             let verdict = ledger.look(&seen, since_capture, policy);
             if !verdict.end.is_empty() {
@@ -31,15 +32,15 @@ pub async fn look(
 }
 
 /// A port of the proxy's that the pod itself listens on.
-pub async fn port_in_use(namespace: &Netns) -> std::io::Result<Option<u16>> {
+pub async fn port_in_use(namespace: &Netns, proxys_mark: u32) -> std::io::Result<Option<u16>> {
     namespace
-        .run(|| Ok(sockets::foreign_listener(&sockets::dump()?)))
+        .run(move || Ok(sockets::foreign_listener(&sockets::dump()?, proxys_mark)))
         .await
 }
 
 /// How many sockets the proxy still has in the pod.
-pub async fn proxy_sockets(namespace: &Netns) -> std::io::Result<usize> {
+pub async fn proxy_sockets(namespace: &Netns, proxys_mark: u32) -> std::io::Result<usize> {
     namespace
-        .run(|| Ok(sockets::proxy_sockets(&sockets::dump()?)))
+        .run(move || Ok(sockets::proxy_sockets(&sockets::dump()?, proxys_mark)))
         .await
 }

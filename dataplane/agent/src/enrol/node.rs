@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tulle_socket_owner::SocketOwner;
 use tulle_wire::zds::WorkloadInfo;
 
 use crate::cluster::{MeshView, PodView, View};
@@ -20,6 +21,8 @@ pub struct Node {
     pub addresses: NodeAddresses,
     pub finder: Finder,
     pub ruler: Ruler,
+    /// What the proxies' sockets are known by in the pods.
+    pub owner: SocketOwner,
     pub view: watch::Receiver<View>,
     pub metrics: Metrics,
 }

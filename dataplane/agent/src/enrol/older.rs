@@ -58,9 +58,15 @@ impl Worker {
         let namespace = self.namespace()?.clone();
         let ledger = std::mem::take(&mut self.own.ledger);
         let since_capture = self.own.captured_at.elapsed();
-        let (ledger, verdict) = look(&namespace, ledger, since_capture, policy)
-            .await
-            .map_err(Failure::Sockets)?;
+        let (ledger, verdict) = look(
+            &namespace,
+            ledger,
+            since_capture,
+            policy,
+            self.node.owner.mark,
+        )
+        .await
+        .map_err(Failure::Sockets)?;
         self.own.ledger = ledger;
         self.own.next_look = Instant::now() + verdict.next_look;
         self.own.seen.older = verdict.older;

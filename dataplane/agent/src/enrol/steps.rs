@@ -10,7 +10,7 @@ use super::older::Seen;
 use super::worker::{Own, Taken, Wish, Worker, backoff};
 use crate::netns::{FindError, Netns};
 use crate::report::Standing;
-use crate::rules::PodRules;
+use crate::rules::{Phase, PodRules};
 use crate::sockets::Ledger;
 use crate::zds::Serving;
 
@@ -64,7 +64,9 @@ impl Worker {
         let namespace = self.namespace()?.clone();
         if !self.own.handed {
             if self.own.rules == Rules::None
-                && let Some(port) = port_in_use(&namespace).await.map_err(Failure::Sockets)?
+                && let Some(port) = port_in_use(&namespace, self.node.owner.mark)
+                    .await
+                    .map_err(Failure::Sockets)?
             {
                 return Err(Failure::PortInUse(port));
             }
@@ -127,7 +129,7 @@ impl Worker {
         let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
         self.node
             .ruler
-            .write_pod_rules(&namespace, PodRules::Capture, ipv6)
+            .write_pod_rules(&namespace, self.rules(wish, Phase::Capture), ipv6)
             .await?;
         let now = Instant::now();
         self.own.rules = Rules::Capture;
@@ -178,7 +180,7 @@ impl Worker {
         let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
         self.node
             .ruler
-            .write_pod_rules(&namespace, PodRules::Drain, ipv6)
+            .write_pod_rules(&namespace, self.rules(wish, Phase::Drain), ipv6)
             .await?;
         self.own.rules = Rules::Drain;
         self.own.settled_at = Instant::now() + SETTLE;
@@ -205,13 +207,23 @@ impl Worker {
     async fn sweep(&mut self) -> Result<Taken, Failure> {
         let namespace = self.namespace()?.clone();
         let is_over = Instant::now() >= self.own.drain_until;
-        let left = proxy_sockets(&namespace).await.map_err(Failure::Sockets)?;
+        let left = proxy_sockets(&namespace, self.node.owner.mark)
+            .await
+            .map_err(Failure::Sockets)?;
         if (left > 0 || self.node.proxies.is_held(&self.uid)) && !is_over {
             return Ok(Taken::Pause(DRAIN_LOOK));
         }
         self.node.ruler.remove_pod_rules(&namespace).await?;
         self.own = Own::absent();
         Ok(Taken::On)
+    }
+
+    fn rules(&self, wish: &Wish, phase: Phase) -> PodRules {
+        PodRules {
+            phase,
+            owner: self.node.owner,
+            probe_ports: wish.pod.probe_ports.clone(),
+        }
     }
 
     pub(super) fn namespace(&self) -> Result<&Netns, Failure> {

@@ -38,7 +38,7 @@ impl Ruler {
             if ipv6 {
                 v6?;
             }
-            nft(&pod_table(rules))
+            nft(&pod_table(&rules))
         })
         .await
     }

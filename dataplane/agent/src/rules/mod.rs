@@ -5,4 +5,4 @@ mod pod;
 
 pub use apply::{RuleError, Ruler};
 pub use node::{NodeAddresses, node_table, node_table_removal};
-pub use pod::{PodRules, pod_routes, pod_table, pod_table_removal};
+pub use pod::{Phase, PodRules, pod_routes, pod_table, pod_table_removal};

@@ -10,6 +10,10 @@ use crate::wire::{NODE_SOURCE_V4, NODE_SOURCE_V6};
 /// an enrolled pod comes from the node's source address, so that the pod's
 /// rules tell kubelet's probes from other traffic. One transaction; the chain
 /// runs before kube-proxy's (priority 100), because the first translation counts.
+///
+/// The node gives its packets that source on their way out, so one that comes in with it is forged,
+/// whoever sent it, and goes nowhere: neither through the node (`inet`, routed pods and other
+/// nodes') nor from one port of a bridge of the node's to another (`bridge`), which the first does not see.
 pub fn node_table(pods: &BTreeSet<IpAddr>) -> String {
     let v4 = set("pods4", "ipv4_addr", pods.iter().filter(|ip| ip.is_ipv4()));
     let v6 = set("pods6", "ipv6_addr", pods.iter().filter(|ip| ip.is_ipv6()));
@@ -23,14 +27,30 @@ table inet tulle_node {{
         meta l4proto tcp ip daddr @pods4 fib saddr type local snat ip to {NODE_SOURCE_V4}
         meta l4proto tcp ip6 daddr @pods6 fib saddr type local snat ip6 to {NODE_SOURCE_V6}
     }}
+    chain forged {{
+        type filter hook prerouting priority -300; policy accept;
+        ip saddr {NODE_SOURCE_V4} drop
+        ip6 saddr {NODE_SOURCE_V6} drop
+    }}
+}}
+table bridge tulle_node
+delete table bridge tulle_node
+table bridge tulle_node {{
+    chain forged {{
+        type filter hook prerouting priority -300; policy accept;
+        ip saddr {NODE_SOURCE_V4} drop
+        ip6 saddr {NODE_SOURCE_V6} drop
+        arp saddr ip {NODE_SOURCE_V4} drop
+    }}
 }}
 "
     )
 }
 
-/// The nft script that removes the table, present or not.
+/// The nft script that removes the tables, present or not.
 pub fn node_table_removal() -> &'static str {
-    "table inet tulle_node\ndelete table inet tulle_node\n"
+    "table inet tulle_node\ndelete table inet tulle_node\n\
+     table bridge tulle_node\ndelete table bridge tulle_node\n"
 }
 
 fn set<'a>(name: &str, kind: &str, members: impl Iterator<Item = &'a IpAddr>) -> String {

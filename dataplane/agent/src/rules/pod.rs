@@ -1,12 +1,25 @@
+use std::collections::BTreeSet;
+
+use tulle_socket_owner::SocketOwner;
+
 use crate::wire::{
     HBONE_PORT, INBOUND_PORT, MARK_MASK, NODE_SOURCE_V4, NODE_SOURCE_V6, ORIGINAL_SOURCE_MARK,
-    OUTBOUND_PORT, PROXY_MARK, ROUTE_RULE_PRIORITY, ROUTE_TABLE,
+    OUTBOUND_PORT, ROUTE_RULE_PRIORITY, ROUTE_TABLE,
 };
 
 /// What the table in a pod's namespace does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRules {
+    pub phase: Phase,
+    /// What the proxy's sockets are known by.
+    pub owner: SocketOwner,
+    /// Ports of the pod's own probes and lifecycle hooks: all that the node reaches past the proxy.
+    pub probe_ports: BTreeSet<u16>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodRules {
-    /// New connections go through the proxy.
+pub enum Phase {
+    /// New connections go through the proxy or nowhere.
     Capture,
     /// New connections pass; those the proxy has still find their way. NAT
     /// and connection tracking end with the last chain that uses them, so
@@ -17,86 +30,147 @@ pub enum PodRules {
 /// The nft script that puts `rules` into a pod's namespace in one
 /// transaction, whatever stood there before.
 ///
-/// Marks are set and compared within [`MARK_MASK`]. Redirects match a
-/// connection's first packet only: conntrack takes up connections older than
-/// the table in mid-stream as new, and redirecting those would reset them.
-pub fn pod_table(rules: PodRules) -> String {
-    let redirects = match rules {
-        PodRules::Capture => Redirects {
-            inbound: inbound_redirects(),
-            outbound: outbound_redirects(),
-        },
-        PodRules::Drain => Redirects {
-            inbound: String::new(),
-            outbound: String::new(),
-        },
+/// Invariant of [`Phase::Capture`]: the first packet of a TCP connection, in or out, reaches the
+/// proxy or nothing, but for what stays inside the pod and the pod's own probes. The redirects
+/// alone do not hold it: connection tracking takes up a connection in mid-stream as established,
+/// which one bare ACK of anybody's is enough for, and asks no NAT chain about the packets of an
+/// established connection. So the filter chains, which see every packet, refuse each first packet
+/// that was not redirected. Both match first packets only, so connections older than the table flow on.
+///
+/// Marks are set and compared within [`MARK_MASK`].
+pub fn pod_table(rules: &PodRules) -> String {
+    let chains = match rules.phase {
+        Phase::Capture => capture(rules),
+        Phase::Drain => draining(),
     };
-    let Redirects { inbound, outbound } = redirects;
     format!(
         "\
 table inet tulle
 delete table inet tulle
 table inet tulle {{
-    chain mangle_prerouting {{
-        type filter hook prerouting priority -150; policy accept;
-        meta mark & {MARK_MASK:#x} == {PROXY_MARK:#x} ct mark set ct mark & {other_bits:#010x} | {ORIGINAL_SOURCE_MARK:#x}
-    }}
-    chain mangle_output {{
-        type route hook output priority -150; policy accept;
-        ct mark & {MARK_MASK:#x} == {ORIGINAL_SOURCE_MARK:#x} meta mark set meta mark & {other_bits:#010x} | {ORIGINAL_SOURCE_MARK:#x}
-    }}
-    chain nat_prerouting {{
-        type nat hook prerouting priority -100; policy accept;
-{inbound}    }}
-    chain nat_output {{
-        type nat hook output priority -100; policy accept;
-{outbound}    }}
-}}
+{kept}{chains}}}
 ",
-        other_bits = !MARK_MASK,
+        kept = answers(&rules.owner),
     )
-}
-
-struct Redirects {
-    inbound: String,
-    outbound: String,
 }
 
 /// The first packet of a TCP connection.
 const FIRST_PACKET: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
-fn inbound_redirects() -> String {
-    let redirect = format!(
-        "tcp dport != {HBONE_PORT} meta mark & {MARK_MASK:#x} != {PROXY_MARK:#x} {FIRST_PACKET} redirect to :{INBOUND_PORT}"
-    );
-    lines(&[
-        format!("meta l4proto tcp ip saddr {NODE_SOURCE_V4} accept"),
-        format!("meta l4proto tcp ip6 saddr {NODE_SOURCE_V6} accept"),
-        format!("ip daddr != 127.0.0.1 {redirect}"),
-        format!("ip6 daddr != ::1 {redirect}"),
-    ])
+/// Answers to connections that the proxy makes in the name of their original source come back to
+/// it, and nobody sees the mark of the proxy's sockets on an interface.
+fn answers(owner: &SocketOwner) -> String {
+    let proxys = proxys(owner);
+    let other_bits = format!("{:#010x}", !MARK_MASK);
+    chain(
+        "mangle_output",
+        "type route hook output priority -150",
+        &[
+            format!(
+                "oifname \"lo\" {proxys} ct mark set ct mark & {other_bits} | {ORIGINAL_SOURCE_MARK:#x}"
+            ),
+            format!(
+                "ct mark & {MARK_MASK:#x} == {ORIGINAL_SOURCE_MARK:#x} meta mark set meta mark & {other_bits} | {ORIGINAL_SOURCE_MARK:#x}"
+            ),
+        ],
+    ) + &chain(
+        "mangle_postrouting",
+        "type filter hook postrouting priority -150",
+        &[format!("{proxys} meta mark set 0")],
+    )
 }
 
-fn outbound_redirects() -> String {
-    let redirect = format!(
-        "meta mark & {MARK_MASK:#x} != {PROXY_MARK:#x} {FIRST_PACKET} redirect to :{OUTBOUND_PORT}"
+fn capture(rules: &PodRules) -> String {
+    let proxys = proxys(&rules.owner);
+    let probes = probes(&rules.probe_ports);
+    let redirected = [
+        format!("ip daddr 127.0.0.1 tcp dport {OUTBOUND_PORT}"),
+        format!("ip6 daddr ::1 tcp dport {OUTBOUND_PORT}"),
+    ];
+    let nat_prerouting = chain(
+        "nat_prerouting",
+        NAT_PREROUTING,
+        &[
+            &probes[..],
+            &[format!(
+                "iifname != \"lo\" tcp dport != {HBONE_PORT} {FIRST_PACKET} redirect to :{INBOUND_PORT}"
+            )],
+        ]
+        .concat(),
     );
-    lines(&[
-        format!("meta l4proto tcp ip daddr {NODE_SOURCE_V4} accept"),
-        format!("meta l4proto tcp ip6 daddr {NODE_SOURCE_V6} accept"),
-        format!("ct mark & {MARK_MASK:#x} == {ORIGINAL_SOURCE_MARK:#x} accept"),
-        "oifname \"lo\" ip daddr != 127.0.0.1 accept".to_owned(),
-        "oifname \"lo\" ip6 daddr != ::1 accept".to_owned(),
-        format!("ip daddr != 127.0.0.1 meta l4proto tcp {redirect}"),
-        format!("ip6 daddr != ::1 meta l4proto tcp {redirect}"),
-    ])
+    let nat_output = chain(
+        "nat_output",
+        NAT_OUTPUT,
+        &[
+            format!("{proxys} accept"),
+            "oifname \"lo\" accept".to_owned(),
+            format!("{FIRST_PACKET} redirect to :{OUTBOUND_PORT}"),
+        ],
+    );
+    let refuse = format!("{FIRST_PACKET} reject with tcp reset");
+    let filter_input = chain(
+        "filter_input",
+        "type filter hook input priority 0",
+        &[
+            &[
+                "iifname \"lo\" accept".to_owned(),
+                format!("tcp dport {{ {INBOUND_PORT}, {HBONE_PORT} }} accept"),
+            ],
+            &probes[..],
+            &[refuse.clone()],
+        ]
+        .concat(),
+    );
+    let filter_output = chain(
+        "filter_output",
+        "type filter hook output priority 0",
+        &[
+            &[
+                format!("{proxys} accept"),
+                "oifname \"lo\" accept".to_owned(),
+            ],
+            &redirected.map(|to| format!("{to} accept"))[..],
+            &[refuse],
+        ]
+        .concat(),
+    );
+    nat_prerouting + &nat_output + &filter_input + &filter_output
 }
 
-fn lines(rules: &[String]) -> String {
-    rules
+/// Translation goes on, for the connections that are translated already.
+fn draining() -> String {
+    chain("nat_prerouting", NAT_PREROUTING, &[]) + &chain("nat_output", NAT_OUTPUT, &[])
+}
+
+const NAT_PREROUTING: &str = "type nat hook prerouting priority -100";
+const NAT_OUTPUT: &str = "type nat hook output priority -100";
+
+/// What matches packets of the proxy's sockets.
+fn proxys(owner: &SocketOwner) -> String {
+    format!("meta skuid {} meta skgid {}", owner.uid, owner.gid)
+}
+
+/// Rules that let the node's probes pass, one for each family.
+fn probes(ports: &BTreeSet<u16>) -> Vec<String> {
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let ports = ports.join(", ");
+    [
+        format!("ip saddr {NODE_SOURCE_V4}"),
+        format!("ip6 saddr {NODE_SOURCE_V6}"),
+    ]
+    .map(|node| format!("iifname != \"lo\" {node} tcp dport {{ {ports} }} accept"))
+    .to_vec()
+}
+
+fn chain(name: &str, hook: &str, rules: &[String]) -> String {
+    let rules: String = rules
         .iter()
         .map(|rule| format!("        {rule}\n"))
-        .collect()
+        .collect();
+    format!("    chain {name} {{\n        {hook}; policy accept;\n{rules}    }}\n")
 }
 
 /// The nft script that removes the table, present or not.
@@ -131,6 +205,21 @@ pub struct PodRoutes {
 mod tests {
     use super::*;
 
+    const OWNER: SocketOwner = SocketOwner {
+        mark: 0xabcd_e539,
+        uid: 1_500_000_001,
+        gid: 1_500_000_002,
+    };
+    const PROXYS: &str = "meta skuid 1500000001 meta skgid 1500000002";
+
+    fn rules(phase: Phase, probe_ports: &[u16]) -> String {
+        pod_table(&PodRules {
+            phase,
+            owner: OWNER,
+            probe_ports: probe_ports.iter().copied().collect(),
+        })
+    }
+
     fn chain<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
         let start = format!("chain {name} {{");
         table
@@ -144,65 +233,60 @@ mod tests {
 
     #[test]
     fn the_table_replaces_whatever_stood_there_in_one_transaction() {
-        for rules in [PodRules::Capture, PodRules::Drain] {
+        for phase in [Phase::Capture, Phase::Drain] {
             assert!(
-                pod_table(rules)
+                rules(phase, &[])
                     .starts_with("table inet tulle\ndelete table inet tulle\ntable inet tulle {\n")
             );
         }
     }
 
     #[test]
-    fn outbound_connections_are_redirected_in_the_order_of_the_wire() {
-        let table = pod_table(PodRules::Capture);
-        let rules = chain(&table, "nat_output");
-        assert_eq!(rules[0], "meta l4proto tcp ip daddr 169.254.7.127 accept");
-        assert_eq!(rules[2], "ct mark & 0xfff == 0x111 accept");
-        assert_eq!(rules[3], "oifname \"lo\" ip daddr != 127.0.0.1 accept");
+    fn first_packets_out_are_the_proxys_or_redirected_or_refused() {
+        let table = rules(Phase::Capture, &[]);
         assert_eq!(
-            rules[5],
-            "ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 \
-             tcp flags & (fin | syn | rst | ack) == syn redirect to :15001"
+            chain(&table, "nat_output"),
+            [
+                format!("{PROXYS} accept").as_str(),
+                "oifname \"lo\" accept",
+                "tcp flags & (fin | syn | rst | ack) == syn redirect to :15001",
+            ]
+        );
+        let filter = chain(&table, "filter_output");
+        assert_eq!(filter[0], format!("{PROXYS} accept"));
+        assert_eq!(
+            filter.last(),
+            Some(&"tcp flags & (fin | syn | rst | ack) == syn reject with tcp reset")
         );
         assert!(!table.contains("dport 53"), "DNS passes through");
     }
 
     #[test]
-    fn inbound_connections_are_redirected_but_for_probes_and_the_tunnel() {
-        let table = pod_table(PodRules::Capture);
-        let rules = chain(&table, "nat_prerouting");
-        assert_eq!(rules[0], "meta l4proto tcp ip saddr 169.254.7.127 accept");
-        assert_eq!(
-            rules[1],
-            "meta l4proto tcp ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff accept"
-        );
-        assert_eq!(
-            rules[2],
-            "ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 \
-             tcp flags & (fin | syn | rst | ack) == syn redirect to :15006"
-        );
+    fn first_packets_in_are_for_the_proxy_or_refused_but_for_the_pods_own_probes() {
+        let table = rules(Phase::Capture, &[9000, 8080]);
+        let probes = [
+            "iifname != \"lo\" ip saddr 169.254.7.127 tcp dport { 8080, 9000 } accept",
+            "iifname != \"lo\" ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff tcp dport { 8080, 9000 } accept",
+        ];
+        assert_eq!(chain(&table, "nat_prerouting")[..2], probes);
+        assert_eq!(chain(&table, "filter_input")[2..4], probes);
+        let without = rules(Phase::Capture, &[]);
+        assert!(!without.contains("169.254.7.127"), "{without}");
     }
 
     #[test]
-    fn every_redirect_matches_first_packets_only() {
-        let table = pod_table(PodRules::Capture);
-        let redirects: Vec<&str> = table
-            .lines()
-            .filter(|line| line.contains("redirect"))
-            .collect();
-        assert_eq!(redirects.len(), 4);
-        assert!(redirects.iter().all(|line| line.contains(FIRST_PACKET)));
+    fn no_rule_believes_a_mark_of_a_packet() {
+        assert!(!rules(Phase::Capture, &[80]).contains("meta mark &"));
+        assert!(!rules(Phase::Capture, &[80]).contains("0x539"));
     }
 
     #[test]
     fn draining_keeps_the_way_back_and_redirects_nothing() {
-        let table = pod_table(PodRules::Drain);
-        assert!(
-            chain(&table, "nat_output").is_empty() && chain(&table, "nat_prerouting").is_empty()
-        );
+        let table = rules(Phase::Drain, &[80]);
+        assert!(!table.contains("redirect") && !table.contains("reject"));
         assert_eq!(
             chain(&table, "mangle_output"),
-            chain(&pod_table(PodRules::Capture), "mangle_output")
+            chain(&rules(Phase::Capture, &[80]), "mangle_output")
         );
     }
 }

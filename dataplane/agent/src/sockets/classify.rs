@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use super::wire::{State, TcpSocket};
-use crate::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS, is_node_source, is_proxy_mark};
+use crate::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS, is_node_source};
 
 /// The application's connections of one dump that leave the pod.
 #[derive(Debug, Default)]
@@ -24,10 +24,11 @@ pub struct Connections<'a> {
 /// namespace: the proxy's redirected end (its remote is our local), or the
 /// socket the proxy made in the name of the original source (our pair turned
 /// round). The latter also finds connections that never leave the pod.
-pub fn connections(sockets: &[TcpSocket]) -> Connections<'_> {
+/// `proxys_mark` is the secret mark of the proxy's own sockets.
+pub fn connections(sockets: &[TcpSocket], proxys_mark: u32) -> Connections<'_> {
     let candidates: Vec<&TcpSocket> = sockets
         .iter()
-        .filter(|socket| is_application_connection(socket))
+        .filter(|socket| is_application_connection(socket, proxys_mark))
         .collect();
     let pairs: HashSet<(SocketAddr, SocketAddr)> = sockets
         .iter()
@@ -88,31 +89,31 @@ impl<'a> Connections<'a> {
     }
 }
 
-fn is_application_connection(socket: &TcpSocket) -> bool {
+fn is_application_connection(socket: &TcpSocket, proxys_mark: u32) -> bool {
     matches!(socket.state, State::Established | State::HalfClosed)
         && socket.held
-        && !is_proxy_socket(socket)
+        && !is_proxy_socket(socket, proxys_mark)
         && !socket.remote.ip().is_loopback()
         && !is_node_source(socket.remote.ip())
 }
 
-fn is_proxy_socket(socket: &TcpSocket) -> bool {
-    is_proxy_mark(socket.mark) || PROXY_PORTS.contains(&socket.local.port())
+fn is_proxy_socket(socket: &TcpSocket, proxys_mark: u32) -> bool {
+    socket.mark == proxys_mark || PROXY_PORTS.contains(&socket.local.port())
 }
 
 /// How many sockets the proxy has here; 0 once it has let go of the namespace.
-pub fn proxy_sockets(sockets: &[TcpSocket]) -> usize {
+pub fn proxy_sockets(sockets: &[TcpSocket], proxys_mark: u32) -> usize {
     sockets
         .iter()
-        .filter(|socket| is_proxy_socket(socket))
+        .filter(|socket| is_proxy_socket(socket, proxys_mark))
         .count()
 }
 
 /// A port of the proxy's that something else listens on.
-pub fn foreign_listener(sockets: &[TcpSocket]) -> Option<u16> {
+pub fn foreign_listener(sockets: &[TcpSocket], proxys_mark: u32) -> Option<u16> {
     sockets
         .iter()
-        .filter(|socket| socket.state == State::Listen && !is_proxy_mark(socket.mark))
+        .filter(|socket| socket.state == State::Listen && socket.mark != proxys_mark)
         .map(|socket| socket.local.port())
         .find(|port| PROXY_PORTS.contains(port))
 }
@@ -121,7 +122,9 @@ pub fn foreign_listener(sockets: &[TcpSocket]) -> Option<u16> {
 mod tests {
     use super::*;
     use crate::sockets::wire::SocketId;
-    use crate::wire::PROXY_MARK;
+
+    /// The secret mark of this test's node.
+    const MARK: u32 = 0xabcd_e539;
 
     fn connection(cookie: u64, local: &str, remote: &str) -> TcpSocket {
         TcpSocket {
@@ -138,7 +141,7 @@ mod tests {
 
     fn proxys(socket: TcpSocket) -> TcpSocket {
         TcpSocket {
-            mark: PROXY_MARK,
+            mark: MARK,
             ..socket
         }
     }
@@ -157,7 +160,7 @@ mod tests {
             connection(5, "10.0.0.2:40001", "10.0.0.2:8000"),
             connection(6, "10.0.0.2:8000", "10.0.0.2:40001"),
         ];
-        let sorted = connections(&dump);
+        let sorted = connections(&dump, MARK);
         assert!(
             sorted.unproxied.is_empty() && sorted.ambiguous.is_empty(),
             "{sorted:?}"
@@ -171,7 +174,7 @@ mod tests {
             connection(1, "10.0.0.2:40000", "10.0.0.9:80"),
             connection(3, "10.0.0.2:8000", "10.0.0.7:50000"),
         ];
-        assert_eq!(cookies(&connections(&dump).unproxied), [1, 3]);
+        assert_eq!(cookies(&connections(&dump, MARK).unproxied), [1, 3]);
     }
 
     #[test]
@@ -190,7 +193,7 @@ mod tests {
                 ..connection(6, "0.0.0.0:8000", "0.0.0.0:0")
             },
         ];
-        let sorted = connections(&dump);
+        let sorted = connections(&dump, MARK);
         assert!(
             sorted.unproxied.is_empty() && sorted.proxied.is_empty(),
             "{sorted:?}"
@@ -204,13 +207,13 @@ mod tests {
             connection(2, "10.0.0.2:40000", "10.0.0.8:80"),
             proxys(connection(3, "127.0.0.1:15001", "10.0.0.2:40000")),
         ];
-        assert_eq!(cookies(&connections(&dump).ambiguous), [1, 2]);
-        let settled = connections(&dump).settled(|socket| Some(socket.id.cookie() == 2));
+        assert_eq!(cookies(&connections(&dump, MARK).ambiguous), [1, 2]);
+        let settled = connections(&dump, MARK).settled(|socket| Some(socket.id.cookie() == 2));
         assert_eq!(
             (cookies(&settled.unproxied), settled.proxied),
             (vec![1], HashSet::from([2]))
         );
-        let unknown = connections(&dump).settled(|_| None);
+        let unknown = connections(&dump, MARK).settled(|_| None);
         assert!(unknown.unproxied.is_empty());
     }
 
@@ -221,9 +224,9 @@ mod tests {
             ..connection(1, "[::]:15008", "[::]:0")
         };
         assert_eq!(
-            foreign_listener(std::slice::from_ref(&listener)),
+            foreign_listener(std::slice::from_ref(&listener), MARK),
             Some(15008)
         );
-        assert_eq!(foreign_listener(&[proxys(listener)]), None);
+        assert_eq!(foreign_listener(&[proxys(listener)], MARK), None);
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod cluster;
+pub mod forge;
 pub mod node;
 pub mod proxy;
 pub mod status;
@@ -10,11 +11,14 @@ pub mod status;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use tulle_agent::netns::Netns;
+use tulle_agent::rules::{Phase, PodRules, Ruler};
+use tulle_socket_owner::SocketOwner;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -106,6 +110,10 @@ impl PodNet {
         PathBuf::from(format!("/run/netns/{}", self.pod))
     }
 
+    pub fn pod_name(&self) -> &str {
+        &self.pod
+    }
+
     pub fn pod(&self) -> Netns {
         Netns::open(&self.pod_path()).unwrap()
     }
@@ -117,6 +125,11 @@ impl PodNet {
     /// Runs a command line inside the pod's namespace.
     pub fn in_pod(&self, line: &str) -> String {
         run(&format!("ip netns exec {} {line}", self.pod))
+    }
+
+    /// The same outside.
+    pub fn in_outside(&self, line: &str) -> String {
+        run(&format!("ip netns exec {} {line}", self.outside))
     }
 
     /// Everything of rules and routes in the pod's namespace that an enrolment could leave behind.
@@ -140,6 +153,31 @@ impl Drop for PodNet {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
     }
+}
+
+/// What the proxy's sockets are known by in this test's pods.
+pub fn owner() -> SocketOwner {
+    static OWNER: OnceLock<SocketOwner> = OnceLock::new();
+    *OWNER.get_or_init(|| SocketOwner::random().unwrap())
+}
+
+pub fn rules(phase: Phase, probe_ports: &[u16]) -> PodRules {
+    PodRules {
+        phase,
+        owner: owner(),
+        probe_ports: probe_ports.iter().copied().collect(),
+    }
+}
+
+/// Writes the capturing rules of a pod without probes.
+pub async fn capture(pod: &Netns) {
+    capture_with(pod, &[]).await;
+}
+
+/// The same for a pod that is probed.
+pub async fn capture_with(pod: &Netns, probe_ports: &[u16]) {
+    let rules = rules(Phase::Capture, probe_ports);
+    Ruler.write_pod_rules(pod, rules, true).await.unwrap();
 }
 
 /// Asks again until `check` is true; fails after 20 s.

@@ -15,8 +15,9 @@ use nix::sys::socket::{
 use prost::Message;
 use tulle_agent::agent::PROXIES;
 use tulle_agent::netns::Netns;
-use tulle_agent::wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_MARK};
+use tulle_agent::wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
 use tulle_agent::zds::SeqPacket;
+use tulle_socket_owner::SocketOwner;
 use tulle_wire::zds::{
     Ack, Version, WorkloadRequest, WorkloadResponse, ZdsHello, workload_request::Payload,
     workload_response,
@@ -63,11 +64,19 @@ impl Proxy {
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         };
+        let run_dir = path.parent().unwrap();
+        let owner = tulle_socket_owner::read(run_dir).unwrap().unwrap();
         let seen = Arc::new(Seen::default());
         let status = Status::default();
         let tasks = [
             status.serve(&path.with_file_name(PROXIES)),
-            tokio::spawn(converse(socket, Arc::clone(&seen), status.clone(), refusal)),
+            tokio::spawn(converse(
+                socket,
+                Arc::clone(&seen),
+                status.clone(),
+                refusal,
+                owner,
+            )),
         ];
         Self {
             seen,
@@ -122,6 +131,7 @@ async fn converse(
     seen: Arc<Seen>,
     status: Status,
     refusal: Option<&'static str>,
+    owner: SocketOwner,
 ) {
     let held = Held {
         pods: Pods::default(),
@@ -136,7 +146,7 @@ async fn converse(
                         .unwrap();
                 let error = match refusal {
                     Some(words) => words.to_owned(),
-                    None => open(&namespace, &add.uid, &seen, &held)
+                    None => open(&namespace, &add.uid, &seen, &held, owner)
                         .await
                         .err()
                         .map_or(String::new(), |e| e.to_string()),
@@ -166,12 +176,18 @@ async fn converse(
     }
 }
 
-async fn open(namespace: &Netns, uid: &str, seen: &Arc<Seen>, held: &Held) -> io::Result<()> {
+async fn open(
+    namespace: &Netns,
+    uid: &str,
+    seen: &Arc<Seen>,
+    held: &Held,
+    owner: SocketOwner,
+) -> io::Result<()> {
     let listeners = namespace
-        .run(|| {
+        .run(move || {
             [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT]
                 .into_iter()
-                .map(listener)
+                .map(|port| listener(port, owner))
                 .collect::<io::Result<Vec<_>>>()
         })
         .await?;
@@ -179,34 +195,42 @@ async fn open(namespace: &Netns, uid: &str, seen: &Arc<Seen>, held: &Held) -> io
         let (listener, namespace, seen) =
             (listener.try_clone()?, namespace.clone(), Arc::clone(seen));
         let relays = Arc::clone(&held.relays);
-        std::thread::spawn(move || accept(listener, namespace, seen, relays));
+        std::thread::spawn(move || accept(listener, namespace, seen, relays, owner));
     }
     held.pods.lock().unwrap().insert(uid.to_owned(), listeners);
     Ok(())
 }
 
-fn marked_socket() -> io::Result<std::os::fd::OwnedFd> {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
-    setsockopt(&fd, sockopt::Mark, &PROXY_MARK)?;
+fn owned_socket(owner: SocketOwner) -> io::Result<std::os::fd::OwnedFd> {
+    let fd = owner.open(|| {
+        let kind = SockType::Stream;
+        Ok(socket(
+            AddressFamily::Inet,
+            kind,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?)
+    })?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     setsockopt(&fd, sockopt::IpTransparent, &true)?;
     Ok(fd)
 }
 
-fn listener(port: u16) -> io::Result<TcpListener> {
+fn listener(port: u16, owner: SocketOwner) -> io::Result<TcpListener> {
     use std::os::fd::AsRawFd;
-    let fd = marked_socket()?;
+    let fd = owned_socket(owner)?;
     bind(fd.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port))?;
     listen(&fd, Backlog::new(64)?)?;
     Ok(TcpListener::from(fd))
 }
 
-fn accept(listener: TcpListener, namespace: Netns, seen: Arc<Seen>, relays: Relays) {
+fn accept(
+    listener: TcpListener,
+    namespace: Netns,
+    seen: Arc<Seen>,
+    relays: Relays,
+    owner: SocketOwner,
+) {
     use nix::sched::{CloneFlags, setns};
     setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -223,7 +247,7 @@ fn accept(listener: TcpListener, namespace: Netns, seen: Arc<Seen>, relays: Rela
             u16::from_be(raw.sin_port),
         );
         let source = (port == INBOUND_PORT).then_some(peer);
-        let Ok(upstream) = dial(original, source) else {
+        let Ok(upstream) = dial(original, source, owner) else {
             continue;
         };
         relays
@@ -235,9 +259,9 @@ fn accept(listener: TcpListener, namespace: Netns, seen: Arc<Seen>, relays: Rela
     }
 }
 
-fn dial(to: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
+fn dial(to: SocketAddr, source: Option<SocketAddr>, owner: SocketOwner) -> io::Result<TcpStream> {
     use std::os::fd::AsRawFd;
-    let fd = marked_socket()?;
+    let fd = owned_socket(owner)?;
     if let Some(SocketAddr::V4(source)) = source {
         bind(
             fd.as_raw_fd(),

@@ -6,12 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
 use nix::sched::{CloneFlags, setns};
+use tulle_socket_owner::SocketOwner;
 
 /// A network namespace, held open by its descriptor.
 #[derive(Debug)]
 pub struct NetNs {
     fd: OwnedFd,
     id: NetNsId,
+    owner: Option<SocketOwner>,
 }
 
 /// Two descriptors of one namespace have the same id (ioctl_ns(2): device and inode).
@@ -22,20 +24,26 @@ pub struct NetNsId {
 }
 
 impl NetNs {
+    /// `owner` is what the pod's rules know this proxy's sockets by; without one they go by the mark alone.
+    ///
     /// # Errors
     /// When `fd` cannot be looked at, or this process' own namespace cannot be opened for the way back.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub fn new(fd: OwnedFd, owner: Option<SocketOwner>) -> io::Result<Self> {
         own()?;
         let metadata = File::from(fd.try_clone()?).metadata()?;
         let id = NetNsId {
             device: metadata.dev(),
             inode: metadata.ino(),
         };
-        Ok(Self { fd, id })
+        Ok(Self { fd, id, owner })
     }
 
     pub fn id(&self) -> NetNsId {
         self.id
+    }
+
+    pub fn owner(&self) -> Option<SocketOwner> {
+        self.owner
     }
 
     /// Runs `work` with the calling thread in this namespace, and comes back.

@@ -9,10 +9,10 @@ use nix::sys::socket::sockopt::{IpBindAddressNoPort, TcpUserTimeout};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use tulle_socket_owner::PROXY_MARK;
+
 use super::netns::NetNs;
 
-/// The packet mark that tells the pod's rules "this is the proxy".
-const MARK: u32 = 0x539;
 const BACKLOG: i32 = 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const UNACKNOWLEDGED: u32 = 60_000;
 pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
     let socket =
         netns.run(
-            || match listening(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port) {
+            || match listening(netns, Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port) {
                 // A kernel without IPv6, or a namespace with it disabled.
                 Err(err)
                     if matches!(
@@ -36,7 +36,7 @@ pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
                         Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
                     ) =>
                 {
-                    listening(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port)
+                    listening(netns, Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port)
                 }
                 other => other,
             },
@@ -44,8 +44,8 @@ pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn listening(domain: Domain, ip: IpAddr, port: u16) -> io::Result<Socket> {
-    let socket = marked(domain)?;
+fn listening(netns: &NetNs, domain: Domain, ip: IpAddr, port: u16) -> io::Result<Socket> {
+    let socket = owned(netns, domain)?;
     if domain == Domain::IPV6 {
         socket.set_only_v6(false)?;
     }
@@ -56,14 +56,16 @@ fn listening(domain: Domain, ip: IpAddr, port: u16) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn marked(domain: Domain) -> io::Result<Socket> {
-    let socket = Socket::new(
-        domain,
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_mark(MARK)?;
-    Ok(socket)
+/// A socket that the pod's rules know as the proxy's.
+fn owned(netns: &NetNs, domain: Domain) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let open = || Socket::new(domain, kind, Some(Protocol::TCP));
+    let Some(owner) = netns.owner() else {
+        let socket = open()?;
+        socket.set_mark(PROXY_MARK)?;
+        return Ok(socket);
+    };
+    owner.open(open)
 }
 
 /// Connects from the pod's namespace, as the pod.
@@ -71,7 +73,7 @@ fn marked(domain: Domain) -> io::Result<Socket> {
 /// # Errors
 /// When the connection is not there after five seconds.
 pub async fn connect(netns: &NetNs, to: SocketAddr) -> io::Result<TcpStream> {
-    finish(netns.run(|| marked(Domain::for_address(to)))?, to).await
+    finish(netns.run(|| owned(netns, Domain::for_address(to)))?, to).await
 }
 
 /// Connects within the pod with the peer's address as the source, so that the application sees who calls.
@@ -79,7 +81,7 @@ pub async fn connect(netns: &NetNs, to: SocketAddr) -> io::Result<TcpStream> {
 /// # Errors
 /// As [`connect`]; also when `source` and `to` are of different families.
 pub async fn connect_from(netns: &NetNs, source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = netns.run(|| marked(Domain::for_address(to)))?;
+    let socket = netns.run(|| owned(netns, Domain::for_address(to)))?;
     match source {
         IpAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
         IpAddr::V6(_) => socket.set_ip_transparent_v6(true)?,

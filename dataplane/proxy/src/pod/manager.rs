@@ -137,13 +137,16 @@ impl PodManager {
     /// Serves a pod; nothing of it is kept when anything fails.
     async fn serve(&self, info: zds::Pod, netns: OwnedFd) -> Result<(), Fault> {
         let deadline = Instant::now() + ADD_LIMIT;
-        let netns =
-            NetNs::new(netns).map_err(|err| format!("looking at the pod's namespace: {err}"))?;
+        let owner = tulle_socket_owner::read(&self.shared.config.run_dir)
+            .map_err(|err| format!("what the proxy's sockets are known by: {err}"))?;
+        let netns = NetNs::new(netns, owner)
+            .map_err(|err| format!("looking at the pod's namespace: {err}"))?;
         let domain = &self.shared.config.trust_domain;
         let identity = SpiffeId::service_account(domain, &info.namespace, &info.service_account)
             .map_err(|err| Fault::OfPod(format!("the pod's identity: {err}")))?;
         if let Some(entry) = lock(&self.pods).get(&info.uid)
             && entry.pod.netns.id() == netns.id()
+            && entry.pod.netns.owner() == netns.owner()
             && entry.pod.identity() == &identity
         {
             return Ok(());
