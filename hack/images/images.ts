@@ -31,7 +31,7 @@ const sources: Readonly<Record<string, ImageSource>> = {
   pause: {
     tag: 'tulle.dev/pause:1',
     dockerfile: 'hack/images/pause/Dockerfile',
-    prepare: (context) => goProgram(join(root, 'hack/images/pause/main.go'), join(context, 'pause')),
+    prepare: (context) => goProgram('hack/images/pause', join(context, 'pause')),
   },
   coredns: {
     tag: 'tulle.dev/coredns:1.12.4',
@@ -71,6 +71,11 @@ const sources: Readonly<Record<string, ImageSource>> = {
       cpSync(nodeBinary(), join(context, 'node'));
     },
   },
+  attack: {
+    tag: `tulle.dev/attack:${version}`,
+    dockerfile: 'test/attack/tool/Dockerfile',
+    prepare: (context) => goProgram('test/attack/tool', join(context, 'attack')),
+  },
   'sample-redis': {
     tag: `tulle.dev/sample-redis:${version}`,
     dockerfile: 'config/samples/shop/redis.Dockerfile',
@@ -79,7 +84,7 @@ const sources: Readonly<Record<string, ImageSource>> = {
   },
 };
 
-/** Every image of the project, and those of the test cluster and the samples. */
+/** Every image of the project, and those of the test cluster, the tests and the samples. */
 export const imageNames = Object.keys(sources);
 
 /**
@@ -170,9 +175,12 @@ function nodeBinary(): string {
   return join(root, `node_modules/node-linux-${process.arch}/bin/node`);
 }
 
-async function goProgram(source: string, out: string): Promise<void> {
+/** Builds the program whose files are in a folder of this checkout. */
+async function goProgram(folder: string, out: string): Promise<void> {
   mkdirSync(join(out, '..'), { recursive: true });
-  await run('go', ['build', '-buildvcs=false', '-trimpath', '-ldflags=-s -w', '-o', out, source], {
+  const files = globSync(`${folder}/*.go`, { cwd: root }).sort();
+  await run('go', ['build', '-buildvcs=false', '-trimpath', '-ldflags=-s -w', '-o', out, ...files], {
+    cwd: root,
     env: { CGO_ENABLED: '0' },
   });
 }

@@ -47,7 +47,7 @@ await main(async () => {
 });
 
 async function verifyGo(): Promise<void> {
-  const files = globSync('hack/**/*.go', { cwd: root });
+  const files = globSync(['hack/**/*.go', 'test/**/*.go'], { cwd: root });
   const unformatted = await run('gofmt', ['-l', ...files], { cwd: root });
   if (unformatted !== '') throw new Error(`gofmt would change:\n${unformatted}`);
   await vetBinaries();
