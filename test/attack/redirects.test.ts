@@ -76,10 +76,14 @@ describe('an enrolled pod in Strict, attacked by pods with a runtime’s default
 
   it('R31 a bare ACK of a member opens no way past its own proxy', async () => {
     const from = `${await podAddress(mesh, INSIDE, 'member')}:41000`;
+    const recording = await mesh.record();
     await attack(mesh, INSIDE, 'member', 'bare-ack', from, `${victim}:${PORT}`);
-    const outcome = await attack(mesh, INSIDE, 'member', 'get', '-from', from, `${victim}:${PORT}`);
     // Refused where the forged connection is still held; through the tunnel once it is not.
+    const outcome = await attack(mesh, INSIDE, 'member', 'get', '-from', from, `${victim}:${PORT}`);
     assert.match(outcome, new RegExp(`^(refused|timeout|${ANSWERED})$`));
+    for (const { node, file } of await recording.end()) {
+      assert.ok(!file.includes(`Host: ${victim}:${PORT}`), `${node}: the request was sent in the clear`);
+    }
   });
 
   for (const mark of [0x539, 0x111]) {

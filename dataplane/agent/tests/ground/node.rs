@@ -104,6 +104,11 @@ impl TestNode {
 
     /// Puts a process of the pod into the process table.
     pub fn run_process(&self, pid: i32, uid: &str, net: &PodNet) {
+        self.run_process_in(pid, uid, &net.pod_path());
+    }
+
+    /// The same in the network namespace at a path.
+    pub fn run_process_in(&self, pid: i32, uid: &str, namespace: &Path) {
         let directory = self.path("proc").join(pid.to_string());
         std::fs::create_dir_all(directory.join("ns")).unwrap();
         std::fs::write(
@@ -111,7 +116,7 @@ impl TestNode {
             format!("0::/kubepods/burstable/pod{uid}/c1\n"),
         )
         .unwrap();
-        std::os::unix::fs::symlink(net.pod_path(), directory.join("ns/net")).unwrap();
+        std::os::unix::fs::symlink(namespace, directory.join("ns/net")).unwrap();
     }
 
     pub fn end_process(&self, pid: i32) {

@@ -1,34 +1,9 @@
 //! What is not tunnelled, and what must not be plaintext.
 use std::net::IpAddr;
 
-use tulle_wire::security;
-use tulle_wire::security::string_match::MatchType;
-
 use crate::harness::Mesh;
 use crate::harness::app::{exchange, greeting, refused};
-
-/// Strict mode, as the control plane writes it.
-fn strict() -> security::Authorization {
-    let presence = security::StringMatch {
-        match_type: Some(MatchType::Presence(())),
-    };
-    let no_identity = security::Match {
-        not_principals: vec![presence],
-        ..Default::default()
-    };
-    security::Authorization {
-        name: "strict-mtls".into(),
-        namespace: "tulle-system".into(),
-        scope: security::Scope::Global.into(),
-        action: security::Action::Deny.into(),
-        rules: vec![security::Rule {
-            clauses: vec![security::Clause {
-                matches: vec![no_identity],
-            }],
-        }],
-        dry_run: false,
-    }
-}
+use crate::harness::control::strict_mtls;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plaintext_comes_in_from_outside_and_goes_out_to_it() {
@@ -69,7 +44,7 @@ async fn r24_strict_refuses_plaintext_and_goes_on_with_tunnels() {
     let mut tunnelled = a.connect(b.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut tunnelled).await.unwrap(), "b");
 
-    mesh.control.policy(strict());
+    mesh.control.policy(strict_mtls());
     mesh.told(|dump| dump["policies"].to_string().contains("strict-mtls"))
         .await;
     assert!(refused(outsider.connect(b.ip, 8080).await).await);
@@ -121,7 +96,7 @@ async fn r24_a_killed_proxy_lets_nothing_through() {
 async fn the_kubelets_probes_pass_beside_the_proxy() {
     let mut mesh = Mesh::start().await;
     let a = mesh.pod("a").await;
-    mesh.control.policy(strict());
+    mesh.control.policy(strict_mtls());
     mesh.told(|dump| dump["policies"].to_string().contains("strict-mtls"))
         .await;
     let app = a.echo(8080).await;

@@ -20,7 +20,7 @@ impl Echo {
     pub fn start(pod: &Pod, port: u16) -> Self {
         let listener = pod
             .ns
-            .run(|| std::net::TcpListener::bind(("0.0.0.0", port)))
+            .run(|| std::net::TcpListener::bind(("::", port)))
             .unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
@@ -28,6 +28,7 @@ impl Echo {
         let (noted, name) = (peers.clone(), pod.name.clone());
         let serving = tokio::spawn(async move {
             while let Ok((mut stream, from)) = listener.accept().await {
+                let from = SocketAddr::new(from.ip().to_canonical(), from.port());
                 noted.lock().unwrap().push(from);
                 let greeting = format!("{name}\n");
                 tokio::spawn(async move {

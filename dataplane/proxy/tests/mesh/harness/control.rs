@@ -24,6 +24,7 @@ use tulle_wire::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use tulle_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use tulle_wire::security::string_match::MatchType;
 use tulle_wire::{ADDRESS_TYPE, AUTHORIZATION_TYPE, security, workload};
 
 use super::authority::{Authority, Validity};
@@ -338,5 +339,28 @@ impl AsyncWrite for Secured {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Strict mode, as the control plane writes it.
+pub fn strict_mtls() -> security::Authorization {
+    let presence = security::StringMatch {
+        match_type: Some(MatchType::Presence(())),
+    };
+    let no_identity = security::Match {
+        not_principals: vec![presence],
+        ..Default::default()
+    };
+    security::Authorization {
+        name: "strict-mtls".into(),
+        namespace: "tulle-system".into(),
+        scope: security::Scope::Global.into(),
+        action: security::Action::Deny.into(),
+        rules: vec![security::Rule {
+            clauses: vec![security::Clause {
+                matches: vec![no_identity],
+            }],
+        }],
+        dry_run: false,
     }
 }

@@ -38,7 +38,7 @@ impl Ns {
         assert!(status.success(), "{script}");
     }
 
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 }
@@ -52,7 +52,7 @@ pub struct Network {
 impl Network {
     pub fn new() -> Self {
         let host = Ns::new();
-        host.sh("ip link set lo up; ip link add br0 type bridge; ip addr add 10.77.0.1/24 dev br0; ip link set br0 up");
+        host.sh("ip link set lo up; ip link add br0 type bridge; ip addr add 10.77.0.1/24 dev br0; ip addr add fd77::1/64 dev br0 nodad; ip link set br0 up");
         Self {
             host,
             next: AtomicU8::new(2),
@@ -76,7 +76,8 @@ impl Network {
             pod.ns.path()
         ));
         pod.ns.sh(&format!(
-            "ip link set lo up; ip addr add 10.77.0.{last}/24 dev eth0; ip link set eth0 up; ip route add default via 10.77.0.1"
+            "ip link set lo up; ip addr add 10.77.0.{last}/24 dev eth0; ip addr add fd77::{last:x}/64 dev eth0 nodad; \
+             ip link set eth0 up; ip route add default via 10.77.0.1; ip route add default via fd77::1"
         ));
         pod
     }

@@ -1,6 +1,6 @@
 //! A pod: its namespace, its rules, and what its applications do.
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -56,6 +56,12 @@ impl Pod {
             account: name.to_owned(),
             ip,
         }
+    }
+
+    /// Its address of the other family.
+    pub fn ip6(&self) -> Ipv6Addr {
+        let [.., last] = self.ip.octets();
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last.into())
     }
 
     /// The pod's UID, as ZDS names it.

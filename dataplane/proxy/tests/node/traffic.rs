@@ -1,0 +1,49 @@
+use std::net::IpAddr;
+
+use crate::harness::app::{exchange, greeting, refused};
+use crate::node::{addresses, on_a_node};
+
+#[test]
+fn r24_members_talk_in_mutual_tls_and_in_strict_nobody_else_gets_in_in_both_families() {
+    on_a_node(|mut node| async move {
+        let (a, b) = (node.pod("a", &[]).await, node.pod("b", &[]).await);
+        let outsider = node.network.pod("outsider");
+        let inside = b.echo(8080).await;
+        for to in addresses(&b) {
+            let mut stream = outsider.connect(to, 8080).await.unwrap();
+            assert_eq!(greeting(&mut stream).await.unwrap(), "b", "Permissive");
+        }
+        node.strict().await;
+        for (to, from) in addresses(&b).into_iter().zip(addresses(&a)) {
+            let mut stream = a.connect(to, 8080).await.unwrap();
+            assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+            assert_eq!(exchange(&mut stream, b"hello").await.unwrap(), b"hello");
+            let seen: Vec<IpAddr> = inside.peers().iter().map(|peer| peer.ip()).collect();
+            assert!(seen.contains(&from), "the application sees who calls");
+            assert!(refused(outsider.connect(to, 8080).await).await, "{to}");
+        }
+    });
+}
+
+#[test]
+fn r27_r32_the_node_reaches_the_probe_port_in_strict_and_no_other() {
+    on_a_node(|mut node| async move {
+        let pod = node.pod("a", &[8081]).await;
+        let (_probed, _other) = (pod.echo(8081).await, pod.echo(8080).await);
+        node.strict().await;
+        let ask = |port: u16, ip: IpAddr| {
+            use std::io::Read;
+            let to = std::net::SocketAddr::new(ip, port);
+            let limit = std::time::Duration::from_secs(5);
+            node.network.host.run(move || {
+                let mut stream = std::net::TcpStream::connect_timeout(&to, limit)?;
+                stream.set_read_timeout(Some(limit))?;
+                stream.read_exact(&mut [0])
+            })
+        };
+        for ip in addresses(&pod) {
+            assert!(ask(8080, ip).is_err(), "{ip}");
+            ask(8081, ip).unwrap();
+        }
+    });
+}
