@@ -11,4 +11,5 @@ mod node;
 
 mod attacks;
 mod replacement;
+mod reuse;
 mod traffic;

@@ -64,6 +64,14 @@ impl Node {
     /// A pod of the mesh, announced once its node says that it is captured, as control does it.
     pub async fn pod(&mut self, name: &str, probe_ports: &[u16]) -> Pod {
         let pod = self.network.pod(name);
+        let uid = self.captured(&pod, probe_ports).await;
+        self.announce(&pod);
+        self.until(&uid, "Secured").await;
+        pod
+    }
+
+    /// Enrols a pod that runs, and returns its UID once its node says that it is captured.
+    pub async fn captured(&mut self, pod: &Pod, probe_ports: &[u16]) -> String {
         self.pods += 1;
         let (uid, namespace) = (uid(self.pods), pod.ns.path());
         self.agent
@@ -77,20 +85,34 @@ impl Node {
             probe_ports: probe_ports.iter().copied().collect(),
             ..PodView::default()
         });
-        let says = |state: &str| {
-            let entry = self.agent.cluster.stored_pod(&uid)?;
+        self.until(&uid, "captured").await;
+        uid
+    }
+
+    /// Waits until the node says this of a pod.
+    pub async fn until(&self, uid: &str, state: &str) {
+        eventually(state, || {
+            let entry = self.agent.cluster.stored_pod(uid)?;
             let is_so = match state {
                 "captured" => entry.captured,
                 state => format!("{:?}", entry.state) == state,
             };
             is_so.then_some(())
-        };
-        eventually("the pod is captured", || says("captured")).await;
+        })
+        .await;
+    }
+
+    /// Has the control plane tell everybody to reach a pod by HBONE, in both families.
+    pub fn announce(&self, pod: &Pod) {
         let v6 = pod.ip6().octets().to_vec();
         self.control
-            .announce(&pod, |workload| workload.addresses.push(v6.into()));
-        eventually("the pod is Secured", || says("Secured")).await;
-        pod
+            .announce(pod, |workload| workload.addresses.push(v6.into()));
+    }
+
+    /// The node's last captured pod ends: its process and its object are gone.
+    pub fn end_last_pod(&self, uid: &str) {
+        self.agent.end_process(1000 + self.pods);
+        self.agent.cluster.delete_pod(uid);
     }
 
     /// Another proxy, as a roll-out starts one before it ends the first.

@@ -69,7 +69,17 @@ impl Network {
 
     /// A pod's namespace with an address, not enrolled.
     pub fn pod(&self, name: &str) -> Pod {
-        let last = self.next.fetch_add(1, Ordering::Relaxed);
+        self.pod_at(name, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Another pod with the address of one whose link goes now.
+    pub fn pod_in_place_of(&self, gone: &Pod, name: &str) -> Pod {
+        let [.., last] = gone.ip.octets();
+        self.host.sh(&format!("ip link del veth{last}"));
+        self.pod_at(name, last)
+    }
+
+    fn pod_at(&self, name: &str, last: u8) -> Pod {
         let pod = Pod::new(name, [10, 77, 0, last].into());
         self.host.sh(&format!(
             "ip link add veth{last} type veth peer name eth0 netns {}; ip link set veth{last} master br0 up",
