@@ -2,6 +2,8 @@
 //! network namespace, tunnels its connections in mutual TLS, and enforces layer 4 policy.
 pub mod admin;
 pub mod config;
+#[cfg(test)]
+mod fuzz;
 pub mod hbone;
 pub mod identity;
 pub mod inbound;

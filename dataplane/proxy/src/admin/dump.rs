@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::status::Overview;
 use crate::policy::Policy;
-use crate::state::{Protocol, Service, Workload};
+use crate::state::{Protocol, Service, Unreadable, Workload};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,6 +21,8 @@ pub struct ConfigDump {
     workloads: Vec<WorkloadDump>,
     services: Vec<ServiceDump>,
     policies: Vec<PolicyDump>,
+    /// Workloads and services that have come and cannot be read: why, and which addresses are refused.
+    unreadable: Vec<UnreadableDump>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +76,13 @@ struct ServiceDump {
 }
 
 #[derive(Serialize)]
+struct UnreadableDump {
+    name: String,
+    reason: String,
+    addresses: Vec<String>,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PolicyDump {
     name: String,
@@ -82,6 +91,8 @@ struct PolicyDump {
     dry_run: bool,
     /// As the evaluation holds them.
     rules: Vec<String>,
+    /// Why it cannot be read.
+    unreadable: Option<String>,
 }
 
 impl ConfigDump {
@@ -98,6 +109,8 @@ impl ConfigDump {
         services.sort_by(|a, b| a.name.cmp(&b.name));
         let mut policies: Vec<_> = mesh.policies().map(|p| policy(p)).collect();
         policies.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut unreadable: Vec<_> = mesh.all_unreadable().map(|u| unreadable(u)).collect();
+        unreadable.sort_by(|a, b| a.name.cmp(&b.name));
         drop(mesh);
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -115,6 +128,7 @@ impl ConfigDump {
             workloads,
             services,
             policies,
+            unreadable,
         }
     }
 }
@@ -204,6 +218,21 @@ fn policy(policy: &Policy) -> PolicyDump {
             .iter()
             .map(|rule| format!("{rule:?}"))
             .collect(),
+        unreadable: policy.unreadable.clone(),
+    }
+}
+
+fn unreadable(unreadable: &Unreadable) -> UnreadableDump {
+    let mut addresses: Vec<_> = unreadable
+        .claims()
+        .iter()
+        .map(|claim| claim.ip.to_string())
+        .collect();
+    addresses.sort_unstable();
+    UnreadableDump {
+        name: unreadable.name().to_owned(),
+        reason: unreadable.reason().to_owned(),
+        addresses,
     }
 }
 

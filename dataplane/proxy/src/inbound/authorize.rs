@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pod::Pod;
-use crate::policy::{Connection, Decision, Policy, Verdict, evaluate};
-use crate::state::Workload;
+use crate::policy::{Action, Connection, Decision, Policy, Verdict, evaluate};
+use crate::state::{Snapshot, Unreadable, Workload};
 
 /// How long a connection waits for the control plane to tell what it takes to decide.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,6 +21,10 @@ pub enum Denial {
     WorkloadUnknown,
     #[error("the policy {0}, which selects this pod, has not arrived")]
     PolicyUnknown(String),
+    #[error("nothing is known of who may connect: {0}")]
+    Unreadable(Arc<Unreadable>),
+    #[error("policy {policy} refuses all it covers, for this proxy cannot read it: {reason}")]
+    PolicyUnreadable { policy: String, reason: String },
 }
 
 /// A connection that may go on.
@@ -57,12 +61,39 @@ pub async fn authorize(
     let decided = tokio::time::timeout(PATIENCE, deciding).await;
     let decided = decided.unwrap_or_else(|_| decide(pod, own, connection));
     if let Err(denial) = &decided {
-        pod.shared.metrics.denied(match denial {
-            Denial::Denied(policy) => Some(policy),
-            _ => None,
-        });
+        count(pod, denial);
     }
     decided
+}
+
+/// Whether a connection that was allowed once is denied now. What has not arrived yet denies
+/// nothing; what has, and denies, does not wait for the rest.
+pub fn denied_now(pod: &Pod, own: IpAddr, connection: &Connection) -> bool {
+    let denial = match policies(pod, own) {
+        Ok((_, policies)) => refusal(&policies, connection),
+        Err(Denial::WorkloadUnknown | Denial::PolicyUnknown(_)) => {
+            let mesh = pod.shared.state.read();
+            let workload = workload(&mesh, pod, own).map(AsRef::as_ref);
+            refusal(&mesh.denials(&pod.info.namespace, workload), connection)
+        }
+        Err(denial) => Some(denial),
+    };
+    if let Some(denial) = &denial {
+        count(pod, denial);
+    }
+    denial.is_some()
+}
+
+fn refusal(policies: &[Arc<Policy>], connection: &Connection) -> Option<Denial> {
+    let decision = evaluate(policies, connection);
+    (decision.verdict == Verdict::Deny).then(|| denial(policies, decision.policy))
+}
+
+fn count(pod: &Pod, denial: &Denial) {
+    pod.shared.metrics.denied(match denial {
+        Denial::Denied(policy) | Denial::PolicyUnreadable { policy, .. } => Some(policy),
+        _ => None,
+    });
 }
 
 fn decide(pod: &Pod, own: IpAddr, connection: &Connection) -> Result<Admitted, Denial> {
@@ -80,19 +111,46 @@ fn decide(pod: &Pod, own: IpAddr, connection: &Connection) -> Result<Admitted, D
     }
     match (verdict, policy) {
         (Verdict::Allow, policy) => Ok(Admitted { workload, policy }),
-        (Verdict::Deny, Some(policy)) => Err(Denial::Denied(policy)),
-        (Verdict::Deny, None) => Err(Denial::NotAllowed),
+        (Verdict::Deny, policy) => Err(denial(&policies, policy)),
     }
 }
 
-/// This pod's workload and its policies. A workload of this name that does not have
-/// this address is an earlier pod's, whose policies may be others.
-pub fn policies(pod: &Pod, own: IpAddr) -> Result<(Arc<Workload>, Vec<Arc<Policy>>), Denial> {
-    let mesh = pod.shared.state.read();
-    let workload = mesh
-        .workload(&pod.workload_uid)
-        .filter(|workload| workload.addresses.contains(&own))
-        .ok_or(Denial::WorkloadUnknown)?;
+/// Why it is denied: by the policy named, or because none allows it.
+fn denial(policies: &[Arc<Policy>], by: Option<String>) -> Denial {
+    let refusing = policies.iter().filter(|policy| match &by {
+        Some(name) => policy.name == *name,
+        None => policy.action == Action::Allow && !policy.dry_run,
+    });
+    let unreadable = refusing
+        .filter_map(|policy| Some((&policy.name, policy.unreadable.as_ref()?)))
+        .next();
+    match (unreadable, by) {
+        (Some((policy, reason)), _) => Denial::PolicyUnreadable {
+            policy: policy.clone(),
+            reason: reason.clone(),
+        },
+        (None, Some(policy)) => Denial::Denied(policy),
+        (None, None) => Denial::NotAllowed,
+    }
+}
+
+/// This pod's workload and its policies.
+fn policies(pod: &Pod, own: IpAddr) -> Result<(Arc<Workload>, Vec<Arc<Policy>>), Denial> {
+    let (mesh, network) = (pod.shared.state.read(), &pod.shared.config.network);
+    if let Some(unreadable) = mesh
+        .unreadable(&pod.workload_uid)
+        .or_else(|| mesh.unreadable_at(network, own))
+    {
+        return Err(Denial::Unreadable(unreadable.clone()));
+    }
+    let workload = workload(&mesh, pod, own).ok_or(Denial::WorkloadUnknown)?;
     let policies = mesh.policies_for(workload).map_err(Denial::PolicyUnknown)?;
     Ok((workload.clone(), policies))
+}
+
+/// This pod's workload. One of this name that does not have this address is an earlier pod's, whose
+/// policies may be others.
+fn workload<'a>(mesh: &'a Snapshot, pod: &Pod, own: IpAddr) -> Option<&'a Arc<Workload>> {
+    mesh.workload(&pod.workload_uid)
+        .filter(|workload| workload.addresses.contains(&own))
 }

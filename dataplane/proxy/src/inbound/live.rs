@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::authorize::policies;
+use super::authorize::denied_now;
 use crate::lock::lock;
 use crate::pod::{Pod, PodManager};
-use crate::policy::{Connection, Verdict, evaluate};
+use crate::policy::Connection;
 use crate::shared::Shared;
+use crate::state::Workload;
 
 /// Changes come in bursts; open connections are asked once a burst.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -19,6 +20,29 @@ const SETTLE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct Live {
     open: Arc<Mutex<Open>>,
+    reviewed: Mutex<Option<Basis>>,
+}
+
+/// What a review went by: until one of both changes, another would say the same.
+struct Basis {
+    verdict_changes: u64,
+    /// Held, so that no other workload can be taken for it.
+    workload: Option<Arc<Workload>>,
+}
+
+impl Basis {
+    fn now(pod: &Pod) -> Self {
+        let mesh = pod.shared.state.read();
+        Self {
+            verdict_changes: mesh.verdict_changes(),
+            workload: mesh.workload(&pod.workload_uid).cloned(),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.verdict_changes == other.verdict_changes
+            && self.workload.as_ref().map(Arc::as_ptr) == other.workload.as_ref().map(Arc::as_ptr)
+    }
 }
 
 #[derive(Default)]
@@ -50,16 +74,19 @@ impl Live {
         }
     }
 
-    /// Ends what is denied now. What cannot be decided now stays: it was allowed once.
+    /// Ends what is denied now, unless that was asked already.
     fn review(&self, pod: &Pod) {
+        let basis = Basis::now(pod);
+        {
+            let mut reviewed = lock(&self.reviewed);
+            if reviewed.as_ref().is_some_and(|before| before.is(&basis)) {
+                return;
+            }
+            *reviewed = Some(basis);
+        }
         let open: Vec<_> = lock(&self.open).connections.values().cloned().collect();
         for (own, connection, denied) in open {
-            let Ok((_, policies)) = policies(pod, own) else {
-                continue;
-            };
-            let decision = evaluate(&policies, &connection);
-            if decision.verdict == Verdict::Deny {
-                pod.shared.metrics.denied(decision.policy.as_deref());
+            if denied_now(pod, own, &connection) {
                 denied.cancel();
             }
         }
@@ -85,7 +112,7 @@ impl Drop for Watched {
 
 /// Reviews open connections whenever the mesh changes, for ever.
 pub async fn watch_policies(shared: Arc<Shared>, pods: Arc<PodManager>) {
-    let mut changes = shared.state.policy_changes();
+    let mut changes = shared.state.changes();
     while changes.changed().await.is_ok() {
         tokio::time::sleep(SETTLE).await;
         changes.mark_unchanged();

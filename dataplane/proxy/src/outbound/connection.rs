@@ -114,7 +114,7 @@ async fn connect(
     trace: &headers::Trace,
 ) -> Result<Upstream, OutboundError> {
     match &route.way {
-        Way::Refused(refusal) => Err((*refusal).into()),
+        Way::Refused(refusal) => Err(refusal.clone().into()),
         Way::Plaintext(to) => {
             let stream = socket::connect(&pod.netns, *to).await;
             stream

@@ -6,7 +6,7 @@ use super::balance::{eligible, pick, preferred};
 use crate::hbone::pool::Peer;
 use crate::inpod::{HBONE_PORT, is_own_port};
 use crate::state::service::{Waypoint, WaypointDestination};
-use crate::state::{Protocol, Service, Snapshot, Workload};
+use crate::state::{Protocol, Service, Snapshot, Unreadable, Workload};
 
 /// The way of one connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub enum Way {
     Refused(Refusal),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the destination is the proxy itself")]
     OwnPort,
@@ -39,6 +39,8 @@ pub enum Refusal {
     NoEndpoint,
     #[error("the destination wants a waypoint, and none can be reached")]
     NoWaypoint,
+    #[error("the destination may be in the mesh: {0}")]
+    Unreadable(Arc<Unreadable>),
 }
 
 /// Who asks, and a throw of the dice.
@@ -51,6 +53,13 @@ pub struct Origin<'a> {
 
 /// Finds the way for a connection to `to`.
 pub fn resolve(mesh: &Snapshot, origin: &Origin<'_>, to: SocketAddr) -> Route {
+    if let Some(unreadable) = mesh.unreadable_at(origin.network, to.ip()) {
+        return Route {
+            way: Way::Refused(Refusal::Unreadable(unreadable.clone())),
+            workload: None,
+            service: None,
+        };
+    }
     if let Some(service) = mesh.service_by_vip(origin.network, to.ip()) {
         let service = service.clone();
         let (way, workload) = to_service(mesh, origin, &service, to);
@@ -84,10 +93,14 @@ pub fn resolve(mesh: &Snapshot, origin: &Origin<'_>, to: SocketAddr) -> Route {
 
 /// Whether what is reached at an address is in the mesh now, so that a connection made to it
 /// would not go in plaintext. Of a service it is enough that one endpoint is: which of them a
-/// connection has that was made before the service was known, nobody knows.
+/// connection has that was made before the service was known, nobody knows. What cannot be read
+/// may be in it.
 pub fn in_mesh(mesh: &Snapshot, network: &str, at: SocketAddr) -> bool {
     let is_in =
         |workload: &Workload| workload.protocol == Protocol::Hbone || workload.waypoint.is_some();
+    if mesh.unreadable_at(network, at.ip()).is_some() {
+        return true;
+    }
     match mesh.service_by_vip(network, at.ip()) {
         Some(service) => {
             service.waypoint.is_some()
@@ -147,6 +160,7 @@ fn endpoint(
         .endpoints(&service.id)
         .filter(|workload| eligible(service, workload, origin.network))
         .filter(|workload| target_port(service, workload, to.port()).is_some())
+        .filter(|workload| !is_unreadable(mesh, workload))
         .cloned()
         .collect();
     let workload = pick(preferred(service, origin.workload, usable), origin.chance)?;
@@ -157,6 +171,12 @@ fn endpoint(
         .find(|ip| ip.is_ipv4() == to.is_ipv4());
     let ip = *same_family.or(workload.addresses.first())?;
     Some((workload, SocketAddr::new(ip, port)))
+}
+
+/// Whether one of a workload's addresses is also had by something that cannot be read.
+fn is_unreadable(mesh: &Snapshot, workload: &Workload) -> bool {
+    let mut addresses = workload.addresses.iter();
+    addresses.any(|ip| mesh.unreadable_at(&workload.network, *ip).is_some())
 }
 
 /// What the endpoint itself says of the port counts before what the service says; 0 is no port.

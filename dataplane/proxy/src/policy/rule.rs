@@ -30,6 +30,8 @@ pub struct Policy {
     pub dry_run: bool,
     /// Rules (any) of clauses (all) of matches (any).
     pub rules: Vec<Vec<Vec<Match>>>,
+    /// Why the policy cannot be read; its rules then refuse whatever it covers.
+    pub unreadable: Option<String>,
 }
 
 /// A comparison. Its text is literal: no character has a meaning of its own.
@@ -86,6 +88,10 @@ impl Policy {
             field,
             value: value.into(),
         };
+        if policy.namespace.is_empty() && policy.scope == i32::from(wire::Scope::Namespace) {
+            // It would cover nothing.
+            return Err(ResourceError::Empty { field: "namespace" });
+        }
         Ok(Self {
             name: format!("{}/{}", policy.namespace, policy.name),
             scope: match wire::Scope::try_from(policy.scope) {
@@ -106,6 +112,7 @@ impl Policy {
                 .into_iter()
                 .map(parse_rule)
                 .collect::<Result<_, _>>()?,
+            unreadable: None,
         })
     }
 }

@@ -1,10 +1,12 @@
 //! What the control plane has told us, indexed for the questions connections ask.
 pub mod service;
 pub mod store;
+pub mod unreadable;
 pub mod workload;
 
 pub use service::{Service, ServiceName};
 pub use store::{Change, MeshState, Snapshot};
+pub use unreadable::{Claim, Unreadable};
 pub use workload::{Protocol, Workload};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,6 +20,8 @@ pub enum ResourceError {
     Empty { field: &'static str },
     #[error("{field} is {value}, which this proxy does not know")]
     Unknown { field: &'static str, value: i64 },
+    #[error("{message} has a field {field}, which this proxy does not know")]
+    UnknownField { message: &'static str, field: u32 },
     #[error("{field}: {value} is out of range")]
     Range { field: &'static str, value: u64 },
     #[error("the identity: {0}")]

@@ -5,14 +5,17 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
 
-use super::{NetworkIp, Service, ServiceName, Workload};
-use crate::policy::{Policy, Scope};
+use super::unreadable::UnreadableIndex;
+use super::{Claim, NetworkIp, Service, ServiceName, Unreadable, Workload};
+use crate::policy::{Action, Policy, Scope};
 
 /// One change, as a resource arrived or went.
 #[derive(Debug)]
 pub enum Change {
     Workload(Box<Workload>),
     Service(Box<Service>),
+    /// A workload or service that has come and cannot be read.
+    Unreadable(Unreadable),
     /// A workload or service of this resource name is gone.
     AddressGone(String),
     Policy(Box<Policy>),
@@ -28,9 +31,11 @@ pub struct Snapshot {
     services: HashMap<ServiceName, Arc<Service>>,
     by_vip: HashMap<NetworkIp, ServiceName>,
     endpoints: HashMap<ServiceName, HashMap<String, Arc<Workload>>>,
+    unreadable: UnreadableIndex,
     policies: HashMap<String, Arc<Policy>>,
     /// Names of policies for everybody (`None`) or for a namespace.
     policies_by_scope: HashMap<Option<String>, HashSet<String>>,
+    verdict_changes: u64,
 }
 
 impl Snapshot {
@@ -62,6 +67,22 @@ impl Snapshot {
         self.services.get(name)
     }
 
+    /// The workload or service of this name that cannot be read.
+    pub fn unreadable(&self, name: &str) -> Option<&Arc<Unreadable>> {
+        self.unreadable.get(name)
+    }
+
+    /// What has an address and cannot be read: nothing is known of who must not be reached there, or how.
+    pub fn unreadable_at(&self, network: &str, ip: IpAddr) -> Option<&Arc<Unreadable>> {
+        self.unreadable.at(network, ip, || {
+            self.service_by_vip(network, ip).is_some() || self.workload_by_ip(network, ip).is_some()
+        })
+    }
+
+    pub fn all_unreadable(&self) -> impl Iterator<Item = &Arc<Unreadable>> {
+        self.unreadable.all()
+    }
+
     /// The workloads behind a service, in no order.
     pub fn endpoints(&self, name: &ServiceName) -> impl Iterator<Item = &Arc<Workload>> {
         self.endpoints
@@ -75,16 +96,38 @@ impl Snapshot {
     /// # Errors
     /// The name of a policy the workload refers to that has not arrived.
     pub fn policies_for(&self, workload: &Workload) -> Result<Vec<Arc<Policy>>, String> {
-        let scoped = [None, Some(workload.namespace.clone())]
-            .into_iter()
-            .filter_map(|scope| self.policies_by_scope.get(&scope))
-            .flatten()
-            .filter_map(|name| self.policies.get(name).cloned());
+        let scoped = self.scoped(&workload.namespace).cloned();
         let selecting = workload
             .policies
             .iter()
             .map(|name| self.policies.get(name).cloned().ok_or_else(|| name.clone()));
         scoped.map(Ok).chain(selecting).collect()
+    }
+
+    /// Those of the policies for `namespace`, and that `workload` names, that have come and deny.
+    pub fn denials(&self, namespace: &str, workload: Option<&Workload>) -> Vec<Arc<Policy>> {
+        let selecting = workload.into_iter().flat_map(|own| &own.policies);
+        let selecting = selecting.filter_map(|name| self.policies.get(name));
+        self.scoped(namespace)
+            .chain(selecting)
+            .filter(|policy| policy.action == Action::Deny)
+            .cloned()
+            .collect()
+    }
+
+    /// The policies for everybody and for a namespace.
+    fn scoped(&self, namespace: &str) -> impl Iterator<Item = &Arc<Policy>> {
+        [None, Some(namespace.to_owned())]
+            .into_iter()
+            .filter_map(|scope| self.policies_by_scope.get(&scope))
+            .flatten()
+            .filter_map(|name| self.policies.get(name))
+    }
+
+    /// Counts up with every change of a policy and of what cannot be read: of what may turn a
+    /// verdict although the destination's own resource stays as it is.
+    pub fn verdict_changes(&self) -> u64 {
+        self.verdict_changes
     }
 
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
@@ -99,22 +142,11 @@ impl Snapshot {
         self.policies.values()
     }
 
-    /// Whether a connection allowed before `change` may be denied after it.
-    fn changes_policies(&self, change: &Change) -> bool {
-        match change {
-            Change::Policy(_) | Change::PolicyGone(_) => true,
-            Change::Workload(new) => self
-                .workloads
-                .get(&new.uid)
-                .is_some_and(|old| old.policies != new.policies),
-            Change::Service(_) | Change::AddressGone(_) => false,
-        }
-    }
-
     fn apply(&mut self, change: Change) {
         match change {
             Change::Workload(workload) => self.insert_workload(*workload),
             Change::Service(service) => self.insert_service(*service),
+            Change::Unreadable(unreadable) => self.insert_unreadable(unreadable),
             Change::AddressGone(name) => self.remove_address(&name),
             Change::Policy(policy) => self.insert_policy(*policy),
             Change::PolicyGone(name) => self.remove_policy(&name),
@@ -122,7 +154,7 @@ impl Snapshot {
     }
 
     fn insert_workload(&mut self, workload: Workload) {
-        self.remove_workload(&workload.uid);
+        self.remove_address(&workload.uid);
         let workload = Arc::new(workload);
         for ip in addresses(&workload) {
             self.by_ip.entry(ip).or_default().push(workload.uid.clone());
@@ -158,7 +190,7 @@ impl Snapshot {
     }
 
     fn insert_service(&mut self, service: Service) {
-        self.remove_service(&service.id);
+        self.remove_address(&service.id.to_string());
         for ip in &service.addresses {
             self.by_vip.insert(ip.clone(), service.id.clone());
         }
@@ -177,7 +209,36 @@ impl Snapshot {
         }
     }
 
+    /// In place of the version before, whose addresses it may still have.
+    fn insert_unreadable(&mut self, unreadable: Unreadable) {
+        self.verdict_changes += 1;
+        let name = unreadable.name().to_owned();
+        let unreadable = unreadable.after(self.claims(&name));
+        self.remove_address(&name);
+        self.unreadable.insert(unreadable);
+    }
+
+    /// The addresses of a workload or service, readable or not.
+    fn claims(&self, name: &str) -> Vec<Claim> {
+        let claim = |NetworkIp { network, ip }: NetworkIp| Claim {
+            ip,
+            network: Some(network),
+            yields: false,
+        };
+        if let Some(unreadable) = self.unreadable.get(name) {
+            return unreadable.claims().to_vec();
+        }
+        if let Some(workload) = self.workloads.get(name) {
+            return addresses(workload).map(claim).collect();
+        }
+        let service = ServiceName::parse(name).and_then(|name| self.services.get(&name));
+        service.map_or_else(Vec::new, |service| {
+            service.addresses.iter().cloned().map(claim).collect()
+        })
+    }
+
     fn remove_address(&mut self, name: &str) {
+        self.unreadable.remove(name);
         if !self.remove_workload(name)
             && let Some(service) = ServiceName::parse(name)
         {
@@ -186,6 +247,7 @@ impl Snapshot {
     }
 
     fn insert_policy(&mut self, policy: Policy) {
+        self.verdict_changes += 1;
         self.remove_policy(&policy.name);
         if let Some(scope) = scope_key(&policy) {
             self.policies_by_scope
@@ -200,6 +262,7 @@ impl Snapshot {
         let Some(policy) = self.policies.remove(name) else {
             return;
         };
+        self.verdict_changes += 1;
         if let Some(scope) = scope_key(&policy)
             && let Some(names) = self.policies_by_scope.get_mut(&scope)
         {
@@ -230,7 +293,6 @@ fn scope_key(policy: &Policy) -> Option<Option<String>> {
 pub struct MeshState {
     snapshot: RwLock<Snapshot>,
     generation: watch::Sender<u64>,
-    policy_generation: watch::Sender<u64>,
 }
 
 impl Default for MeshState {
@@ -238,7 +300,6 @@ impl Default for MeshState {
         Self {
             snapshot: RwLock::default(),
             generation: watch::Sender::new(0),
-            policy_generation: watch::Sender::new(0),
         }
     }
 }
@@ -251,27 +312,16 @@ impl MeshState {
 
     /// Makes changes all at once, then rings.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
-        let mut policies_changed = false;
         {
             let mut snapshot = self
                 .snapshot
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             for change in changes {
-                policies_changed |= snapshot.changes_policies(&change);
                 snapshot.apply(change);
             }
         }
         self.generation.send_modify(|generation| *generation += 1);
-        if policies_changed {
-            self.policy_generation
-                .send_modify(|generation| *generation += 1);
-        }
-    }
-
-    /// Counts up with every change of a policy, or of the policies a workload names.
-    pub fn policy_changes(&self) -> watch::Receiver<u64> {
-        self.policy_generation.subscribe()
     }
 
     /// Counts up with every change.

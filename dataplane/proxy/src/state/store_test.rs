@@ -52,6 +52,7 @@ fn policy(name: &str, scope: Scope) -> Change {
         action: Action::Deny,
         dry_run: false,
         rules: vec![],
+        unreadable: None,
     }))
 }
 

@@ -1,4 +1,10 @@
 //! Resources as they come: decoded, checked, turned into changes of the state.
+//!
+//! ```text
+//!  none ──▶ read ◀──▶ unreadable        each version that comes is one or the other;
+//!   ▲         │            │            one that is unreadable refuses what it covers,
+//!   └─────────┴── removed ─┘            and the version before it is no longer in force
+//! ```
 use std::collections::HashMap;
 
 use prost::Message;
@@ -6,6 +12,7 @@ use tulle_wire::discovery::{DeltaDiscoveryResponse, Resource};
 use tulle_wire::workload::address::Type;
 use tulle_wire::{security, workload};
 
+use super::{known, salvage};
 use crate::policy::Policy;
 use crate::state::{Change, ResourceError, Service, Workload};
 
@@ -37,14 +44,15 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Delivery {
     pub changes: Vec<Change>,
-    /// Name and version of what was taken.
+    /// Name and version of what came. What could not be read has no version, so that on
+    /// reconnect it is sent again, or said to be gone, whatever the control plane has by then.
     pub versions: HashMap<String, String>,
     pub removed: Vec<String>,
-    /// `name: why` of what was refused; what was there before of that name stays.
+    /// `name: why` of what could not be read.
     pub refused: Vec<String>,
 }
 
-/// Takes an answer apart. A resource that cannot be used does not hinder the others.
+/// Takes an answer apart. A resource that cannot be read does not hinder the others.
 pub fn unpack(kind: Kind, response: DeltaDiscoveryResponse) -> Delivery {
     let mut delivery = Delivery::default();
     for name in response.removed_resources {
@@ -60,7 +68,11 @@ pub fn unpack(kind: Kind, response: DeltaDiscoveryResponse) -> Delivery {
                 delivery.changes.push(change);
                 delivery.versions.insert(resource.name, resource.version);
             }
-            Err(err) => delivery.refused.push(format!("{}: {err}", resource.name)),
+            Err(err) => {
+                delivery.refused.push(format!("{}: {err}", resource.name));
+                delivery.changes.push(unreadable(kind, &resource, &err));
+                delivery.versions.insert(resource.name, String::new());
+            }
         }
     }
     delivery
@@ -81,6 +93,7 @@ fn parse(kind: Kind, resource: &Resource) -> Result<Change, ResourceError> {
     let (change, name) = match kind {
         Kind::Authorization => {
             let policy = security::Authorization::decode(any.value.as_slice()).map_err(decode)?;
+            known::authorization(&any.value)?;
             let policy = Policy::parse(policy)?;
             let name = policy.name.clone();
             (Change::Policy(Box::new(policy)), name)
@@ -111,9 +124,25 @@ fn parse(kind: Kind, resource: &Resource) -> Result<Change, ResourceError> {
     Ok(change)
 }
 
+/// What stands for a resource that cannot be read.
+fn unreadable(kind: Kind, resource: &Resource, reason: &ResourceError) -> Change {
+    let of_kind = resource
+        .resource
+        .as_ref()
+        .filter(|any| any.type_url == kind.type_url());
+    let value = of_kind.map(|any| any.value.as_slice());
+    match kind {
+        Kind::Authorization => {
+            Change::Policy(Box::new(salvage::policy(&resource.name, value, reason)))
+        }
+        Kind::Address => Change::Unreadable(salvage::address(&resource.name, value, reason)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
     use prost_types::Any;
 
     fn resource(name: &str, kind: Kind, value: Vec<u8>) -> Resource {
@@ -161,8 +190,11 @@ mod tests {
                 ..Default::default()
             },
         );
-        assert_eq!(delivery.changes.len(), 2);
-        assert_eq!(delivery.versions.keys().collect::<Vec<_>>(), ["good"]);
+        let unreadable = |change: &Change| matches!(change, Change::Unreadable(_));
+        assert_eq!(delivery.changes.iter().filter(|c| unreadable(c)).count(), 5);
+        assert_eq!(delivery.changes.len(), 7);
+        let held = |name: &str| delivery.versions.get(name).map(String::as_str);
+        assert_eq!((held("good"), held("bad")), (Some("1"), Some("")));
         let names: Vec<_> = delivery
             .refused
             .iter()
@@ -173,17 +205,24 @@ mod tests {
 
     #[test]
     fn r28_random_resources_never_panic() {
-        let mut random = fastrand::Rng::with_seed(28);
         let good = workload("u", vec![10, 0, 0, 1]);
-        for round in 0..50_000 {
+        fuzz::rounds(50_000, |random| {
             let mut value = good.clone();
             for byte in &mut value {
                 if random.u8(..8) == 0 {
                     *byte = random.u8(..);
                 }
             }
-            let kind = Kind::ALL[round % 2];
-            let _ = parse(kind, &resource("u", kind, value));
-        }
+            let kind = Kind::ALL[random.usize(..2)];
+            let resources = vec![resource("u", kind, value)];
+            let delivery = unpack(
+                kind,
+                DeltaDiscoveryResponse {
+                    resources,
+                    ..Default::default()
+                },
+            );
+            assert_eq!(delivery.changes.len(), 1);
+        });
     }
 }

@@ -15,3 +15,4 @@ mod plaintext;
 mod policy;
 mod services;
 mod tunnel;
+mod unreadable;

@@ -130,7 +130,7 @@ async fn a_dry_run_denies_nobody_and_says_whom_it_would() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_resource_is_refused_by_name_and_the_last_good_one_stays() {
+async fn a_bad_resource_is_refused_by_name_and_a_denial_goes_on() {
     let mut mesh = Mesh::start().await;
     let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
     let _app = b.echo(8080).await;
