@@ -68,7 +68,7 @@ pub async fn run(config: Config) -> io::Result<()> {
     tokio::spawn(watch_policies(shared.clone(), overview.pods.clone()));
     let agent = tokio::spawn({
         let (pods, path) = (overview.pods.clone(), shared.config.zds_socket());
-        async move { zds::run(&path, &*pods).await }
+        async move { zds::run(&path, &pods).await }
     });
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

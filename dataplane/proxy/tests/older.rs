@@ -172,3 +172,23 @@ async fn an_order_that_cannot_be_read_ends_nothing() {
     }
     assert_eq!(exchange(&mut stream, b"on").await.unwrap(), b"on");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r34_a_draining_proxy_and_a_pod_let_go_count_and_end_theirs_to_the_last() {
+    for leaves in [
+        |mesh: &Mesh, _a: &Pod| mesh.proxy.terminate(),
+        |mesh: &Mesh, a: &Pod| mesh.conversation.delete(a).unwrap(),
+    ] {
+        let mut mesh = Mesh::with(&[("TULLE_DRAIN_SECONDS", "120")]).await;
+        let (a, _b, _app, mut stream) = joined(&mut mesh).await;
+        leaves(&mesh, &a);
+        eventually("the pod to leave", || {
+            (workload(&mesh, &a)["draining"] == true).then_some(())
+        })
+        .await;
+        assert_eq!(older(&mesh, &a), 1, "still open, still counted");
+        assert_eq!(exchange(&mut stream, b"on").await.unwrap(), b"on");
+        assert_eq!(end(&mesh, &a, None), 1);
+        assert!(refused(Ok(stream)).await, "it is ended");
+    }
+}

@@ -40,6 +40,7 @@ struct PodDump {
     namespace: String,
     identity: String,
     connections: usize,
+    draining: bool,
 }
 
 #[derive(Serialize)]
@@ -140,6 +141,7 @@ fn pods(overview: &Overview) -> Vec<PodDump> {
         namespace: pod.namespace,
         identity: pod.identity.to_string(),
         connections: pod.connections,
+        draining: pod.draining,
     };
     overview.pods.served().into_iter().map(dump).collect()
 }

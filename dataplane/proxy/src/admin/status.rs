@@ -27,6 +27,8 @@ pub struct Overview {
 struct Status {
     version: &'static str,
     ready: bool,
+    /// It has been told to stop, and serves until its connections have ended.
+    draining: bool,
     trust_bundle_sha256: Option<String>,
     workloads: Vec<WorkloadStatus>,
 }
@@ -41,6 +43,8 @@ struct WorkloadStatus {
     announced: bool,
     /// Connections in plaintext with peers that are in the mesh by now.
     older_connections: usize,
+    /// This proxy serves it no longer and finishes what is open; counted until the last is closed.
+    draining: bool,
 }
 
 /// Which connections to end: a pod's, where nothing has moved for so long; by force without it.
@@ -88,9 +92,8 @@ impl Overview {
                 quiet_milliseconds,
             }) => {
                 let quiet = quiet_milliseconds.map(Duration::from_millis);
-                let pod = self.pods.pod(&uid);
                 Answer::json(&Ended {
-                    ended: pod.map_or(0, |pod| pod.end_older_connections(quiet)),
+                    ended: self.pods.end_older_connections(&uid, quiet),
                 })
             }
             Err(err) => Answer::text(StatusCode::BAD_REQUEST, &format!("{err}\n")),
@@ -127,6 +130,7 @@ impl Overview {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             ready: self.ready().is_ok(),
+            draining: self.draining.load(Ordering::Acquire),
             trust_bundle_sha256: self.acknowledged.sha256().map(|sha256| sha256.to_string()),
             workloads: self
                 .pods
@@ -140,6 +144,7 @@ impl Overview {
                         .map(|at: SystemTime| timestamp(at)),
                     announced: pod.standing.announced,
                     older_connections: pod.standing.older_connections,
+                    draining: pod.draining,
                 })
                 .collect(),
         }

@@ -1,5 +1,5 @@
 //! The pods of this node that are ours to serve.
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::listeners::{Accepting, Listeners};
+use super::listeners::Listeners;
+use super::roster::{Entry, Roster};
 use super::{Pod, Standing};
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
@@ -19,12 +20,7 @@ use crate::zds;
 /// How long the agent waits for one pod, at most.
 const ADD_LIMIT: Duration = Duration::from_secs(10);
 
-struct Entry {
-    pod: Arc<Pod>,
-    accepting: Arc<Accepting>,
-}
-
-/// One pod, for status pages.
+/// One pod, for status pages: all its connections, whether it is served or has been let go.
 pub struct Served {
     pub uid: String,
     pub name: String,
@@ -33,6 +29,8 @@ pub struct Served {
     pub certificate_not_after: Option<SystemTime>,
     pub connections: usize,
     pub standing: Standing,
+    /// Its ports are closed, or a successor's; what is open is being finished.
+    pub draining: bool,
 }
 
 /// Why a pod is not served.
@@ -54,7 +52,7 @@ impl From<String> for Fault {
 
 pub struct PodManager {
     shared: Arc<Shared>,
-    pods: Mutex<HashMap<String, Entry>>,
+    roster: Mutex<Roster>,
     /// Uids that were asked for and could not be served.
     failed: Mutex<HashMap<String, Fault>>,
     agent_connected: AtomicBool,
@@ -65,7 +63,7 @@ impl PodManager {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            pods: Mutex::default(),
+            roster: Mutex::default(),
             failed: Mutex::default(),
             agent_connected: AtomicBool::new(false),
             snapshot_seen: AtomicBool::new(false),
@@ -85,57 +83,80 @@ impl PodManager {
         self.agent_connected.load(Ordering::Acquire)
     }
 
+    /// Every pod that has or may get connections, those that are leaving too.
     pub fn pods(&self) -> Vec<Arc<Pod>> {
-        lock(&self.pods)
-            .values()
-            .map(|entry| entry.pod.clone())
-            .collect()
+        let roster = lock(&self.roster);
+        roster.all().map(|(pod, _)| pod.clone()).collect()
     }
 
-    /// All pods, in the order of their uids.
+    /// All pods, in the order of their uids, in one view of the mesh.
     pub fn served(&self) -> Vec<Served> {
-        let mut served: Vec<_> = self
-            .pods()
-            .iter()
-            .map(|pod| Served {
-                uid: pod.info.uid.clone(),
+        let mesh = self.shared.state.read();
+        let roster = lock(&self.roster);
+        let mut by_uid: BTreeMap<&str, Served> = BTreeMap::new();
+        for (pod, draining) in roster.all() {
+            let (standing, connections) = (pod.standing(&mesh), pod.connections.open());
+            let uid = pod.info.uid.as_str();
+            // Those that serve come first.
+            if let Some(one) = by_uid.get_mut(uid) {
+                one.connections += connections;
+                one.standing.older_connections += standing.older_connections;
+                continue;
+            }
+            let one = Served {
+                uid: uid.to_owned(),
                 name: pod.info.name.clone(),
                 namespace: pod.info.namespace.clone(),
                 identity: pod.identity().clone(),
                 certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
-                connections: pod.connections.open(),
-                standing: pod.standing(),
-            })
-            .collect();
-        served.sort_by(|a, b| a.uid.cmp(&b.uid));
-        served
+                connections,
+                standing,
+                draining,
+            };
+            by_uid.insert(uid, one);
+        }
+        by_uid.into_values().collect()
     }
 
-    /// The pod of a uid, while it is served.
-    pub fn pod(&self, uid: &str) -> Option<Arc<Pod>> {
-        lock(&self.pods).get(uid).map(|entry| entry.pod.clone())
+    /// Ends connections in plaintext of the pod of a uid with peers that are in the mesh by now:
+    /// where nothing has moved for `quiet`, or all of them where that is none. Answers how many.
+    pub fn end_older_connections(&self, uid: &str, quiet: Option<Duration>) -> usize {
+        let pods = self.pods();
+        let of_uid = pods.iter().filter(|pod| pod.info.uid == uid);
+        of_uid.map(|pod| pod.end_older_connections(quiet)).sum()
     }
 
     /// Stops accepting, in favour of a successor, and lets open connections finish.
     pub async fn drain(&self) {
-        let entries: Vec<_> = lock(&self.pods).drain().map(|(_, entry)| entry).collect();
-        join_all(entries.iter().map(|entry| entry.accepting.hand_over())).await;
-        let limit = self.shared.config.drain;
-        let left = join_all(
-            entries
-                .iter()
-                .map(|entry| entry.pod.connections.drain(limit)),
-        )
-        .await;
-        tracing::info!(
-            pods = entries.len(),
-            cut_off = left.iter().sum::<usize>(),
-            "drained"
-        );
+        let (entries, leaving) = {
+            let mut roster = lock(&self.roster);
+            let leaving: Vec<_> = roster
+                .all()
+                .filter(|(_, leaving)| *leaving)
+                .map(|(pod, _)| pod.clone())
+                .collect();
+            (roster.keep(&HashSet::new()), leaving)
+        };
+        let pods = entries.len() + leaving.len();
+        let handing_over = entries.into_iter().map(async |entry| {
+            entry.accepting.hand_over().await;
+            self.finish(&entry.pod).await
+        });
+        let finishing = leaving.iter().map(|pod| self.finish(pod));
+        let (left, late) = tokio::join!(join_all(handing_over), join_all(finishing));
+        let cut_off = left.iter().chain(&late).sum::<usize>();
+        tracing::info!(pods, cut_off, "drained");
+    }
+
+    /// Lets a leaving pod's connections finish; answers how many had to be cut off.
+    async fn finish(&self, pod: &Arc<Pod>) -> usize {
+        let left = pod.connections.drain(self.shared.config.drain).await;
+        lock(&self.roster).gone(pod);
+        left
     }
 
     /// Serves a pod; nothing of it is kept when anything fails.
-    async fn serve(&self, info: zds::Pod, netns: OwnedFd) -> Result<(), Fault> {
+    async fn serve(self: &Arc<Self>, info: zds::Pod, netns: OwnedFd) -> Result<(), Fault> {
         let deadline = Instant::now() + ADD_LIMIT;
         let owner = tulle_socket_owner::read(&self.shared.config.run_dir)
             .map_err(|err| format!("what the proxy's sockets are known by: {err}"))?;
@@ -144,7 +165,7 @@ impl PodManager {
         let domain = &self.shared.config.trust_domain;
         let identity = SpiffeId::service_account(domain, &info.namespace, &info.service_account)
             .map_err(|err| Fault::OfPod(format!("the pod's identity: {err}")))?;
-        if let Some(entry) = lock(&self.pods).get(&info.uid)
+        if let Some(entry) = lock(&self.roster).served(&info.uid)
             && entry.pod.netns.id() == netns.id()
             && entry.pod.netns.owner() == netns.owner()
             && entry.pod.identity() == &identity
@@ -171,7 +192,7 @@ impl PodManager {
             pod: pod.clone(),
             accepting,
         };
-        let before = lock(&self.pods).insert(pod.info.uid.clone(), entry);
+        let before = lock(&self.roster).add(entry);
         if let Some(before) = before {
             self.let_go(before);
         }
@@ -179,18 +200,21 @@ impl PodManager {
     }
 
     /// Closes a pod's ports and lets its open connections finish, without waiting for them.
-    fn let_go(&self, entry: Entry) {
-        let limit = self.shared.config.drain;
+    fn let_go(self: &Arc<Self>, entry: Entry) {
+        let manager = self.clone();
         tokio::spawn(async move {
             entry.accepting.stop().await;
-            let left = entry.pod.connections.drain(limit).await;
+            let left = manager.finish(&entry.pod).await;
             tracing::info!(pod = %entry.pod.name(), uid = entry.pod.info.uid, cut_off = left, "pod let go");
         });
     }
 
     fn count(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.shared.metrics.pods.set(gauge(lock(&self.pods).len()));
+        self.shared
+            .metrics
+            .pods
+            .set(gauge(lock(&self.roster).count()));
         self.shared
             .metrics
             .pods_failed
@@ -198,7 +222,7 @@ impl PodManager {
     }
 }
 
-impl zds::Handler for PodManager {
+impl zds::Handler for Arc<PodManager> {
     async fn add(&self, pod: zds::Pod, netns: OwnedFd) -> Result<(), String> {
         let uid = pod.uid.clone();
         let result = self.serve(pod, netns).await;
@@ -212,7 +236,7 @@ impl zds::Handler for PodManager {
     }
 
     fn keep(&self, uid: &str) -> Result<(), String> {
-        let served = lock(&self.pods).contains_key(uid);
+        let served = lock(&self.roster).served(uid).is_some();
         if served {
             Ok(())
         } else {
@@ -222,7 +246,7 @@ impl zds::Handler for PodManager {
 
     fn delete(&self, uid: &str) {
         lock(&self.failed).remove(uid);
-        let entry = lock(&self.pods).remove(uid);
+        let entry = lock(&self.roster).remove(uid);
         if let Some(entry) = entry {
             self.let_go(entry);
         }
@@ -231,10 +255,7 @@ impl zds::Handler for PodManager {
 
     fn snapshot(&self, listed: &HashSet<String>) {
         lock(&self.failed).retain(|uid, _| listed.contains(uid));
-        let gone: Vec<_> = lock(&self.pods)
-            .extract_if(|uid, _| !listed.contains(uid))
-            .map(|(_, entry)| entry)
-            .collect();
+        let gone = lock(&self.roster).keep(listed);
         gone.into_iter().for_each(|entry| self.let_go(entry));
         self.snapshot_seen.store(true, Ordering::Release);
         self.count();

@@ -3,6 +3,7 @@ mod connections;
 mod listeners;
 mod manager;
 mod plaintext;
+mod roster;
 mod steer;
 
 pub use connections::Connections;
@@ -20,7 +21,7 @@ use crate::inbound::{Handshakes, Live};
 use crate::inpod::netns::NetNs;
 use crate::outbound::in_mesh;
 use crate::shared::Shared;
-use crate::state::Protocol;
+use crate::state::{Protocol, Snapshot};
 use crate::zds;
 
 pub struct Pod {
@@ -71,12 +72,12 @@ impl Pod {
 
     /// How the mesh sees the pod. Both facts are of one view of it: whoever is told that the pod
     /// is announced is told of every connection that should be tunnelled and is not.
-    pub fn standing(&self) -> Standing {
-        let (mesh, network) = (self.shared.state.read(), &self.shared.config.network);
+    pub fn standing(&self, mesh: &Snapshot) -> Standing {
+        let network = &self.shared.config.network;
         let own = mesh.workload(&self.workload_uid);
         Standing {
             announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
-            older_connections: self.plaintext.older(|peer| in_mesh(&mesh, network, peer)),
+            older_connections: self.plaintext.older(|peer| in_mesh(mesh, network, peer)),
         }
     }
 

@@ -10,6 +10,7 @@ mod harness;
 
 mod certificates;
 mod identity;
+mod leaving;
 mod lifecycle;
 mod plaintext;
 mod policy;
