@@ -14,6 +14,7 @@ use super::pool::{Peer, TunnelError};
 use super::wire::{Wire, large_writes, wire};
 use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
 use crate::identity::certificate::{Validity, WorkloadCertificate};
+use crate::identity::vouched::{Role, Vouched};
 use crate::inpod::netns::NetNs;
 use crate::inpod::socket;
 use crate::tls::ALPN_H2;
@@ -36,12 +37,12 @@ pub async fn dial(
     netns: &NetNs,
     certificate: &Arc<WorkloadCertificate>,
     peer: &Peer,
-) -> Result<Dialed, TunnelError> {
+) -> Result<(Dialed, Vouched), TunnelError> {
     let at = peer.address;
     let tcp = socket::connect(netns, at)
         .await
         .map_err(|err| TunnelError::Connect(at, err))?;
-    let (tls, peer_not_after) = secure(tcp, certificate, peer)
+    let (tls, peer_not_after, vouched) = secure(tcp, certificate, peer)
         .await
         .map_err(|err| TunnelError::Tls(at, err))?;
     let (send, connection) = Builder::new()
@@ -55,18 +56,19 @@ pub async fn dial(
         .handshake(tls)
         .await
         .map_err(|err| TunnelError::Http(at, err))?;
-    Ok(Dialed {
+    let dialed = Dialed {
         send,
         connection,
         peer_not_after,
-    })
+    };
+    Ok((dialed, vouched))
 }
 
 async fn secure(
     tcp: TcpStream,
     certificate: &Arc<WorkloadCertificate>,
     peer: &Peer,
-) -> io::Result<(TlsStream<Wire>, SystemTime)> {
+) -> io::Result<(TlsStream<Wire>, SystemTime, Vouched)> {
     socket::notice_dead_peer(&tcp)?;
     let config = certificate
         .client(&peer.identity)
@@ -84,10 +86,12 @@ async fn secure(
     if session.alpn_protocol() != Some(ALPN_H2) {
         return Err(io::Error::other("the peer did not agree to h2"));
     }
-    let leaf = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
+    let chain = session.peer_certificates().unwrap_or_default();
+    let leaf = chain
+        .first()
         .ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
     let not_after = Validity::of(leaf).map_err(io::Error::other)?.not_after;
-    Ok((tls, not_after))
+    let role = Role::Server(peer.identity.clone());
+    let vouched = Vouched::new(chain, role, certificate.clone());
+    Ok((tls, not_after, vouched))
 }

@@ -15,7 +15,9 @@ use super::MAX_STREAMS;
 use super::dial::{Dialed, dial};
 use super::stream::{H2Sink, H2Source};
 use crate::identity::certificate::WorkloadCertificate;
+use crate::identity::manager::{IdentitySlot, Renewals};
 use crate::identity::spiffe::SpiffeId;
+use crate::identity::vouched::Vouched;
 use crate::inpod::netns::NetNs;
 use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
@@ -66,7 +68,10 @@ pub struct TunnelStream {
 /// One pod's tunnels.
 pub struct Pool {
     slots: Arc<Slots>,
+    identity: Arc<IdentitySlot>,
     metrics: Arc<Metrics>,
+    /// How long streams go on in a tunnel whose peer no root in force vouches for.
+    drain: Duration,
 }
 
 type Slots = Mutex<HashMap<Peer, Arc<Slot>>>;
@@ -80,7 +85,7 @@ struct Slot {
 
 struct Tunnel {
     send: SendRequest<Bytes>,
-    certificate: Arc<WorkloadCertificate>,
+    vouched: Vouched,
     usable_until: SystemTime,
     streams: AtomicUsize,
     uses: AtomicU64,
@@ -100,10 +105,12 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(identity: Arc<IdentitySlot>, metrics: Arc<Metrics>, drain: Duration) -> Self {
         Self {
             slots: Arc::default(),
+            identity,
             metrics,
+            drain,
         }
     }
 
@@ -148,7 +155,7 @@ impl Pool {
         if let Some(lease) = slot.pick(certificate, SPREAD_AT) {
             return Ok(lease);
         }
-        let dialed = match dial(netns, certificate, peer).await {
+        let (dialed, vouched) = match dial(netns, certificate, peer).await {
             Ok(dialed) => dialed,
             Err(err) => {
                 // A crowded tunnel is better than none.
@@ -159,7 +166,7 @@ impl Pool {
             }
         };
         self.metrics.tunnels_opened.inc();
-        let tunnel = Arc::new(Tunnel::new(&dialed, certificate.clone()));
+        let tunnel = Arc::new(Tunnel::new(&dialed, vouched, certificate));
         let lease = Lease {
             tunnel: tunnel.clone(),
             slot: Arc::downgrade(&slot),
@@ -173,6 +180,8 @@ impl Pool {
             Arc::downgrade(&slot),
             slots,
             peer,
+            self.identity.renewals(),
+            self.drain,
         ));
         Ok(lease)
     }
@@ -220,21 +229,19 @@ impl Slot {
 
 impl Tunnel {
     /// A tunnel with its first stream leased.
-    fn new(dialed: &Dialed, certificate: Arc<WorkloadCertificate>) -> Self {
+    fn new(dialed: &Dialed, vouched: Vouched, certificate: &WorkloadCertificate) -> Self {
         Self {
             send: dialed.send.clone(),
             usable_until: dialed.peer_not_after.min(certificate.validity().not_after),
-            certificate,
+            vouched,
             streams: AtomicUsize::new(1),
             uses: AtomicU64::new(1),
         }
     }
 
-    /// Neither side's certificate has ended, and the roots that vouched for the peer still do.
+    /// Neither side's certificate has ended, and the roots in force vouch for the peer.
     fn usable(&self, now: &Arc<WorkloadCertificate>) -> bool {
-        let same_roots =
-            Arc::ptr_eq(&self.certificate, now) || self.certificate.root_set() == now.root_set();
-        same_roots && SystemTime::now() < self.usable_until
+        self.vouched.by(now) && SystemTime::now() < self.usable_until
     }
 
     fn has_room(&self) -> bool {
@@ -285,13 +292,15 @@ impl Lease {
     }
 }
 
-/// Runs a tunnel until it ends, is dead, or has long been idle.
+/// Runs a tunnel until it ends, is dead, has long been idle, or its peer is believed no longer.
 async fn drive(
     dialed: Dialed,
     tunnel: Weak<Tunnel>,
     slot: Weak<Slot>,
     slots: Weak<Slots>,
     peer: Peer,
+    mut renewals: Renewals,
+    drain: Duration,
 ) {
     let Dialed {
         mut connection,
@@ -327,6 +336,23 @@ async fn drive(
             }
         }
     };
+    let retired = async {
+        loop {
+            let now = renewals.next().await;
+            let Some(tunnel) = tunnel.upgrade() else {
+                continue;
+            };
+            if !tunnel.vouched.by(&now) {
+                break;
+            }
+        }
+        tracing::info!(peer = %peer.address, identity = %peer.identity,
+            "tunnel retired: no root in force vouches for its peer");
+        if let Some(slot) = slot.upgrade() {
+            slot.remove(&tunnel);
+        }
+        tokio::time::sleep(drain).await;
+    };
     tokio::select! {
         ended = &mut connection => {
             if let Err(err) = ended {
@@ -334,6 +360,8 @@ async fn drive(
             }
         }
         () = watch => tracing::info!(peer = %peer.address, "tunnel given up: its peer does not answer"),
+        // What is still open is cut.
+        () = retired => {}
     }
     if let Some(slot) = slot.upgrade() {
         slot.remove(&tunnel);

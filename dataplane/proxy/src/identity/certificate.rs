@@ -7,12 +7,14 @@ use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::spiffe::SpiffeId;
+use super::vouched::Role;
 use crate::tls::bundle::{BundleError, RootSet, certificates, root_store};
 use crate::tls::verifier::{ExactServer, MeshClient};
 use crate::tls::{ALPN_H2, provider};
@@ -79,13 +81,17 @@ impl CertificateRequest {
         let key = any_ecdsa_type(&PrivateKeyDer::Pkcs8(pkcs8))?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match()?;
-        verify_own(&certified.cert, &roots, &self.identity)?;
+        // Our own certificate goes through the check that peers will make.
+        verify_server(&certified.cert, &roots, &self.identity)?;
         let leaf = certified.cert.first().ok_or(CertificateError::Malformed)?;
         let validity = Validity::of(leaf)?;
 
         let resolver = Arc::new(SingleCertAndKey::from(certified));
+        let domain = self.identity.trust_domain().clone();
+        let clients = Arc::new(MeshClient::new(roots.clone(), domain)?);
         Ok(WorkloadCertificate {
-            server: Arc::new(server_config(&roots, &self.identity, resolver.clone())?),
+            server: Arc::new(server_config(clients.clone(), resolver.clone())?),
+            clients,
             identity: self.identity,
             resolver,
             roots,
@@ -95,14 +101,14 @@ impl CertificateRequest {
     }
 }
 
-/// Our own certificate goes through the check that peers will make.
-fn verify_own(
+/// Verifies a chain as one who dials `identity` does.
+fn verify_server(
     chain: &[CertificateDer<'static>],
     roots: &Arc<RootCertStore>,
     identity: &SpiffeId,
-) -> Result<(), CertificateError> {
+) -> Result<(), rustls::Error> {
     let [leaf, intermediates @ ..] = chain else {
-        return Err(CertificateError::TooShort(1));
+        return Err(rustls::Error::NoCertificatesPresented);
     };
     let unused_name = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
     ExactServer::new(roots.clone(), identity.clone()).verify_server_cert(
@@ -149,6 +155,7 @@ pub struct WorkloadCertificate {
     roots: Arc<RootCertStore>,
     root_set: RootSet,
     validity: Validity,
+    clients: Arc<MeshClient>,
     server: Arc<ServerConfig>,
 }
 
@@ -163,6 +170,25 @@ impl WorkloadCertificate {
 
     pub fn root_set(&self) -> &RootSet {
         &self.root_set
+    }
+
+    /// Verifies again, now and by these roots, the chain a peer showed when its tunnel began.
+    ///
+    /// # Errors
+    /// When it would not be believed if it dialled, or were dialled, now.
+    pub fn verify(
+        &self,
+        chain: &[CertificateDer<'static>],
+        role: &Role,
+    ) -> Result<(), rustls::Error> {
+        match (role, chain) {
+            (Role::Server(expected), chain) => verify_server(chain, &self.roots, expected),
+            (Role::Client, [leaf, intermediates @ ..]) => self
+                .clients
+                .verify_client_cert(leaf, intermediates, UnixTime::now())
+                .map(drop),
+            (Role::Client, []) => Err(rustls::Error::NoCertificatesPresented),
+        }
     }
 
     /// Inbound: the peer must show a certificate of our trust domain.
@@ -189,14 +215,12 @@ impl WorkloadCertificate {
 }
 
 fn server_config(
-    roots: &Arc<RootCertStore>,
-    identity: &SpiffeId,
+    clients: Arc<MeshClient>,
     resolver: Arc<dyn ResolvesServerCert>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let verifier = MeshClient::new(roots.clone(), identity.trust_domain().clone())?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -54,6 +54,13 @@ impl IdentitySlot {
         (SystemTime::now() < certificate.validity().not_after).then_some(certificate)
     }
 
+    /// Every certificate from now on, that of now first.
+    pub fn renewals(&self) -> Renewals {
+        let mut state = self.state.subscribe();
+        state.mark_changed();
+        Renewals(state)
+    }
+
     /// Waits for a certificate, for as long as `limit`.
     ///
     /// # Errors
@@ -73,6 +80,21 @@ impl IdentitySlot {
             self.identity,
             limit.as_secs()
         ))
+    }
+}
+
+/// An identity's certificates as they come.
+pub struct Renewals(watch::Receiver<SlotState>);
+
+impl Renewals {
+    /// The newest that has not been told yet; waits for ever once the identity is in use no longer.
+    pub async fn next(&mut self) -> Arc<WorkloadCertificate> {
+        while self.0.changed().await.is_ok() {
+            if let Some(certificate) = &self.0.borrow_and_update().certificate {
+                return certificate.clone();
+            }
+        }
+        std::future::pending().await
     }
 }
 

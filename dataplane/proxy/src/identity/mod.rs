@@ -4,3 +4,4 @@ pub mod certificate;
 pub mod manager;
 pub mod renewal;
 pub mod spiffe;
+pub mod vouched;

@@ -18,6 +18,7 @@ use crate::hbone::{
 };
 use crate::identity::certificate::Validity;
 use crate::identity::spiffe::SpiffeId;
+use crate::identity::vouched::{Role, Vouched};
 use crate::inpod::{original, socket};
 use crate::lock::lock;
 use crate::pod::Pod;
@@ -35,6 +36,7 @@ const MAX_PER_PEER: usize = 128;
 pub struct Established {
     pub connection: Connection<TlsStream<Wire>, Bytes>,
     pub peer: SpiffeId,
+    pub vouched: Vouched,
     /// When the peer's certificate ends.
     pub until: SystemTime,
     /// The pod's address the peer dialled.
@@ -66,11 +68,12 @@ pub async fn establish(pod: &Pod, tcp: TcpStream, from: SocketAddr) -> io::Resul
     if session.alpn_protocol() != Some(ALPN_H2) {
         return Err(io::Error::other("the peer did not agree to h2"));
     }
-    let leaf = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
+    let chain = session.peer_certificates().unwrap_or_default();
+    let leaf = chain
+        .first()
         .ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
     let peer = spiffe_id(leaf).map_err(io::Error::other)?;
+    let vouched = Vouched::new(chain, Role::Client, certificate);
     let until = Validity::of(leaf).map_err(io::Error::other)?.not_after;
 
     let handshake = Builder::new()
@@ -88,6 +91,7 @@ pub async fn establish(pod: &Pod, tcp: TcpStream, from: SocketAddr) -> io::Resul
     Ok(Established {
         connection,
         peer,
+        vouched,
         until,
         own,
     })

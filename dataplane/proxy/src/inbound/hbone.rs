@@ -11,7 +11,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::authorize::{Denial, authorize};
@@ -22,6 +22,7 @@ use crate::hbone::stream::{H2Sink, H2Source};
 use crate::hbone::wire::Wire;
 use crate::hbone::{MAX_STREAMS, headers};
 use crate::identity::spiffe::SpiffeId;
+use crate::identity::vouched::Vouched;
 use crate::inpod::socket;
 use crate::pod::Pod;
 use crate::policy;
@@ -74,6 +75,7 @@ pub async fn serve(pod: Arc<Pod>, tcp: TcpStream, from: SocketAddr) {
             let Established {
                 connection,
                 peer,
+                vouched,
                 until,
                 own,
             } = established;
@@ -85,7 +87,7 @@ pub async fn serve(pod: Arc<Pod>, tcp: TcpStream, from: SocketAddr) {
                 own,
                 turns,
             });
-            serve_streams(tunnel, connection, until).await;
+            serve_streams(tunnel, connection, vouched, until).await;
         }
         Err(err) => {
             metrics.handshakes_failed.inc();
@@ -94,54 +96,87 @@ pub async fn serve(pod: Arc<Pod>, tcp: TcpStream, from: SocketAddr) {
     }
 }
 
-/// Accepts streams until the peer ends the tunnel, or it is idle, or the pod leaves, or the
-/// peer's certificate ends. In the latter cases open streams go on; new ones need a new tunnel.
+/// Accepts streams until the peer ends the tunnel, or it is idle, or one of these asks for its end:
+///
+/// ```text
+///  open ── the pod leaves ────────────────▶ GOAWAY, streams on their way are served ──┐
+///    ├──── the peer's certificate ends ───▶ GOAWAY, no new stream ────────────────────┤ last stream
+///    └──── no root vouches for the peer ──▶ GOAWAY, no new stream                     ├─────────────▶ closed
+///                                             └── drain limit: open streams are cut ──┘
+/// ```
+///
+/// A peer that is believed no longer might never answer the GOAWAY: its new streams are refused.
 async fn serve_streams(
     tunnel: Arc<Tunnel>,
     mut connection: Connection<TlsStream<Wire>, Bytes>,
+    vouched: Vouched,
     until: SystemTime,
 ) {
+    let pod = &tunnel.pod;
+    let closing = pod.connections.closing();
     let lifetime = until.duration_since(SystemTime::now()).unwrap_or_default();
-    let ending = async {
-        tokio::select! {
-            () = tunnel.pod.connections.closing() => {}
-            () = tokio::time::sleep(lifetime) => {}
-        }
-    };
-    tokio::pin!(ending);
-    let (mut ended, mut idle) = (false, false);
+    let over = tokio::time::sleep(lifetime);
+    let retired = retired(pod, &vouched);
+    tokio::pin!(closing, over, retired);
+    let (mut ended, mut idle, mut believed) = (false, false, true);
+    let mut cut = None;
     loop {
         tokio::select! {
             accepted = timeout(IDLE_LIMIT, connection.accept()) => match accepted {
                 Ok(Some(Ok((request, mut respond)))) => match tunnel.turns.clone().try_acquire_owned() {
-                    Ok(turn) => {
+                    Ok(turn) if believed => {
                         let serving = serve_stream(tunnel.clone(), request, respond);
-                        tunnel.pod.connections.spawn(async move {
+                        pod.connections.spawn(async move {
                             let _turn = turn;
                             serving.await;
                         });
                     }
-                    Err(_) => respond.send_reset(Reason::REFUSED_STREAM),
+                    _ => respond.send_reset(Reason::REFUSED_STREAM),
                 },
                 Ok(Some(Err(err))) => {
-                    tracing::debug!(pod = %tunnel.pod.name(), from = %tunnel.from, %err, "tunnel ended");
+                    tracing::debug!(pod = %pod.name(), from = %tunnel.from, %err, "tunnel ended");
                     return;
                 }
                 Ok(None) => return,
                 // Streams that are open hold the tunnel, however quiet.
                 Err(_) if connection.has_streams() => {}
                 // The peer was asked to end it, and has not.
-                Err(_) if idle || ended => return,
+                Err(_) if idle || ended || !believed => return,
                 Err(_) => {
                     idle = true;
                     connection.graceful_shutdown();
                 }
             },
-            () = &mut ending, if !ended => {
+            () = &mut closing, if !ended => {
                 ended = true;
                 connection.graceful_shutdown();
             }
+            () = &mut over, if believed => {
+                believed = false;
+                connection.graceful_shutdown();
+            }
+            () = &mut retired, if cut.is_none() => {
+                tracing::info!(pod = %pod.name(), from = %tunnel.from, peer = %tunnel.peer,
+                    "tunnel retired: no root in force vouches for its peer");
+                believed = false;
+                cut = Some(Instant::now() + pod.shared.config.drain);
+                connection.graceful_shutdown();
+            }
+            () = passed(cut) => return,
         }
+    }
+}
+
+/// Resolves when the pod's roots vouch for the peer no longer.
+async fn retired(pod: &Pod, vouched: &Vouched) {
+    let mut renewals = pod.renewals();
+    while vouched.by(&renewals.next().await) {}
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::hbone::pool::Pool;
 use crate::identity::certificate::WorkloadCertificate;
-use crate::identity::manager::IdentitySlot;
+use crate::identity::manager::{IdentitySlot, Renewals};
 use crate::identity::spiffe::SpiffeId;
 use crate::inbound::{Handshakes, Live};
 use crate::inpod::netns::NetNs;
@@ -55,7 +55,7 @@ impl Pod {
             workload_uid: shared.config.workload_uid(&info.namespace, &info.name),
             info,
             netns,
-            pool: Pool::new(shared.metrics.clone()),
+            pool: Pool::new(slot.clone(), shared.metrics.clone(), shared.config.drain),
             connections: Connections::default(),
             live: Live::default(),
             plaintext: Plaintext::default(),
@@ -91,6 +91,11 @@ impl Pod {
 
     pub fn identity(&self) -> &SpiffeId {
         self.slot.identity()
+    }
+
+    /// Every certificate from now on, that of now first.
+    pub fn renewals(&self) -> Renewals {
+        self.slot.renewals()
     }
 
     /// The certificate to use now; none when it has ended and no other could be had.

@@ -1,7 +1,9 @@
 //! Certificates: what is asked for, what is accepted, and how long it is kept. No namespaces needed.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use tulle_proxy::identity::ca_client::{IssueError, Issuer, Issuing};
 use tulle_proxy::identity::certificate::CertificateRequest;
@@ -91,16 +93,23 @@ fn only_an_answer_for_our_key_and_identity_is_accepted() {
     });
 }
 
-/// Signs after a number of failures, and counts.
+/// Signs after a number of failures, and notes when it was asked.
 struct Signer {
     authority: Arc<Authority>,
+    validity: Validity,
     failures: AtomicUsize,
-    asked: AtomicUsize,
+    asked: Mutex<Vec<Instant>>,
+}
+
+impl Signer {
+    fn asked(&self) -> Vec<Instant> {
+        self.asked.lock().unwrap().clone()
+    }
 }
 
 impl Issuer for Signer {
     fn issue<'a>(&'a self, identity: &'a SpiffeId, csr: &'a str) -> Issuing<'a> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.asked.lock().unwrap().push(Instant::now());
         let fail = self
             .failures
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
@@ -115,16 +124,23 @@ impl Issuer for Signer {
                     message,
                 });
             }
-            Ok(self.authority.sign(csr, identity.as_str()))
+            Ok(self
+                .authority
+                .sign_for(csr, identity.as_str(), self.validity))
         })
     }
 }
 
 fn manager(failures: usize) -> (Arc<Signer>, CertificateManager) {
+    signing(Validity::Now, failures)
+}
+
+fn signing(validity: Validity, failures: usize) -> (Arc<Signer>, CertificateManager) {
     let signer = Arc::new(Signer {
         authority: Arc::new(Authority::new()),
+        validity,
         failures: failures.into(),
-        asked: 0.into(),
+        asked: Mutex::default(),
     });
     (
         signer.clone(),
@@ -144,7 +160,7 @@ async fn an_identity_is_fetched_once_and_kept_while_it_is_used() {
         two.ready(PATIENCE).await.unwrap(),
     );
     assert!(Arc::ptr_eq(&first, &second));
-    assert_eq!(signer.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(signer.asked().len(), 1);
     assert_eq!(manager.in_use().len(), 1);
     drop((one, two));
     assert_eq!(manager.in_use().len(), 0);
@@ -155,7 +171,7 @@ async fn failures_are_retried_and_told() {
     let (signer, manager) = manager(3);
     let slot = manager.acquire(&identity("a"));
     slot.ready(PATIENCE).await.unwrap();
-    assert_eq!(signer.asked.load(Ordering::SeqCst), 4);
+    assert_eq!(signer.asked().len(), 4);
 
     let (_signer, hopeless) = self::manager(usize::MAX);
     let err = hopeless
@@ -165,6 +181,31 @@ async fn failures_are_retried_and_told() {
         .err()
         .unwrap();
     assert!(err.contains("sa/a") && err.contains("busy"), "{err}");
+}
+
+/// Time stands still but for the renewal's own wait, and is then as much later.
+#[tokio::test(start_paused = true)]
+async fn r13_a_certificate_is_renewed_at_half_its_life() {
+    let hour = Duration::from_secs(3600);
+    let (signer, manager) = signing(Validity::For(hour), 0);
+    let slot = manager.acquire(&identity("a"));
+    let first = slot.ready(PATIENCE).await.unwrap();
+    tokio::time::sleep(hour).await;
+    let asked = signer.asked();
+    let (waited, tenth) = (asked[1] - asked[0], hour / 10);
+    assert!(waited > 4 * tenth - tenth / 10, "after {waited:?}");
+    assert!(waited <= 6 * tenth, "after {waited:?}");
+    let second = slot.current().unwrap();
+    assert_ne!(first.validity().serial, second.validity().serial);
+}
+
+#[tokio::test]
+async fn r06_a_certificate_that_has_ended_is_not_used() {
+    let (signer, manager) = signing(Validity::For(Duration::from_secs(2)), 0);
+    let slot = manager.acquire(&identity("a"));
+    slot.ready(PATIENCE).await.unwrap();
+    signer.failures.store(usize::MAX, Ordering::SeqCst);
+    eventually("its end", || slot.current().is_none().then_some(())).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod leaving;
 mod lifecycle;
 mod plaintext;
 mod policy;
+mod roots;
 mod services;
 mod tunnel;
 mod unreadable;

@@ -8,12 +8,14 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub struct Authority {
     pem: String,
-    /// Roots told beside its own.
-    also: Mutex<String>,
+    /// All roots it tells of.
+    told: Mutex<String>,
+    /// Who signs in its place.
+    successor: Mutex<Option<Arc<Authority>>>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -34,20 +36,32 @@ impl Authority {
         ];
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
+            told: Mutex::new(pem.clone()),
             pem,
-            also: Mutex::default(),
+            successor: Mutex::default(),
             issuer: Issuer::new(params, key),
         }
     }
 
-    /// All roots it tells of, its own first.
+    /// All roots it tells of; at first its own.
     pub fn roots_pem(&self) -> String {
-        format!("{}{}", self.pem, self.also.lock().unwrap())
+        self.told.lock().unwrap().clone()
     }
 
     /// Tells of another root beside its own from now on.
     pub fn also_trust(&self, other: &Self) {
-        *self.also.lock().unwrap() = other.pem.clone();
+        self.tell_roots_of(&[self, other]);
+    }
+
+    /// Tells of these authorities' own roots from now on, and of no others.
+    pub fn tell_roots_of(&self, authorities: &[&Self]) {
+        let roots = authorities.iter().map(|authority| authority.pem.as_str());
+        *self.told.lock().unwrap() = roots.collect();
+    }
+
+    /// Has everything signed by another from now on.
+    pub fn hand_over(&self, successor: &Arc<Self>) {
+        *self.successor.lock().unwrap() = Some(successor.clone());
     }
 
     /// Answers a signing request: leaf, then the roots.
@@ -75,7 +89,11 @@ impl Authority {
     }
 
     fn certificate(&self, params: CertificateParams, key: &impl PublicKeyData) -> String {
-        params.signed_by(key, &self.issuer).unwrap().pem()
+        let successor = self.successor.lock().unwrap();
+        let issuer = successor
+            .as_ref()
+            .map_or(&self.issuer, |other| &other.issuer);
+        params.signed_by(key, issuer).unwrap().pem()
     }
 }
 
@@ -84,6 +102,8 @@ pub enum Validity {
     Now,
     Over,
     NotYet,
+    /// From now on, for so long; certificates know whole seconds.
+    For(Duration),
 }
 
 pub fn uri(value: &str) -> SanType {
@@ -96,6 +116,7 @@ fn leaf(names: &[SanType], validity: Validity) -> CertificateParams {
         Validity::Now => (now - hour, now + hour),
         Validity::Over => (now - 2 * hour, now - hour),
         Validity::NotYet => (now + hour, now + 2 * hour),
+        Validity::For(life) => (now, now + life),
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -120,6 +141,18 @@ impl Credentials {
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
     }
+}
+
+/// A server that believes any client.
+pub fn server(credentials: &Credentials) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::builder_with_provider(tulle_proxy::tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(credentials.certificates(), credentials.private_key())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
 
 /// A client that trusts `authority` for anything, and shows `credentials`, where it has any.

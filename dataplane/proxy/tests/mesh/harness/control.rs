@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use prost::Message;
 use prost_types::Any;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -27,7 +26,7 @@ use tulle_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resou
 use tulle_wire::security::string_match::MatchType;
 use tulle_wire::{ADDRESS_TYPE, AUTHORIZATION_TYPE, security, workload};
 
-use super::authority::{Authority, Validity};
+use super::authority::{Authority, Validity, server};
 use super::network::Ns;
 use super::pod::{NAMESPACE, Pod};
 
@@ -79,7 +78,6 @@ impl Control {
             .run(|| std::net::TcpListener::bind(("127.0.0.1", PORT)))
             .unwrap();
         listener.set_nonblocking(true).unwrap();
-        let tls = TlsAcceptor::from(server_config(&self.shared.authority));
         let discovery = Discovery {
             told: self.told.clone(),
             cut: self.cut.clone(),
@@ -90,7 +88,10 @@ impl Control {
             .add_service(IstioCertificateServiceServer::new(Signing(
                 self.shared.clone(),
             )))
-            .serve_with_incoming(secured(TcpListener::from_std(listener).unwrap(), tls));
+            .serve_with_incoming(secured(
+                TcpListener::from_std(listener).unwrap(),
+                self.shared.authority.clone(),
+            ));
         tokio::spawn(server);
     }
 
@@ -165,23 +166,17 @@ impl Control {
     }
 }
 
-fn server_config(authority: &Authority) -> Arc<ServerConfig> {
-    let address = rcgen::SanType::IpAddress([127, 0, 0, 1].into());
-    let credentials = authority.credentials(&[address], Validity::Now);
-    let mut config = ServerConfig::builder_with_provider(tulle_proxy::tls::provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(credentials.certificates(), credentials.private_key())
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(config)
-}
-
-fn secured(listener: TcpListener, tls: TlsAcceptor) -> ReceiverStream<std::io::Result<Secured>> {
+/// Each connection is shown a certificate of who signs by then.
+fn secured(
+    listener: TcpListener,
+    authority: Arc<Authority>,
+) -> ReceiverStream<std::io::Result<Secured>> {
     let (accepted, incoming) = mpsc::channel(16);
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
+            let address = rcgen::SanType::IpAddress([127, 0, 0, 1].into());
+            let credentials = authority.credentials(&[address], Validity::Now);
+            let tls = TlsAcceptor::from(server(&credentials));
             let (accepted, accepting) = (accepted.clone(), tls.accept(tcp));
             tokio::spawn(async move {
                 if let Ok(stream) = accepting.await {

@@ -3,6 +3,7 @@ pub mod agent;
 pub mod app;
 pub mod authority;
 pub mod control;
+pub mod foreign;
 pub mod hammer;
 pub mod http;
 pub mod network;
@@ -20,6 +21,7 @@ use control::Control;
 use network::Network;
 use pod::Pod;
 use proxy::Proxy;
+use tulle_proxy::tls::bundle::Bundle;
 
 /// Longer than anything here takes when it works.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,6 +77,19 @@ impl Mesh {
     /// A pod outside the mesh, which the control plane does not know.
     pub fn outsider(&mut self, name: &str) -> Pod {
         self.network.pod(name)
+    }
+
+    /// Makes the control plane and the node trust these authorities' roots, and waits until every
+    /// certificate has come with them.
+    pub async fn trust(&self, authorities: &[&Authority]) {
+        self.authority.tell_roots_of(authorities);
+        let bundle = self.authority.roots_pem();
+        std::fs::write(self.folder.0.join("root-cert.pem"), &bundle).unwrap();
+        let expected = Bundle::parse(bundle.as_bytes()).unwrap().sha256;
+        eventually("the roots to be acknowledged", || {
+            (self.proxy.status()["trustBundleSha256"] == expected).then_some(())
+        })
+        .await;
     }
 
     /// Waits until what the control plane told has arrived.

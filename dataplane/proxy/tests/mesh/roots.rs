@@ -1,0 +1,112 @@
+//! R34: a tunnel lives on while the roots change that vouch for its peer, and ends with the last of
+//! them; and with the peer's certificate.
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::harness::app::{exchange, greeting, limited, refused};
+use crate::harness::authority::{Authority, Validity, client, uri};
+use crate::harness::foreign::{Server, ask_for, open, request, tunnel};
+use crate::harness::hammer::Hammer;
+use crate::harness::{Mesh, eventually};
+
+const PEER: &str = "spiffe://cluster.local/ns/shop/sa/peer";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r34_a_tunnel_dies_with_the_root_that_vouches_for_its_peer_and_no_sooner() {
+    let mut mesh = Mesh::with(&[("TULLE_DRAIN_SECONDS", "2")]).await;
+    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let (peer, far) = (mesh.outsider("peer"), mesh.outsider("far"));
+    let _app = b.echo(8080).await;
+    let old = mesh.authority.clone();
+
+    // Two peers whose certificates are of the old root, and stay so: one in, one out.
+    let shown = old.credentials(&[uri(PEER)], Validity::Now);
+    let inbound = tunnel(&peer, &b, client(&old, Some(&shown))).await.unwrap();
+    let target = format!("{}:8080", b.ip);
+    let (status, _sink, mut body) = open(&inbound, request(Method::CONNECT, &target))
+        .await
+        .unwrap();
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body.data().await.unwrap().unwrap(), "b\n");
+    let server = Server::start(
+        &far,
+        &old.credentials(&[uri(&far.identity())], Validity::Now),
+    );
+    mesh.control.announce(&far, |_| {});
+    mesh.told(|dump| dump["workloads"].to_string().contains("shop/far"))
+        .await;
+    let mut outbound = a.connect(far.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut outbound).await.unwrap(), "far");
+
+    let hammer = Hammer::start(&a, b.ip, 8080, 2);
+    let (new, third) = (Arc::new(Authority::new()), Authority::new());
+    mesh.trust(&[&old, &new]).await;
+    assert_eq!(ask_for(&inbound, &b, 8080).await, Ok(StatusCode::OK));
+    let mut another = a.connect(far.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut another).await.unwrap(), "far");
+    assert_eq!(server.tunnels(), 1, "the tunnel from before serves on");
+
+    // A third root has all certificates renewed, now signed by the new one.
+    old.hand_over(&new);
+    mesh.trust(&[&old, &new, &third]).await;
+    assert_eq!(ask_for(&inbound, &b, 8080).await, Ok(StatusCode::OK));
+    mesh.trust(&[&new, &third]).await;
+
+    assert!(
+        ask_for(&inbound, &b, 8080).await.is_err(),
+        "no new stream in"
+    );
+    assert!(
+        refused(a.connect(far.ip, 8080).await).await,
+        "no new stream out"
+    );
+    let cut = async { while let Some(Ok(_)) = body.data().await {} };
+    limited(cut).await.expect("what was open is cut in");
+    assert!(refused(Ok(outbound)).await, "and out");
+    assert!(refused(Ok(another)).await);
+    assert_eq!(server.tunnels(), 1);
+
+    let before = hammer.served();
+    eventually("visits after", || {
+        (hammer.served() > before + 100).then_some(())
+    })
+    .await;
+    assert_eq!(hammer.stop(), Vec::<String>::new(), "nobody else noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r06_a_tunnel_takes_no_stream_past_its_peers_certificate() {
+    let mut mesh = Mesh::start().await;
+    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let (peer, far) = (mesh.outsider("peer"), mesh.outsider("far"));
+    let _app = b.echo(8080).await;
+    let brief = |name: &str| {
+        let life = Validity::For(Duration::from_secs(3));
+        mesh.authority.credentials(&[uri(name)], life)
+    };
+    let _server = Server::start(&far, &brief(&far.identity()));
+    mesh.control.announce(&far, |_| {});
+    mesh.told(|dump| dump["workloads"].to_string().contains("shop/far"))
+        .await;
+    let mut outbound = a.connect(far.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut outbound).await.unwrap(), "far");
+    let inbound = tunnel(&peer, &b, client(&mesh.authority, Some(&brief(PEER))))
+        .await
+        .unwrap();
+    assert_eq!(ask_for(&inbound, &b, 8080).await, Ok(StatusCode::OK));
+
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    while ask_for(&inbound, &b, 8080).await.is_ok() {
+        assert!(tokio::time::Instant::now() < deadline, "streams go on in");
+    }
+    while !refused(a.connect(far.ip, 8080).await).await {
+        assert!(tokio::time::Instant::now() < deadline, "streams go on out");
+    }
+    assert_eq!(
+        exchange(&mut outbound, b"on").await.unwrap(),
+        b"on",
+        "what is open goes on"
+    );
+}
