@@ -228,3 +228,7 @@ fn node(config: &Config) -> Node {
         metadata: Some(Struct { fields }),
     }
 }
+
+#[cfg(test)]
+#[path = "client_test.rs"]
+mod tests;

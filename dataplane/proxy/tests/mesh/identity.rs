@@ -1,75 +1,21 @@
 //! R06: who may open a tunnel, and to whom one is opened.
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
-use http::{Method, Request, StatusCode, Version};
+use http::{Method, StatusCode};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::harness::Mesh;
-use crate::harness::app::{limited, refused};
+use crate::harness::app::{greeting, refused};
 use crate::harness::authority::{Authority, Credentials, Validity, client, uri};
+use crate::harness::foreign::{ask, ask_for, tunnel};
 use crate::harness::pod::Pod;
 
 const A: &str = "spiffe://cluster.local/ns/shop/sa/a";
 
-/// A peer written by somebody else: opens a tunnel from a pod outside the mesh.
-async fn tunnel(
-    from: &Pod,
-    to: &Pod,
-    config: Arc<ClientConfig>,
-) -> Result<SendRequest<Bytes>, String> {
-    let tcp: TcpStream = from
-        .connect(to.ip, 15008)
-        .await
-        .map_err(|err| err.to_string())?;
-    let name = ServerName::IpAddress(std::net::IpAddr::from(to.ip).into());
-    let tls = limited(TlsConnector::from(config).connect(name, tcp))
-        .await
-        .unwrap()
-        .map_err(|err| err.to_string())?;
-    let (mut send, connection) = h2::client::handshake(tls)
-        .await
-        .map_err(|err| err.to_string())?;
-    tokio::spawn(connection);
-    // A TLS 1.3 client learns only with the first bytes back whether it was accepted.
-    send = limited(send.ready())
-        .await
-        .unwrap()
-        .map_err(|err| err.to_string())?;
-    Ok(send)
-}
-
-async fn ask(send: SendRequest<Bytes>, method: Method, target: &str) -> Result<StatusCode, String> {
-    let uri = if method == Method::CONNECT {
-        target.to_owned()
-    } else {
-        format!("https://{target}/")
-    };
-    let request = Request::builder()
-        .method(method)
-        .version(Version::HTTP_2)
-        .uri(uri)
-        .body(())
-        .unwrap();
-    let mut send = send.ready().await.map_err(|err| err.to_string())?;
-    let (answer, _sink) = send
-        .send_request(request, false)
-        .map_err(|err| err.to_string())?;
-    limited(answer)
-        .await
-        .unwrap()
-        .map(|answer| answer.status())
-        .map_err(|err| err.to_string())
-}
-
 async fn connect(from: &Pod, to: &Pod, config: Arc<ClientConfig>) -> Result<StatusCode, String> {
-    let target = SocketAddr::new(to.ip.into(), 8080).to_string();
-    ask(tunnel(from, to, config).await?, Method::CONNECT, &target).await
+    ask_for(&tunnel(from, to, config).await?, to, 8080).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,11 +106,7 @@ async fn r06_a_session_is_never_resumed() {
         );
         let (send, connection) = h2::client::handshake(tls).await.unwrap();
         tokio::spawn(connection);
-        let target = SocketAddr::new(b.ip.into(), 8080).to_string();
-        assert_eq!(
-            ask(send, Method::CONNECT, &target).await,
-            Ok(StatusCode::OK)
-        );
+        assert_eq!(ask_for(&send, &b, 8080).await, Ok(StatusCode::OK));
     }
 }
 
@@ -190,7 +132,7 @@ async fn requests_are_answered_as_the_wire_has_it() {
         (Method::CONNECT, format!("{}:15001", b.ip), 400),
         (Method::CONNECT, format!("{}:9", b.ip), 503),
     ] {
-        let answer = ask(send.clone(), method.clone(), &target).await;
+        let answer = ask(&send, method.clone(), &target).await;
         assert_eq!(answer.unwrap().as_u16(), expected, "{method} {target}");
     }
     assert!(other.peers().is_empty());
@@ -216,6 +158,22 @@ async fn a_peer_that_is_somebody_else_gets_no_byte() {
         error.contains("sa/b, not spiffe://cluster.local/ns/shop/sa/c"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r26_a_tunnel_is_not_shared_with_another_identity_at_its_address() {
+    let mut mesh = Mesh::start().await;
+    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let app = b.echo(8080).await;
+    let mut stream = a.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+    // The address is another's now; the tunnel to the one before is still open.
+    mesh.control
+        .announce(&b, |workload| workload.service_account = "c".into());
+    mesh.told(|dump| dump["workloads"].to_string().contains("sa/c"))
+        .await;
+    assert!(refused(a.connect(b.ip, 8080).await).await);
+    assert_eq!(app.peers().len(), 1, "nobody else was let through to it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

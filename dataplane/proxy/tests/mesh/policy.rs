@@ -110,6 +110,25 @@ async fn a_policy_not_yet_arrived_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r26_a_pod_is_not_judged_by_the_policies_of_one_before_of_its_name() {
+    let mut mesh = Mesh::start().await;
+    let b = mesh.pod("b").await;
+    let outsider = mesh.outsider("outsider");
+    let app = b.echo(8080).await;
+    // What the control plane tells of is the pod before it, at another address, which all may reach.
+    mesh.control.announce(&b, |workload| {
+        workload.addresses = vec![vec![10, 77, 0, 250].into()];
+    });
+    mesh.told(|dump| dump["workloads"].to_string().contains("10.77.0.250"))
+        .await;
+    assert!(refused(outsider.connect(b.ip, 8080).await).await);
+    assert!(app.peers().is_empty());
+    mesh.control.announce(&b, |_| {});
+    let mut stream = outsider.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_denies_nobody_and_says_whom_it_would() {
     let mut mesh = Mesh::start().await;
     let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
