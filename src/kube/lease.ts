@@ -66,6 +66,17 @@ export class LeaderElection {
   }
 
   /**
+   * Whether nobody leads, as far as this process can tell: the Lease is free, or has been seen unchanged for its whole
+   * duration. It takes a call at least that long after the first to find out about a leader that is gone. Takes nothing.
+   */
+  async vacant(): Promise<boolean> {
+    const lease = await this.#read();
+    if (lease === undefined) return true;
+    this.#observe(lease);
+    return this.#mayHold(lease);
+  }
+
+  /**
    * Contends until `signal` aborts. While this process leads, `lead` runs; its signal aborts when leadership is lost
    * or `signal` aborts, and only after it has returned does the process contend again. On a clean end the Lease is
    * given up at once.

@@ -134,6 +134,25 @@ describe('leader election', () => {
     assert.deepEqual([...leaders], ['second']);
   });
 
+  it('tells one that does not contend whether anybody leads, by its own clock, and takes nothing', async () => {
+    const names = { namespace: 'tulle-system', name: 'tulle-operator', identity: 'onlooker' };
+    const onlooker = new LeaderElection({ ...names, client: server, log: silentLog, clock });
+    assert.equal(await onlooker.vacant(), true, 'there is no Lease yet');
+    const first = candidate('first');
+    await clock.advance(5_000);
+    assert.equal(await onlooker.vacant(), false);
+    server.reach = 'down';
+    await clock.advance(20_000);
+    server.reach = 'up';
+    assert.equal(server.lease?.spec?.holderIdentity, 'first', 'it could not be given up');
+    assert.equal(await onlooker.vacant(), true);
+    first.own.abort();
+    await clock.advance(5_000);
+    const { writes } = server;
+    assert.equal(await onlooker.vacant(), true);
+    assert.equal(server.writes, writes);
+  });
+
   for (const reach of ['down', 'hangs'] as const) {
     it(`given the API server ${reach === 'down' ? 'refuses' : 'hangs'}, then the leader stops before anybody else can start`, async () => {
       const { election } = candidate('first');
