@@ -24,13 +24,15 @@ export interface TelemetryServer {
 
 /**
  * Serves `/metrics` (Prometheus text), `/healthz` and `/readyz` over plain HTTP. A check that fails makes its path
- * answer 503 with one line a check. Nothing else is served, no path reads anything from the request but itself.
+ * answer 503 with one line a check; `?exclude=NAME`, as API servers know it, leaves a check out. Nothing else is served, and
+ * nothing else is read from a request.
  */
 export async function serveTelemetry(options: TelemetryOptions): Promise<TelemetryServer> {
   const registry = options.registry ?? processRegistry;
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405, 'only GET\n');
-    switch (request.url?.split('?')[0]) {
+    const [path, query] = (request.url ?? '').split('?');
+    switch (path) {
       case '/metrics':
         options.beforeMetrics?.();
         registry.metrics().then(
@@ -39,9 +41,9 @@ export async function serveTelemetry(options: TelemetryOptions): Promise<Telemet
         );
         return;
       case '/healthz':
-        return answerChecks(response, options.live ?? {});
+        return answerChecks(response, options.live ?? {}, query);
       case '/readyz':
-        return answerChecks(response, options.ready ?? {});
+        return answerChecks(response, options.ready ?? {}, query);
       default:
         answer(response, 404, 'here are /metrics, /healthz and /readyz\n');
     }
@@ -68,8 +70,11 @@ function listen(server: Server, port: number, host: string | undefined): Promise
   });
 }
 
-function answerChecks(response: ServerResponse, checks: Record<string, Check>): void {
-  const results = Object.entries(checks).map(([name, check]) => ({ name, problem: check() }));
+function answerChecks(response: ServerResponse, checks: Record<string, Check>, query: string | undefined): void {
+  const excluded = new URLSearchParams(query).getAll('exclude');
+  const results = Object.entries(checks)
+    .filter(([name]) => !excluded.includes(name))
+    .map(([name, check]) => ({ name, problem: check() }));
   const failed = results.some(({ problem }) => problem !== undefined);
   const text = results.map(({ name, problem }) => `${name}: ${problem ?? 'ok'}\n`).join('');
   answer(response, failed ? 503 : 200, text === '' ? 'ok\n' : text);

@@ -31,6 +31,11 @@ describe('health and metrics over HTTP', () => {
     assert.equal((await get('/readyz')).status, 200);
   });
 
+  it('leaves out a check that a probe excludes by name, and no other', async () => {
+    assert.deepEqual(await get('/readyz?exclude=caches'), { status: 200, text: 'server: ok\n' });
+    assert.equal((await get('/readyz?exclude=server')).status, 503);
+  });
+
   it('is alive without a check that says otherwise', async () => {
     assert.deepEqual(await get('/healthz'), { status: 200, text: 'ok\n' });
   });
