@@ -40,8 +40,8 @@ export interface CertificateServiceOptions {
 type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
 type Callback = sendUnaryData<IstioCertificateResponse>;
 
-/** For `server.addService`. */
-const definition = {
+/** The service's one method, as grpc-js wants it described. */
+export const certificateDefinition = {
   CreateCertificate: {
     path: '/istio.v1.auth.IstioCertificateService/CreateCertificate',
     requestStream: false,
@@ -57,7 +57,7 @@ const definition = {
 
 /** A grpc-js service: `server.addService(service.definition, service.implementation)`. */
 export interface CertificateService {
-  readonly definition: typeof definition;
+  readonly definition: typeof certificateDefinition;
   readonly implementation: { CreateCertificate(call: Call, callback: Callback): void };
 }
 
@@ -72,7 +72,7 @@ const pushbackMs = 1000;
 export function certificateService(options: CertificateServiceOptions): CertificateService {
   const queue = new IssuanceQueue(options.limits ?? defaultLimits);
   return {
-    definition,
+    definition: certificateDefinition,
     implementation: {
       CreateCertificate(call, callback) {
         options.callers

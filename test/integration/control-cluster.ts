@@ -24,6 +24,7 @@ export interface PodSpec {
   readonly node?: string;
   readonly serviceAccount?: string;
   readonly labels?: Record<string, string>;
+  readonly hostNetwork?: boolean;
 }
 
 /** A real API server with Tulle's kinds and rights on it, and control replicas that use those rights and no others. */
@@ -85,6 +86,15 @@ export class ControlCluster {
     return (await this.admin.create<Token>(path, request)).status.token;
   }
 
+  /** A namespace with these service accounts. */
+  async namespace(name: string, ...serviceAccounts: string[]): Promise<void> {
+    await this.admin.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, { fieldManager: 'test' });
+    for (const account of serviceAccounts) {
+      const metadata = { name: account, namespace: name };
+      await this.admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata }, { fieldManager: 'test' });
+    }
+  }
+
   /** A pod that runs and is ready, as a kubelet would report it. @returns its UID */
   async pod({ namespace = 'shop', node = 'node-1', ...spec }: PodSpec): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/pods`;
@@ -93,6 +103,7 @@ export class ControlCluster {
       spec: {
         nodeName: node,
         serviceAccountName: spec.serviceAccount ?? 'default',
+        hostNetwork: spec.hostNetwork === true,
         containers: [{ name: 'main', image: 'none' }],
       },
     });

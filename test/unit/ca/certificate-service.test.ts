@@ -6,7 +6,8 @@ import { createCallerVerifier } from '../../../src/ca/caller.ts';
 import type { PodLookup } from '../../../src/ca/pod-lookup.ts';
 import { systemClock } from '../../../src/kube/clock.ts';
 import { CountingReviewer, podOf, pods, proxyPod, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
-import { type Answer, type IssuingControl, startIssuingControl } from '../../fixtures/ca/issuing-control.ts';
+import type { Answer } from '../../fixtures/ca/certificate-client.ts';
+import { type IssuingControl, startIssuingControl } from '../../fixtures/ca/issuing-control.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 
