@@ -32,7 +32,8 @@ describe('who calls', () => {
   const refusedReviews: readonly (readonly [string, TokenReviewStatus, RegExp])[] = [
     ['is not authenticated', proxyReview({ authenticated: false }), /not valid/],
     ['has no verdict', {}, /not valid/],
-    ['comes from an API server that knows no audiences', proxyReview({ audiences: [] }), /audience/],
+    ['was reviewed by an API server that leaves audiences out', withoutAudiences(), /audience/],
+    ['was reviewed for no audience', proxyReview({ audiences: [] }), /audience/],
     ['is for another audience', proxyReview({ audiences: ['vault'] }), /audience/],
     ['is of a user', asUser('admin'), /service account/],
     ['is of a node', asUser('system:node:node-1'), /service account/],
@@ -161,3 +162,9 @@ describe('who calls', () => {
     });
   });
 });
+
+/** What an API server answers that has never heard of audiences, and so has checked none. */
+function withoutAudiences(): TokenReviewStatus {
+  const { audiences: _, ...review } = proxyReview();
+  return review;
+}
