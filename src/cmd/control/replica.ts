@@ -1,6 +1,6 @@
 import { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
-import { type MeshSpec, parseMeshSpec } from '../../api/mesh.ts';
+import type { MeshSpec } from '../../api/mesh.ts';
 import { components, controlDnsNames, meshName, systemNamespace } from '../../api/names.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../ca/authority.ts';
 import { createCallerVerifier } from '../../ca/caller.ts';
@@ -13,7 +13,6 @@ import {
 } from '../../ca/kubernetes.ts';
 import { livePodLookup, watchedPodLookup } from '../../ca/kubernetes-pods.ts';
 import { type ServerCertificate, serverCertificate } from '../../ca/server-certificate.ts';
-import { TulleError } from '../../errors/tulle-error.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { systemClock } from '../../kube/clock.ts';
 import { LeaderElection } from '../../kube/lease.ts';
@@ -25,6 +24,7 @@ import { DiscoveryService, discoveryDefinition } from '../../xds/service.ts';
 import { admitNodeProxies } from './admission.ts';
 import { AuthorityStatus } from './authority-status.ts';
 import type { ControlSettings } from './settings.ts';
+import { specInForce } from './spec-in-force.ts';
 
 export interface ControlOptions {
   readonly client: KubeClient;
@@ -95,14 +95,15 @@ export class ControlReplica {
 
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
+    const unlessStopped = <T>(wait: Promise<T>) => Promise.race([wait, stopped(signal)]);
+    const usable = specInForce(this.#feed.meshes);
     const known = this.#feed.start(signal);
     // It is awaited last; a stop may come before.
     known.catch(() => {});
-    await this.#feed.meshes.synced();
-    const authority = this.#startAuthority(signal);
+    const authority = this.#startAuthority(await unlessStopped(usable), signal);
     const certificate = this.#startCertificate(authority, signal);
     this.#addServices(authority);
-    await authority.ready();
+    await unlessStopped(authority.ready());
     certificate.renewIfDue();
     this.#grpcPort = await this.#bind(certificate);
     await known;
@@ -143,7 +144,7 @@ export class ControlReplica {
     return report?.problem?.message ?? 'no certificate can be signed yet';
   }
 
-  #startAuthority(signal: AbortSignal): CertificateAuthority {
+  #startAuthority(spec: () => MeshSpec, signal: AbortSignal): CertificateAuthority {
     const { client, log, settings } = this.#options;
     const status = new AuthorityStatus({
       client,
@@ -154,8 +155,8 @@ export class ControlReplica {
     });
     const authority = createCertificateAuthority({
       trustDomain: settings.trustDomain,
-      rootTtlSeconds: this.#spec().authority.rootTtlSeconds,
-      leafTtlSeconds: () => this.#spec().authority.leafTtlSeconds,
+      rootTtlSeconds: spec().authority.rootTtlSeconds,
+      leafTtlSeconds: () => spec().authority.leafTtlSeconds,
       secrets: kubernetesSecretStore(client),
       bundles: kubernetesBundleStore(client),
       subscribe: watchAuthority(client, log),
@@ -202,13 +203,6 @@ export class ControlReplica {
     this.#server.addService(discoveryDefinition, this.#discovery.handlers);
   }
 
-  /** The spec in force; the defaults while there is no Mesh, or one that cannot be used. */
-  #spec(): MeshSpec {
-    const inForce = parseMeshSpec(this.#feed.meshes.store.get(meshName)?.spec).spec ?? parseMeshSpec({}).spec;
-    if (inForce !== undefined) return inForce;
-    throw new TulleError('MeshSpecInvalid', 'The defaults of the Mesh spec do not fit its own schema.');
-  }
-
   /** Dual stack where the machine has it: `::` takes IPv4 too. */
   async #bind(certificate: ServerCertificate): Promise<number> {
     const { grpcPort } = this.#options.settings;
@@ -222,4 +216,13 @@ export class ControlReplica {
       );
     });
   }
+}
+
+/** Rejects when the signal aborts. */
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(new Error('stopped before everything was served'));
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
 }
