@@ -44,7 +44,13 @@ export const annotations = {
 
 export const meshFinalizer = `${apiGroup}/mesh`;
 
-export const fieldManagers = { operator: 'tulle-operator', control: 'tulle-control', agent: 'tulle-agent' } as const;
+export const fieldManagers = {
+  operator: 'tulle-operator',
+  control: 'tulle-control',
+  /** A replica of control that does not lead, and has to say that it signs nothing. */
+  controlWarning: 'tulle-control-warning',
+  agent: 'tulle-agent',
+} as const;
 
 /** Names of components; each is also the name of its ServiceAccount in `tulle-system`. */
 export const components = {

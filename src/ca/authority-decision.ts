@@ -1,57 +1,89 @@
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
-import { type AuthorityState, isSuccessor, parseAuthorityState } from './authority-state.ts';
+import {
+  type AuthorityState,
+  contradicts,
+  followsReport,
+  isSuccessor,
+  parseAuthorityState,
+} from './authority-state.ts';
 import type { TrustDomain } from './spiffe-id.ts';
-import type { PublishedBundle, StoredSecret } from './stores.ts';
+import type { Evidence, PublishedBundle, StoredSecret } from './stores.ts';
 import { bundleSha256, parseTrustBundle } from './trust-bundle.ts';
 
 /**
  * What a replica knows when it decides.
  *
- * `published` must have been read before `stored`: a bundle is published only after its Secret is there, so a bundle without a
- * Secret then means that the Secret was lost, and never that another replica was just between its two writes.
+ * `published` and `evidence` must have been read before `stored`: both are written only after the Secret is there, so that one of
+ * them without a Secret means that the Secret was lost, and never that another replica was just between its writes.
  */
 export interface Observation {
   readonly trustDomain: TrustDomain;
-  /** What this replica serves, undefined when nothing yet. */
-  readonly served: AuthorityState | undefined;
+  /** What this replica holds since it last agreed with the Secret, undefined when nothing yet. */
+  readonly held: AuthorityState | undefined;
   readonly published: PublishedBundle | undefined;
+  readonly evidence: Evidence;
   readonly stored: StoredSecret | undefined;
 }
 
-/** What to do about it. */
+/** What to do about it. `publish`: first make the published bundle that of the state, or in a refusal that of what is held. */
 export type Decision =
   /** Nothing was ever there: make the first authority. */
   | { readonly action: 'create' }
-  /** Serve this, after its bundle is published when `publish` says so. */
+  /** Hold this and sign with it. */
   | { readonly action: 'serve'; readonly state: AuthorityState; readonly publish: boolean }
-  /** Something is wrong: go on with what is served, if anything, and say so. */
-  | { readonly action: 'refuse'; readonly problem: TulleError };
+  /** The Secret has no authority this replica may sign with: sign nothing, go on with the rest, and say so. */
+  | { readonly action: 'refuse'; readonly problem: TulleError; readonly publish: boolean };
 
 /** Decides; touches nothing. */
 export function decide(observation: Observation): Decision {
-  const { stored, served, published, trustDomain } = observation;
-  if (stored === undefined) {
-    return served === undefined && !isEvidence(published)
-      ? { action: 'create' }
-      : { action: 'refuse', problem: lost() };
-  }
+  const { stored, published, trustDomain } = observation;
+  if (stored === undefined) return hasEvidence(observation) ? refuse(observation, lost()) : { action: 'create' };
   const state = parsed(stored.state, trustDomain);
-  if (state instanceof TulleError) return { action: 'refuse', problem: state };
-  if (!isContinuation(observation, state)) return { action: 'refuse', problem: swapped(state) };
-  const publish = published?.pem !== state.bundle.pem || published.sha256 !== state.bundle.sha256;
-  return { action: 'serve', state, publish };
+  if (state instanceof TulleError) return refuse(observation, state);
+  if (!isOfThisMesh(observation, state)) return refuse(observation, swapped(state));
+  return { action: 'serve', state, publish: differs(published, state) };
 }
 
-/** A ConfigMap that carries our annotation was written by us, for a mesh that had an authority. */
-function isEvidence(published: PublishedBundle | undefined): boolean {
-  return published?.sha256 !== undefined;
+function refuse(observation: Observation, problem: TulleError): Decision {
+  return { action: 'refuse', problem, publish: mayRestoreBundle(observation) };
 }
 
-/** Whether `state` continues what this replica served or, at its start, what the mesh trusts. */
-function isContinuation(observation: Observation, state: AuthorityState): boolean {
-  if (observation.served !== undefined) return isSuccessor(observation.served, state);
-  const trusted = trustedIds(observation.published, observation.trustDomain);
-  return trusted === undefined || trusted.has(state.active.root.id);
+/** Whether anything says that this mesh had an authority. A ConfigMap that carries our annotation was written for one. */
+function hasEvidence({ held, published, evidence }: Observation): boolean {
+  if (held !== undefined || published?.sha256 !== undefined) return true;
+  return evidence.reported !== undefined || evidence.acknowledged.length > 0;
+}
+
+/**
+ * Whether `state` is the authority of this mesh: it follows from what this replica holds or, when that is nothing or has been
+ * missing a whole rotation, from what the mesh remembers. The first that can be read decides: the report in the Mesh, which names
+ * every authority before it signs; the bundle; the nodes. A replica that holds something gives it up on the Mesh's word alone.
+ */
+function isOfThisMesh({ trustDomain, held, published, evidence }: Observation, state: AuthorityState): boolean {
+  if (held !== undefined) {
+    if (isSuccessor(held, state)) return true;
+    if (contradicts(held, state)) return false;
+  }
+  const { reported, acknowledged } = evidence;
+  if (reported !== undefined) return followsReport(reported.authorities, state);
+  if (held !== undefined) return false;
+  const trusted = trustedIds(published, trustDomain);
+  if (trusted !== undefined) return trusted.has(state.active.root.id);
+  return acknowledged.length === 0 || acknowledged.includes(state.bundle.sha256);
+}
+
+/**
+ * Whether a replica that may not sign puts the bundle of what it holds back: when the Mesh says that this is the bundle of the
+ * mesh, and, where the Mesh says nothing, in the place of none or a damaged one.
+ */
+function mayRestoreBundle({ trustDomain, held, published, evidence }: Observation): boolean {
+  if (held === undefined || !differs(published, held)) return false;
+  if (evidence.reported !== undefined) return evidence.reported.bundleSha256 === held.bundle.sha256;
+  return trustedIds(published, trustDomain) === undefined;
+}
+
+function differs(published: PublishedBundle | undefined, { bundle }: AuthorityState): boolean {
+  return published?.pem !== bundle.pem || published.sha256 !== bundle.sha256;
 }
 
 /** The roots the mesh trusts, undefined when nobody can tell: no bundle, or one that is not as we wrote it. */
@@ -77,7 +109,7 @@ function parsed(state: string, trustDomain: TrustDomain): AuthorityState | Tulle
 const restore = 'Restore the Secret tulle-ca in tulle-system from its backup.';
 
 function lost(): TulleError {
-  return new TulleError('AuthorityLost', 'The Secret tulle-ca is gone, and this mesh trusts an authority it held.', {
+  return new TulleError('AuthorityLost', 'The Secret tulle-ca is gone, and this mesh has an authority it held.', {
     mend: `${restore} To start over with a new authority instead, delete the Mesh and create it again.`,
   });
 }
@@ -85,7 +117,7 @@ function lost(): TulleError {
 function swapped(state: AuthorityState): TulleError {
   return new TulleError(
     'AuthoritySwapped',
-    `The Secret tulle-ca holds the authority ${state.active.root.id}, which does not follow from the one this mesh trusts.`,
+    `The Secret tulle-ca holds the authority ${state.active.root.id}, which does not follow from the one this mesh has.`,
     { mend: restore },
   );
 }

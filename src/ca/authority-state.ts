@@ -99,18 +99,43 @@ export function parseAuthorityState(text: string, trustDomain: TrustDomain): Aut
 }
 
 /**
- * Whether `next` can have come from `served` by moves of the state machine: what signed still has its place, and nothing went
- * backwards. Steps in between may have been missed.
+ * Whether `next` can have come from `held` by moves of the state machine that a replica may have missed some of: what signed
+ * still has its place, and nothing went backwards.
  */
-export function isSuccessor(served: AuthorityState, next: AuthorityState): boolean {
-  if (served.bundle.trustDomain !== next.bundle.trustDomain) return false;
-  const phases = new Map(next.authorities.map((authority) => [authority.root.id, authority]));
-  if (!phases.has(served.active.root.id)) return false;
-  return served.authorities.every((before) => {
-    const after = phases.get(before.root.id);
-    if (after === undefined) return true;
-    return after.root.pem === before.root.pem && order(after.phase) >= order(before.phase);
-  });
+export function isSuccessor(held: AuthorityState, next: AuthorityState): boolean {
+  return !contradicts(held, next) && next.authorities.some(({ root }) => root.id === held.active.root.id);
+}
+
+/** Whether `next` can never come after `held`: it is of another trust domain, replaces a certificate, or goes backwards. */
+export function contradicts(held: AuthorityState, next: AuthorityState): boolean {
+  if (held.bundle.trustDomain !== next.bundle.trustDomain) return true;
+  const replaced = held.authorities.some(({ root }) =>
+    next.authorities.some((after) => after.root.id === root.id && after.root.pem !== root.pem),
+  );
+  return replaced || goesBack(phasesOf(held), next);
+}
+
+/**
+ * Whether `next` can have come from the authorities that were reported: the one that signs now was among them, and nothing went
+ * backwards. An authority is reported when it is prepared, long before it signs.
+ */
+export function followsReport(reported: readonly AuthorityAt[], next: AuthorityState): boolean {
+  return reported.some(({ id }) => id === next.active.root.id) && !goesBack(reported, next);
+}
+
+/** An authority by its id, and where in its life it is. */
+export interface AuthorityAt {
+  readonly id: string;
+  readonly state: AuthorityPhase;
+}
+
+function phasesOf(state: AuthorityState): readonly AuthorityAt[] {
+  return state.authorities.map(({ root, phase }) => ({ id: root.id, state: phase }));
+}
+
+function goesBack(before: readonly AuthorityAt[], next: AuthorityState): boolean {
+  const after = new Map(next.authorities.map(({ root, phase }) => [root.id, phase]));
+  return before.some(({ id, state }) => order(after.get(id) ?? state) < order(state));
 }
 
 function order(phase: AuthorityPhase): number {

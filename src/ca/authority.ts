@@ -1,12 +1,17 @@
 /**
  * The certificate authority of one tulle-control replica. Every replica has one, and all serve the same stored state.
  *
- *   pass ─► read bundle ─► read Secret ─► decide (pure) ─┬─ create  store a new root, then pass again and read it back
- *    ▲                                                   ├─ serve   publish the bundle where it differs, then sign with this state
- *    │                                                   └─ refuse  keep what is served, report the problem
+ *   pass ─► read bundle, evidence ─► read Secret ─► decide (pure) ─┬─ create  store a new root, then pass again and read it back
+ *    ▲                                                             ├─ serve   publish the bundle where it differs, then sign
+ *    │                                                             └─ refuse  sign nothing, keep the bundle published, report
  *    └── every `passIntervalMs`, and at once when the Secret or the bundle changed
  *
- * A pass that fails because the API server is away changes nothing: what is served is served on.
+ *                ┌──── create, serve ────┐            refuse
+ *   loading ─────┤                       ├─► issuing ─────────► withheld    what is held is kept: trust bundle and discovery go on
+ *      holds     └── refuse: as before ──┘      ▲                  │
+ *      nothing                                  └──── serve ───────┘        restored, or a rotation that was missed
+ *
+ * Nothing is signed but in `issuing`. A pass that fails because the API server is away moves nothing.
  */
 
 import type { MeshStatus } from '../api/mesh.ts';
@@ -28,7 +33,7 @@ import { emptyName } from './distinguished-name.ts';
 import type { P256PublicKey } from './public-key.ts';
 import { makeRootAuthority } from './root-authority.ts';
 import { parseTrustDomain, type SpiffeId, type TrustDomain, trustDomainOf } from './spiffe-id.ts';
-import type { BundleStore, SecretStore } from './stores.ts';
+import type { BundleStore, EvidenceStore, SecretStore } from './stores.ts';
 import type { TrustBundle } from './trust-bundle.ts';
 
 export interface AuthorityOptions {
@@ -40,6 +45,7 @@ export interface AuthorityOptions {
   readonly leafTtlSeconds: () => number;
   readonly secrets: SecretStore;
   readonly bundles: BundleStore;
+  readonly evidence: EvidenceStore;
   /** Calls `wake` whenever the Secret or the bundle may have changed, until the signal aborts. */
   readonly subscribe?: (wake: () => void, signal: AbortSignal) => void;
   readonly clock: Pick<Clock, 'now' | 'sleep'>;
@@ -50,11 +56,11 @@ export interface AuthorityOptions {
 
 /** How the authority stands on this replica. */
 export interface AuthorityReport {
-  /** Whether certificates can be signed. */
-  readonly serving: boolean;
-  /** What is wrong; when `serving`, the state from before goes on. Its code fits a condition's reason. */
+  /** Whether certificates are signed. */
+  readonly issuing: boolean;
+  /** What is wrong; also while certificates are signed, when the API server cannot be asked. Its code fits a condition's reason. */
   readonly problem: TulleError | undefined;
-  /** What is served, in the form of the Mesh's `status.authority`. */
+  /** What is held, in the form of the Mesh's `status.authority`; also while nothing is signed. */
   readonly status: MeshStatus['authority'];
 }
 
@@ -77,7 +83,9 @@ export class CertificateAuthority {
   readonly trustDomain: TrustDomain;
   readonly #options: AuthorityOptions;
   readonly #ready = Promise.withResolvers<void>();
-  #served: AuthorityState | undefined;
+  #held: AuthorityState | undefined;
+  /** Why nothing is signed, undefined when there is no reason against it. */
+  #withheld: TulleError | undefined;
   #problem: TulleError | undefined;
   #nap = new AbortController();
 
@@ -93,19 +101,19 @@ export class CertificateAuthority {
   }
 
   report(): AuthorityReport {
-    const served = this.#served;
-    return { serving: served !== undefined, problem: this.#problem, status: served && statusOf(served) };
+    const held = this.#held;
+    return { issuing: this.#isIssuing(), problem: this.#problem, status: held && statusOf(held) };
   }
 
-  /** What clients should trust, undefined until something is served. */
+  /** What clients should trust, undefined until something is held. */
   bundle(): TrustBundle | undefined {
-    return this.#served?.bundle;
+    return this.#held?.bundle;
   }
 
   /**
    * Signs a workload's certificate. Whether the caller may have it was decided before.
    * @param requestedSeconds 0 for as long as the Mesh allows
-   * @throws TulleError AuthorityNotLoaded, AuthorityExpired, CertificateProfileInvalid
+   * @throws TulleError AuthorityNotLoaded, AuthorityWithheld, AuthorityExpired, CertificateProfileInvalid
    */
   signWorkload(id: SpiffeId, publicKey: P256PublicKey, requestedSeconds: number): IssuedCertificate {
     if (trustDomainOf(id) !== this.trustDomain) {
@@ -116,7 +124,7 @@ export class CertificateAuthority {
 
   /**
    * Signs the certificate of a server of ours, which is known by DNS names.
-   * @throws TulleError AuthorityNotLoaded, AuthorityExpired
+   * @throws TulleError AuthorityNotLoaded, AuthorityWithheld, AuthorityExpired
    */
   signServer(dnsNames: readonly string[], publicKey: P256PublicKey): IssuedCertificate {
     const names = dnsNames.map((value) => ({ type: 'dns', value }) as const);
@@ -156,11 +164,12 @@ export class CertificateAuthority {
   }
 
   async #look(): Promise<Decision> {
-    const { bundles, secrets } = this.#options;
-    // In this order: see Observation.
+    const { bundles, evidence, secrets } = this.#options;
+    // The Secret is read last: see Observation.
     const published = await bundles.read();
+    const told = await evidence.read();
     const stored = await secrets.read();
-    return decide({ trustDomain: this.trustDomain, served: this.#served, published, stored });
+    return decide({ trustDomain: this.trustDomain, held: this.#held, published, evidence: told, stored });
   }
 
   async #act(decision: Decision): Promise<void> {
@@ -170,7 +179,7 @@ export class CertificateAuthority {
       case 'serve':
         return this.#serve(decision.state, decision.publish);
       case 'refuse':
-        return this.#report(decision.problem);
+        return this.#refuse(decision.problem, decision.publish);
     }
   }
 
@@ -183,20 +192,36 @@ export class CertificateAuthority {
   }
 
   async #serve(state: AuthorityState, publish: boolean): Promise<void> {
-    const { bundles, log } = this.#options;
-    if (publish) {
-      await bundles.publish({ pem: state.bundle.pem, sha256: state.bundle.sha256 });
-      log.info({ bundleSha256: state.bundle.sha256 }, 'trust bundle published');
-    }
-    const changed = this.#served?.bundle.sha256 !== state.bundle.sha256 || this.#activeId() !== state.active.root.id;
-    this.#served = state;
-    if (changed) log.info({ authority: state.active.root.id, notAfter: notAfter(state.active) }, 'authority served');
-    if (changed || this.#problem !== undefined) this.#report(undefined);
+    if (publish) await this.#publish(state.bundle);
+    const isNew =
+      this.#held?.bundle.sha256 !== state.bundle.sha256 || this.#held.active.root.id !== state.active.root.id;
+    const changed = isNew || this.#problem !== undefined || this.#withheld !== undefined;
+    this.#held = state;
+    this.#withheld = undefined;
+    if (isNew)
+      this.#options.log.info({ authority: state.active.root.id, notAfter: notAfter(state.active) }, 'authority served');
+    if (changed) this.#report(undefined);
     this.#ready.resolve();
   }
 
-  #activeId(): string | undefined {
-    return this.#served?.active.root.id;
+  /** Signing ends before anything else is tried. */
+  async #refuse(problem: TulleError, publish: boolean): Promise<void> {
+    this.#withheld = problem;
+    this.#report(problem);
+    if (!publish || this.#held === undefined) return;
+    // The problem is the Secret: that the bundle cannot be written either is no other one to report.
+    await this.#publish(this.#held.bundle).catch((err: unknown) => {
+      this.#options.log.warn({ err }, 'the trust bundle cannot be put back');
+    });
+  }
+
+  async #publish({ pem, sha256 }: TrustBundle): Promise<void> {
+    await this.#options.bundles.publish({ pem, sha256 });
+    this.#options.log.info({ bundleSha256: sha256 }, 'trust bundle published');
+  }
+
+  #isIssuing(): boolean {
+    return this.#held !== undefined && this.#withheld === undefined;
   }
 
   /** Logs and reports a problem once, not at every pass that finds it again. */
@@ -205,7 +230,7 @@ export class CertificateAuthority {
     if (problem !== undefined && problem.message === this.#problem?.message) return;
     this.#problem = problem;
     if (problem !== undefined) {
-      log.error({ code: problem.code, serving: this.#served !== undefined }, explain(problem));
+      log.error({ code: problem.code, issuing: this.#isIssuing() }, explain(problem));
     }
     onReport?.(this.report());
   }
@@ -234,9 +259,13 @@ export class CertificateAuthority {
   }
 
   #loaded(): AuthorityState {
-    if (this.#served !== undefined) return this.#served;
-    const why = this.#problem === undefined ? '' : ` ${explain(this.#problem)}`;
-    throw new TulleError('AuthorityNotLoaded', `No authority is loaded on this replica.${why}`);
+    const reason = this.#withheld ?? this.#problem;
+    const why = reason === undefined ? '' : ` ${explain(reason)}`;
+    if (this.#held === undefined) {
+      throw new TulleError('AuthorityNotLoaded', `No authority is loaded on this replica.${why}`);
+    }
+    if (this.#withheld !== undefined) throw new TulleError('AuthorityWithheld', `Nothing is signed now.${why}`);
+    return this.#held;
   }
 }
 

@@ -143,6 +143,7 @@ const statusOfCode: Partial<Record<ErrorCode, status>> = {
   CsrInvalid: status.INVALID_ARGUMENT,
   SpiffeIdInvalid: status.INVALID_ARGUMENT,
   AuthorityNotLoaded: status.UNAVAILABLE,
+  AuthorityWithheld: status.UNAVAILABLE,
   AuthorityExpired: status.UNAVAILABLE,
   CallerReviewUnavailable: status.UNAVAILABLE,
   CallerReviewsOverloaded: status.RESOURCE_EXHAUSTED,

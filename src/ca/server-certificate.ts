@@ -46,6 +46,8 @@ export class ServerCertificate {
   readonly #options: ServerCertificateOptions;
   readonly #listeners = new Set<(pair: ServerKeyPair) => void>();
   #current: ServerKeyPair | undefined;
+  /** Why the last look could not renew: logged once, not at every look. */
+  #failure: string | undefined;
 
   constructor(options: ServerCertificateOptions) {
     this.#options = options;
@@ -86,12 +88,15 @@ export class ServerCertificate {
         notAfter: issued.validity.notAfter.getTime(),
         bundleSha256: bundle.sha256,
       };
+      this.#failure = undefined;
       log.info(
         { serial: issued.serial, notAfter: issued.validity.notAfter.toISOString() },
         'server certificate issued',
       );
     } catch (error) {
-      log.error({ err: error }, `the server certificate cannot be renewed: ${explain(error)}`);
+      const failure = explain(error);
+      if (failure !== this.#failure) log.error({ err: error }, `the server certificate cannot be renewed: ${failure}`);
+      this.#failure = failure;
       return;
     }
     for (const listener of this.#listeners) listener(this.#current);

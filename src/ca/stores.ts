@@ -1,4 +1,5 @@
-/** What the authority keeps outside itself; `kubernetes.ts` has the real ones. */
+/** What the authority keeps outside itself; `kubernetes.ts` and `kubernetes-evidence.ts` have the real ones. */
+import type { MeshStatus } from '../api/mesh.ts';
 
 /** The one Secret that holds the authority's state. */
 export interface SecretStore {
@@ -29,4 +30,17 @@ export interface PublishedBundle {
   readonly pem: string;
   /** What the annotation says the SHA-256 of `pem` is; undefined without the annotation. */
   readonly sha256: string | undefined;
+}
+
+/** What tells of an authority this mesh had, beside its Secret and its bundle. Everything here is written after the Secret. */
+export interface Evidence {
+  /** `Mesh.status.authority`: what the replica that led last said it signs with. */
+  readonly reported: MeshStatus['authority'];
+  /** The trust bundles node proxies verify peers with, by SHA-256; empty where something was reported. */
+  readonly acknowledged: readonly string[];
+}
+
+export interface EvidenceStore {
+  /** From the API server itself: no copy is so fresh that its silence could mean that there never was an authority. */
+  read(): Promise<Evidence>;
 }

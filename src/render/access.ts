@@ -21,6 +21,8 @@ export const controlRules: readonly AccessRule[] = [
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshes', 'meshnodes'], verbs: ['list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshes/status'], verbs: ['patch'] },
+  // On the Mesh, when nothing can be signed.
+  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
   { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
 ];
 

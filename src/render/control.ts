@@ -81,7 +81,8 @@ function container(spec: MeshSpec, release: Release) {
       { name: 'grpc', containerPort: ports.controlGrpc, protocol: 'TCP' },
       { name: 'http', containerPort: ports.controlHttp, protocol: 'TCP' },
     ],
-    readinessProbe: httpProbe('/readyz', ports.controlHttp, 2),
+    // A replica that may not sign still tells proxies of the mesh: taken from the Service, all of them would be deaf.
+    readinessProbe: httpProbe('/readyz?exclude=issuance', ports.controlHttp, 2),
     livenessProbe: httpProbe('/healthz', ports.controlHttp, 10, 6),
     resources: resourcesOf(spec.control.resources, defaultResources),
     securityContext: unprivileged,

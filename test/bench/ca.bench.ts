@@ -19,6 +19,7 @@ export default async function measure(): Promise<Figure[]> {
   const control = await startIssuingControl({
     secrets: cluster.secrets,
     bundles: cluster.bundles,
+    evidence: cluster.evidence,
     callers: createCallerVerifier({ reviewer: new CountingReviewer(), clock: systemClock }),
     pods: pods([proxyPod, podOf()]),
   });

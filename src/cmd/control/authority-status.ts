@@ -5,25 +5,30 @@ import { explain } from '../../errors/tulle-error.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { conditionsFor, conditionTime, type Verdict } from '../../kube/conditions.ts';
+import type { EventRecorder } from '../../kube/events.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Manifest } from '../../kube/objects.ts';
 import { firstDifference } from '../../kube/server-side-apply.ts';
 
 export interface AuthorityStatusOptions {
   readonly client: Pick<KubeClient, 'applyStatus'>;
+  readonly events: Pick<EventRecorder, 'record'>;
   /** The Mesh as it is now, undefined when there is none. */
   readonly mesh: () => Mesh | undefined;
   readonly report: () => AuthorityReport;
+  /** Whether no replica leads. */
+  readonly vacant: () => Promise<boolean>;
   readonly clock: Pick<Clock, 'now' | 'sleep'>;
   readonly log: Log;
 }
 
-/** Before a write that failed is tried again, ms. */
+/** Before a write that failed is tried again, and before a replica that warns looks again whether another leads, ms. */
 const retryMs = 5_000;
 
 /**
- * Writes how the authority stands into the Mesh's status: `status.authority` and the condition AuthorityReady. Only the
- * replica that leads does so; `wake` says that something may have changed.
+ * Writes how the authority stands into the Mesh. A replica that signs and leads writes `status.authority` and the condition
+ * AuthorityReady. One that does not sign writes an Event, and the condition only while nobody leads: a leader signs, so that the
+ * trouble is this replica's own then. `status.authority` it never touches: that is the evidence of what the mesh had.
  */
 export class AuthorityStatus {
   readonly #options: AuthorityStatusOptions;
@@ -33,19 +38,39 @@ export class AuthorityStatus {
     this.#options = options;
   }
 
+  /** Something may have changed. */
   wake(): void {
     this.#nap.abort();
   }
 
-  /** Until the signal aborts, which is when another replica leads. */
+  /** Until the signal aborts, which is when another replica leads or this one signs no more. */
   async lead(signal: AbortSignal): Promise<void> {
+    await this.#repeat(signal, () => this.#writeStatus(), aborted);
+  }
+
+  /** Until the signal aborts, which is when this replica signs. */
+  async warn(signal: AbortSignal): Promise<void> {
+    let warnings = 0;
+    const warn = async () => {
+      if (await this.#warn(warnings === 0)) warnings += 1;
+    };
+    await this.#repeat(signal, warn, (asleep) => this.#options.clock.sleep(retryMs, asleep));
+    if (warnings > 0 && this.#options.report().issuing) await this.#sayItIsOver();
+  }
+
+  async #repeat(
+    signal: AbortSignal,
+    write: () => Promise<void>,
+    sleep: (asleep: AbortSignal) => Promise<void>,
+  ): Promise<void> {
     const { clock, log } = this.#options;
     while (!signal.aborted) {
+      // Made before the write, so that a change during the write ends the sleep after it.
       this.#nap = new AbortController();
       const asleep = AbortSignal.any([signal, this.#nap.signal]);
       try {
-        await this.#write();
-        await aborted(asleep);
+        await write();
+        await sleep(asleep);
       } catch (error) {
         log.warn({ err: error }, 'the status of the authority cannot be written');
         await clock.sleep(retryMs, asleep);
@@ -54,42 +79,72 @@ export class AuthorityStatus {
   }
 
   /** Nothing where the Mesh says it already. */
-  async #write(): Promise<void> {
-    const { client, mesh, report, clock } = this.#options;
-    const live = mesh();
+  async #writeStatus(): Promise<void> {
+    const live = this.#options.mesh();
     if (live === undefined) return;
-    const desired = authorityStatus(report(), live, conditionTime(clock.now()));
-    if (firstDifference(desired.authority, live.status?.authority) === undefined && hasConditions(live, desired))
-      return;
-    const manifest: Manifest = { apiVersion, kind: 'Mesh', metadata: { name: meshName }, status: desired };
-    await client.applyStatus(manifest, { fieldManager: fieldManagers.control, force: true });
+    const { status: authority } = this.#options.report();
+    const conditions = this.#conditions(live);
+    if (firstDifference(authority, live.status?.authority) === undefined && hasConditions(live, conditions)) return;
+    await this.#apply({ conditions, ...(authority === undefined ? {} : { authority }) }, fieldManagers.control);
+  }
+
+  /** Says whether there was anything to warn of. */
+  async #warn(isNews: boolean): Promise<boolean> {
+    const { mesh, report, events, vacant } = this.#options;
+    const live = mesh();
+    const { problem } = report();
+    if (live === undefined || problem === undefined) return false;
+    const note = explain(problem);
+    await events.record(live, { type: 'Warning', reason: problem.code, action: 'SignCertificates', note, isNews });
+    const conditions = this.#conditions(live);
+    // With a field manager of its own: applied by the leader's, a status without an authority would take that away.
+    if (!hasConditions(live, conditions) && (await vacant())) {
+      await this.#apply({ conditions }, fieldManagers.controlWarning);
+    }
+    return true;
+  }
+
+  async #sayItIsOver(): Promise<void> {
+    const live = this.#options.mesh();
+    if (live === undefined) return;
+    const note = 'Certificates are signed again.';
+    const action = 'SignCertificates';
+    await this.#options.events.record(live, { type: 'Normal', reason: 'AuthorityServing', action, note, isNews: true });
+  }
+
+  #conditions(live: Mesh): Conditions {
+    const verdict = authorityReady(this.#options.report(), live.metadata.generation);
+    return conditionsFor(live.status?.conditions, [verdict], conditionTime(this.#options.clock.now()));
+  }
+
+  async #apply(status: Pick<MeshStatus, 'authority' | 'conditions'>, fieldManager: string): Promise<void> {
+    const manifest: Manifest = { apiVersion, kind: 'Mesh', metadata: { name: meshName }, status };
+    await this.#options.client.applyStatus(manifest, { fieldManager, force: true });
   }
 }
 
-type Status = Pick<MeshStatus, 'authority' | 'conditions'>;
+type Conditions = NonNullable<MeshStatus['conditions']>;
 
-/** The part of a Mesh's status that tulle-control owns. */
-export function authorityStatus(report: AuthorityReport, mesh: Mesh, now: string): Status {
-  const { generation } = mesh.metadata;
-  const verdict: Verdict = {
-    type: 'AuthorityReady',
-    ...(report.serving
-      ? { status: 'True', reason: report.problem?.code ?? 'Serving', message: 'Certificates are signed.' }
-      : { status: 'False', reason: report.problem?.code ?? 'Loading', message: 'No certificate can be signed.' }),
-    ...(report.problem === undefined ? {} : { message: explain(report.problem) }),
-    ...(generation === undefined ? {} : { observedGeneration: generation }),
-  };
+/** The condition AuthorityReady. Replicas that agree on the problem give the same text, so that none writes over another's. */
+export function authorityReady({ issuing, problem }: AuthorityReport, generation: number | undefined): Verdict {
   return {
-    conditions: conditionsFor(mesh.status?.conditions, [verdict], now),
-    ...(report.status === undefined ? {} : { authority: report.status }),
+    type: 'AuthorityReady',
+    status: issuing ? 'True' : 'False',
+    reason: problem?.code ?? (issuing ? 'Serving' : 'Loading'),
+    message: messageOf(issuing, problem === undefined ? undefined : explain(problem)),
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
   };
 }
 
-function hasConditions(live: Mesh, desired: Status): boolean {
+function messageOf(issuing: boolean, problem: string | undefined): string {
+  if (issuing) return problem ?? 'Certificates are signed.';
+  const consequence = 'No certificate is signed; those that were signed are good until they expire.';
+  return problem === undefined ? consequence : `${problem} ${consequence}`;
+}
+
+function hasConditions(live: Mesh, desired: Conditions): boolean {
   const conditions = live.status?.conditions ?? [];
-  return (desired.conditions ?? []).every((wanted) =>
-    conditions.some((condition) => firstDifference(wanted, condition) === undefined),
-  );
+  return desired.every((wanted) => conditions.some((condition) => firstDifference(wanted, condition) === undefined));
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,7 +1,7 @@
 import { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { MeshSpec } from '../../api/mesh.ts';
-import { components, controlDnsNames, meshName, systemNamespace } from '../../api/names.ts';
+import { apiGroup, components, controlDnsNames, meshName, systemNamespace } from '../../api/names.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../ca/authority.ts';
 import { createCallerVerifier } from '../../ca/caller.ts';
 import { certificateService } from '../../ca/certificate-service.ts';
@@ -11,10 +11,12 @@ import {
   kubernetesTokenReviewer,
   watchAuthority,
 } from '../../ca/kubernetes.ts';
+import { kubernetesEvidence } from '../../ca/kubernetes-evidence.ts';
 import { livePodLookup, watchedPodLookup } from '../../ca/kubernetes-pods.ts';
 import { type ServerCertificate, serverCertificate } from '../../ca/server-certificate.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { systemClock } from '../../kube/clock.ts';
+import { EventRecorder } from '../../kube/events.ts';
 import { LeaderElection } from '../../kube/lease.ts';
 import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import { counter } from '../../telemetry/metrics.ts';
@@ -22,6 +24,7 @@ import { ClusterFeed } from '../../xds/cluster-feed.ts';
 import { Publisher } from '../../xds/publisher.ts';
 import { DiscoveryService, discoveryDefinition } from '../../xds/service.ts';
 import { admitNodeProxies } from './admission.ts';
+import { AuthorityLeadership } from './authority-leadership.ts';
 import { AuthorityStatus } from './authority-status.ts';
 import type { ControlSettings } from './settings.ts';
 import { specInForce } from './spec-in-force.ts';
@@ -132,52 +135,54 @@ export class ControlReplica {
   #readiness() {
     return {
       model: () => (this.#feed.ready ? undefined : `not known yet: ${this.#feed.missing().join(', ')}`),
-      authority: () => this.#authorityProblem(),
+      authority: () => (this.#authority?.bundle() === undefined ? this.#authorityProblem() : undefined),
+      issuance: () => (this.#authority?.report().issuing === true ? undefined : this.#authorityProblem()),
       server: () => (this.#grpcPort === undefined ? 'does not listen yet' : undefined),
       leaving: () => (this.#leaving ? 'this replica is going away' : undefined),
     };
   }
 
-  #authorityProblem(): string | undefined {
-    const report = this.#authority?.report();
-    if (report?.serving === true) return undefined;
-    return report?.problem?.message ?? 'no certificate can be signed yet';
+  #authorityProblem(): string {
+    return this.#authority?.report().problem?.message ?? 'no certificate can be signed yet';
   }
 
   #startAuthority(spec: () => MeshSpec, signal: AbortSignal): CertificateAuthority {
     const { client, log, settings } = this.#options;
-    const status = new AuthorityStatus({
-      client,
-      log,
-      clock: systemClock,
-      mesh: () => this.#feed.meshes.store.get(meshName),
-      report: () => authority.report(),
-    });
     const authority = createCertificateAuthority({
       trustDomain: settings.trustDomain,
       rootTtlSeconds: spec().authority.rootTtlSeconds,
       leafTtlSeconds: () => spec().authority.leafTtlSeconds,
       secrets: kubernetesSecretStore(client),
       bundles: kubernetesBundleStore(client),
+      evidence: kubernetesEvidence(client),
       subscribe: watchAuthority(client, log),
       clock: systemClock,
       log,
-      onReport: () => status.wake(),
+      onReport: () => leadership.wake(),
     });
     this.#authority = authority;
-    this.#feed.meshes.onEvent(() => status.wake());
-    const election = new LeaderElection({
-      client,
-      log,
-      namespace: systemNamespace,
-      name: components.control,
-      identity: settings.instance,
-    });
-    this.#tasks.push(
-      authority.run(signal),
-      election.run(signal, (term) => status.lead(term)),
-    );
+    const leadership = this.#leadership(authority);
+    this.#feed.meshes.onEvent(() => leadership.wake());
+    this.#tasks.push(authority.run(signal), leadership.run(signal));
     return authority;
+  }
+
+  #leadership(authority: CertificateAuthority): AuthorityLeadership {
+    const { client, log, settings } = this.#options;
+    const { instance } = settings;
+    const report = () => authority.report();
+    const name = components.control;
+    const election = new LeaderElection({ client, log, namespace: systemNamespace, name, identity: instance });
+    const status = new AuthorityStatus({
+      client,
+      events: new EventRecorder({ client, controller: `${apiGroup}/control`, instance, log }),
+      mesh: () => this.#feed.meshes.store.get(meshName),
+      report,
+      vacant: () => election.vacant(),
+      clock: systemClock,
+      log,
+    });
+    return new AuthorityLeadership({ election, status, report });
   }
 
   #startCertificate(authority: CertificateAuthority, signal: AbortSignal): ServerCertificate {

@@ -80,7 +80,7 @@ describe('the authority of a replica', () => {
       }
     };
     assert.equal(await authority.reconcile(), false);
-    assert.equal(authority.report().serving, false);
+    assert.equal(authority.report().issuing, false);
     assert.equal(await authority.reconcile(), true);
   });
 
@@ -106,31 +106,32 @@ describe('the authority of a replica', () => {
       ],
     ];
     for (const [what, code, damage] of damages) {
-      it(`${what}: a running replica serves on, says so once, and takes the restored one`, async () => {
+      it(`R11 ${what}: a running replica signs nothing, says so once, keeps the bundle, and goes on with the restored one`, async () => {
         const reports: AuthorityReport[] = [];
         const log = new RecordingLog();
         const authority = replica({ cluster, log, onReport: (report) => reports.push(report) });
         await authority.reconcile();
         const { secret, published } = cluster;
         damage(cluster);
+        cluster.published = undefined;
         for (let pass = 0; pass < 3; pass++) assert.equal(await authority.reconcile(), false);
         assert.deepEqual(
-          reports.map((report) => [report.serving, report.problem?.code]),
+          reports.map((report) => [report.issuing, report.problem?.code]),
           [
             [true, undefined],
-            [true, code],
+            [false, code],
           ],
         );
         assert.equal(log.lines.filter((line) => line.level === 'error').length, 1);
-        assert.ok(
-          new X509Certificate(authority.signWorkload(cart, publicKeyOf(p256Key()), 0).pem).verify(
-            new X509Certificate(published?.pem ?? '').publicKey,
-          ),
-        );
+        assert.throws(() => authority.signWorkload(cart, publicKeyOf(p256Key()), 0), { code: 'AuthorityWithheld' });
+        assert.throws(() => authority.signServer(['control'], publicKeyOf(p256Key())), { code: 'AuthorityWithheld' });
+        assert.equal(authority.bundle()?.pem, published?.pem);
+        assert.deepEqual(cluster.published, published, 'the bundle is put back');
         assert.equal(cluster.creations, 1, 'no new authority');
         cluster.secret = secret;
         assert.equal(await authority.reconcile(), true);
         assert.equal(authority.report().problem, undefined);
+        assert.ok(authority.signWorkload(cart, publicKeyOf(p256Key()), 0));
       });
 
       it(`${what}: a replica that starts signs nothing, and makes no new authority`, async () => {

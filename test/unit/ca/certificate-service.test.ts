@@ -27,6 +27,7 @@ describe('the certificate service on the wire', () => {
     control = await startIssuingControl({
       secrets: cluster.secrets,
       bundles: cluster.bundles,
+      evidence: cluster.evidence,
       callers: createCallerVerifier({ reviewer, clock: systemClock }),
       pods: {
         podByName: (...asked) => lookup.podByName(...asked),

@@ -53,6 +53,23 @@ describe("control's own server certificate", () => {
     assert.equal(server.current()?.bundleSha256, authority.bundle()?.sha256);
   });
 
+  it('R11 goes on as it is while nothing may be signed, and says so once', async () => {
+    const before = server.current();
+    const { secret } = cluster;
+    cluster.secret = undefined;
+    await authority.reconcile();
+    clock.time += 43_200_000;
+    const lines = log.lines.length;
+    server.renewIfDue();
+    server.renewIfDue();
+    assert.equal(server.current(), before);
+    assert.equal(log.lines.length, lines + 1);
+    cluster.secret = secret;
+    await authority.reconcile();
+    server.renewIfDue();
+    assert.notEqual(server.current(), before);
+  });
+
   it('goes on as it is when it cannot be renewed', () => {
     const before = server.current();
     clock.time += 20 * 365 * 86_400_000;

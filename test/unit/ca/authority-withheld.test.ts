@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import fc from 'fast-check';
+import type { CertificateAuthority } from '../../../src/ca/authority.ts';
+import type { StoredAuthority } from '../../../src/ca/authority-state.ts';
+import { publicKeyOf } from '../../../src/ca/public-key.ts';
+import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
+import { replica } from '../../fixtures/ca/authority.ts';
+import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
+import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
+import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
+
+const cart = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
+
+describe('a replica with a stale authority', () => {
+  const a = storedRoot();
+  const b = storedRoot('prepared');
+  const active = (root: StoredAuthority) => ({ ...root, state: 'active' as const });
+  const retiring = (root: StoredAuthority) => ({ ...root, state: 'retiring' as const });
+  let cluster: MemoryCluster;
+  let authority: CertificateAuthority;
+
+  /** Another replica has stored this, published it, led and reported it. */
+  function moveOn(...authorities: StoredAuthority[]): void {
+    cluster.edit(encoded(...authorities));
+    cluster.published = bundleOf(...authorities);
+    cluster.recorded = reportOf(...authorities);
+  }
+
+  /** The root a certificate that is signed now is of; undefined when nothing is signed. */
+  function signer(): string | undefined {
+    if (!authority.report().issuing) {
+      assert.throws(() => authority.signWorkload(cart, publicKeyOf(p256Key()), 0), { code: 'AuthorityWithheld' });
+      return undefined;
+    }
+    const leaf = new X509Certificate(authority.signWorkload(cart, publicKeyOf(p256Key()), 0).pem);
+    return [a, b].find(({ certificate }) => leaf.verify(new X509Certificate(certificate).publicKey))?.id ?? 'unknown';
+  }
+
+  beforeEach(async () => {
+    cluster = new MemoryCluster();
+    authority = replica({ cluster });
+    moveOn(a);
+    await authority.reconcile();
+  });
+
+  it('R11 catches up by itself when it has missed a whole rotation', async () => {
+    assert.equal(signer(), a.id);
+    moveOn(active(b));
+    assert.equal(await authority.reconcile(), true);
+    assert.equal(signer(), b.id);
+    assert.equal(authority.bundle()?.pem, b.certificate);
+  });
+
+  it('R11 signs with neither when another authority is stored that the Mesh never reported', async () => {
+    for (const reported of [reportOf(a), { reported: undefined, acknowledged: [] }]) {
+      cluster.edit(encoded(active(b)));
+      cluster.published = bundleOf(b);
+      cluster.recorded = reported;
+      assert.equal(await authority.reconcile(), false);
+      assert.equal(authority.report().problem?.code, 'AuthoritySwapped');
+      assert.equal(signer(), undefined);
+    }
+  });
+
+  it('R11 does not go back with a backup from before a rotation, though the Mesh knew its root', async () => {
+    moveOn(a, b);
+    await authority.reconcile();
+    moveOn(retiring(a), active(b));
+    await authority.reconcile();
+    assert.equal(signer(), b.id);
+    cluster.edit(encoded(a, b));
+    for (const reported of [reportOf(retiring(a), active(b)), reportOf(a, b)]) {
+      cluster.recorded = reported;
+      assert.equal(await authority.reconcile(), false);
+      assert.equal(signer(), undefined);
+    }
+  });
+
+  it('R11 puts the bundle back over another one only where the Mesh says that it is the right one', async () => {
+    cluster.secret = undefined;
+    cluster.published = bundleOf(b);
+    await authority.reconcile();
+    assert.deepEqual(cluster.published, bundleOf(a));
+    cluster.published = bundleOf(b);
+    for (const recorded of [reportOf(a, b), { reported: undefined, acknowledged: [] }]) {
+      cluster.recorded = recorded;
+      await authority.reconcile();
+      assert.deepEqual(cluster.published, bundleOf(b));
+    }
+  });
+
+  it('R11 says why nothing is signed also when the bundle cannot be put back', async () => {
+    cluster.secret = undefined;
+    cluster.published = undefined;
+    cluster.before = (request) => {
+      if (request === 'publish') throw new Error('forbidden');
+    };
+    await authority.reconcile();
+    assert.equal(authority.report().problem?.code, 'AuthorityLost');
+  });
+
+  it('R11 stays withheld while the API server is away', async () => {
+    cluster.secret = undefined;
+    await authority.reconcile();
+    cluster.before = () => {
+      throw new Error('connect ECONNREFUSED');
+    };
+    await authority.reconcile();
+    assert.equal(authority.report().problem?.code, 'KubernetesUnreachable');
+    assert.throws(() => authority.signWorkload(cart, publicKeyOf(p256Key()), 0), {
+      code: 'AuthorityWithheld',
+      message: /tulle-ca is gone/,
+    });
+  });
+
+  it('R11 whatever happens to the cluster, signs only with the key that the Secret had active at its last look', async () => {
+    const happenings: Record<string, () => void> = {
+      'rotation begins': () => moveOn(a, b),
+      'the new root signs': () => moveOn(retiring(a), active(b)),
+      'rotation ends': () => moveOn(active(b)),
+      'an old backup': () => cluster.edit(encoded(a)),
+      'another authority': () => cluster.edit(encoded(storedRoot())),
+      'the Secret goes': () => {
+        cluster.secret = undefined;
+      },
+      'the Secret is cut': () => cluster.edit(encoded(a).slice(0, 200)),
+      'the bundle goes': () => {
+        cluster.published = undefined;
+      },
+      'the Mesh is made anew': () => {
+        cluster.recorded = { reported: undefined, acknowledged: [] };
+      },
+    };
+    const story = fc.array(fc.constantFrom(...Object.keys(happenings)), { maxLength: 12 });
+    await fc.assert(
+      fc.asyncProperty(story, async (steps) => {
+        cluster = new MemoryCluster();
+        authority = replica({ cluster });
+        moveOn(a);
+        await authority.reconcile();
+        for (const step of steps) {
+          happenings[step]?.();
+          await authority.reconcile();
+          const key = signer();
+          if (key !== undefined) assert.equal(activeIn(cluster.secret?.state), key);
+        }
+        assert.equal(cluster.creations, 0, 'no new authority');
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+/** The id of the active authority of a stored text. */
+function activeIn(state: string | undefined): string | undefined {
+  const { authorities }: { authorities: StoredAuthority[] } = JSON.parse(state ?? '{"authorities":[]}');
+  return authorities.find((authority) => authority.state === 'active')?.id;
+}
