@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
+import { kubernetesEvidence } from '../../src/ca/kubernetes-evidence.ts';
 import { ApiError, KubeClient } from '../../src/kube/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
 import type { ConfigMap, KubeObject } from '../../src/kube/objects.ts';
@@ -187,6 +188,31 @@ describe('the operator on a real API server', () => {
     await eventually(admin, role, (object) => object !== undefined && object.metadata.uid !== metadata.uid);
   });
 
+  it('given an object that only an older version rendered, then it is pruned, and what looks alike is left alone', async () => {
+    const path = (name: string) => system('/api/v1', 'serviceaccounts', name);
+    const labels = { 'app.kubernetes.io/managed-by': 'tulle' };
+    const account = (name: string, ofMesh: Record<string, string>) => ({
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      metadata: { name, namespace: 'tulle-system', labels: { ...labels, ...ofMesh } },
+    });
+    // As the version that renders it no more has to: the operator may delete by name only.
+    const grant = ['--role=retired', '--serviceaccount=tulle-system:tulle-operator'];
+    const right = ['--verb=delete', '--resource=serviceaccounts', '--resource-name=tulle-retired'];
+    await api.kubectl('-n', 'tulle-system', 'create', 'role', 'retired', ...right);
+    await api.kubectl('-n', 'tulle-system', 'create', 'rolebinding', 'retired', ...grant);
+    const alike = [account('of-another-mesh', { 'mesh.tulle.dev/mesh': 'second' }), account('of-no-mesh', {})];
+    const retired = account('tulle-retired', { 'mesh.tulle.dev/mesh': 'default' });
+    for (const object of [...alike, retired]) await admin.apply(object, { fieldManager: 'test' });
+    await eventually(admin, path('tulle-retired'), absent);
+    await operator.settled();
+    for (const { metadata } of alike) {
+      assert.ok(await admin.find(path(metadata.name)), metadata.name);
+      await admin.delete(path(metadata.name));
+    }
+    await api.kubectl('-n', 'tulle-system', 'delete', 'role/retired', 'rolebinding/retired');
+  });
+
   it('given nothing to do, then a standby that takes over passes over everything and writes nothing', async () => {
     // Counts are written with a pause in between.
     await eventually<Mesh>(admin, mesh, (object) => object?.status?.enrolment?.namespaces === 1);
@@ -231,6 +257,8 @@ describe('the operator on a real API server', () => {
       kind: 'Secret',
       metadata: { name: 'tulle-ca' },
     });
+    await leaveTraces(api, admin);
+    const before = (await admin.list('/api/v1/namespaces/tulle-system/pods')).metadata.resourceVersion;
     await api.kubectl('delete', 'mesh', 'default', '--wait=false');
     const waiting = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'ReleasingNodes'));
     assert.match(findCondition(waiting?.status?.conditions, 'Removing')?.message ?? '', /node-1.*node-2/s);
@@ -246,9 +274,18 @@ describe('the operator on a real API server', () => {
     await eventually(admin, system('/apis/apps/v1', 'daemonsets', 'tulle-agent'), absent);
     const stopping = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'StoppingWorkloads'));
     assert.match(findCondition(stopping?.status?.conditions, 'Removing')?.message ?? '', /Waiting for the end of /);
-    assert.ok(await admin.find(system('/api/v1', 'secrets', 'tulle-ca')), 'a control that still runs would miss it');
     await api.kubectl('-n', 'tulle-system', 'delete', 'pods', '--all', '--force', '--grace-period=0');
     await eventually(admin, mesh, absent);
+    const [secretGone] = await deletions(admin, system('/api/v1', 'secrets', 'tulle-ca'), before);
+    const podsGone = await deletions(admin, '/api/v1/namespaces/tulle-system/pods/', before);
+    assert.ok(secretGone !== undefined && podsGone.length > 0);
+    const inTime = podsGone.filter((gone) => gone < secretGone);
+    assert.equal(inTime.length, podsGone.length, 'a control that still runs would miss its Secret');
+    assert.deepEqual(
+      await kubernetesEvidence(admin).read(),
+      { reported: undefined, acknowledged: [] },
+      'R15 the next Mesh begins with an authority of its own',
+    );
     const remaining = [...(await versionsOf(admin)).keys()].filter((path) => !path.includes('/events'));
     const foreign = /cluster-admin|system:|tulle-operator|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
     assert.deepEqual(
@@ -331,6 +368,29 @@ async function reportStatus(agent: KubeClient, node: string, status: object): Pr
 
 function reportPods(agent: KubeClient, node: string, pods: object[]): Promise<void> {
   return reportStatus(agent, node, { agent: { version: '0.1.0' }, pods });
+}
+
+/** What tells, in a mesh that has been in use, that there was an authority. */
+async function leaveTraces(api: ApiServer, admin: KubeClient): Promise<void> {
+  const trustBundleSha256 = 'ab'.repeat(32);
+  const agent = await agentClient(api, 'node-1');
+  await reportStatus(agent, 'node-1', { proxy: { version: '0.1.0', ready: true, trustBundleSha256 } });
+  await agent.close();
+  const authority = { trustDomain: 'cluster.local', bundleSha256: trustBundleSha256, authorities: [] };
+  await admin.patch(`${mesh}/status`, { status: { authority } });
+}
+
+/** The versions at which objects were deleted since `resourceVersion`: those at a path, or all below one that ends in a slash. */
+async function deletions(admin: KubeClient, path: string, resourceVersion: string | undefined): Promise<bigint[]> {
+  const [collection, name] = [path.slice(0, path.lastIndexOf('/')), path.slice(path.lastIndexOf('/') + 1)];
+  const fieldSelector = name === '' ? undefined : `metadata.name=${name}`;
+  // What has happened is sent at once; the server ends the watch a moment later.
+  const parameters = { fieldSelector, resourceVersion, timeoutSeconds: 1 };
+  const versions: bigint[] = [];
+  for await (const { type, object } of admin.watch(collection, parameters, AbortSignal.timeout(20_000))) {
+    if (type === 'DELETED') versions.push(BigInt(object.metadata.resourceVersion ?? ''));
+  }
+  return versions;
 }
 
 async function forbidden(request: Promise<void>): Promise<boolean> {
