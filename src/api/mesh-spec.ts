@@ -128,6 +128,16 @@ const node = z.object({
   cniConfDir: absolutePath
     .default('/etc/cni/net.d')
     .meta({ description: 'Directory on the node where the container runtime looks for CNI configuration.' }),
+  startupTaint: z
+    .enum(['Auto', 'Off'])
+    .default('Auto')
+    .meta({
+      description:
+        'Whether a node that joins takes pods before the mesh serves on it. Auto: it gets the taint ' +
+        'mesh.tulle.dev/not-ready:NoSchedule when it is created, and loses it when its MeshNode says that the CNI ' +
+        'plugin and a proxy serve; nodes older than the Mesh, and nodes on which the mesh has served once, never get ' +
+        'it. Off: nodes are not tainted, and pods that start before the agent are enrolled as running ones.',
+    }),
   agentResources: resources.optional().meta({ description: 'Requests and limits of the tulle-agent container.' }),
   proxyResources: resources.optional().meta({ description: 'Requests and limits of the tulle-proxy container.' }),
 });

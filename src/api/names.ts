@@ -40,7 +40,12 @@ export const managedBy = 'tulle';
 export const annotations = {
   /** On the trust bundle ConfigMap: SHA-256, lower-case hex, of the exact bytes of `root-cert.pem`. */
   bundleSha256: `${apiGroup}/bundle-sha256`,
+  /** On a Node that joined under the Mesh: the mesh has served on it, so it never gets the startup taint again. */
+  served: `${apiGroup}/served`,
 } as const;
+
+/** On a Node that joins: pods wait for another, or for the mesh to serve here. */
+export const startupTaint = { key: `${apiGroup}/not-ready`, effect: 'NoSchedule' } as const;
 
 export const meshFinalizer = `${apiGroup}/mesh`;
 

@@ -1,11 +1,12 @@
 import type { Mesh } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
-import { meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
-import { type ConfigMap, type KubeObject, type Namespace, objectKey } from '../kube/objects.ts';
+import { annotations, meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
+import { type ConfigMap, type KubeObject, type Namespace, type Node, objectKey } from '../kube/objects.ts';
 import type { Reflector } from '../kube/reflector.ts';
 import { type OwnedKind, ownedKinds } from '../render/mesh-objects.ts';
 import { meshLabel } from '../render/ownership.ts';
 import { osLabel } from '../render/pod-parts.ts';
+import type { ServerFeatures } from '../render/server-features.ts';
 import type { MeshOperator } from '../runtime/mesh-operator.ts';
 import { EnrolmentIndex } from './enrolment-index.ts';
 
@@ -13,8 +14,8 @@ import { EnrolmentIndex } from './enrolment-index.ts';
 export interface Caches {
   meshes: Reflector<Mesh>;
   meshNodes: Reflector<MeshNode>;
-  /** Names, UIDs and what the agents' DaemonSet selects by. */
-  nodes: Reflector<KubeObject>;
+  /** Names, UIDs, age and taints, what the agents' DaemonSet selects by, and our note. */
+  nodes: Reflector<Node>;
   namespaces: Reflector<Namespace>;
   /** Every ConfigMap named tulle-trust-bundle: control's, and our copies. */
   bundles: Reflector<ConfigMap>;
@@ -27,8 +28,8 @@ export interface Caches {
 export class OwnedObjects {
   readonly reflectors: readonly { kind: OwnedKind; reflector: Reflector<KubeObject> }[];
 
-  constructor(reflect: (path: string, labelSelector: string) => Reflector<KubeObject>) {
-    this.reflectors = ownedKinds.map((kind) => ({ kind, reflector: reflect(kind.path, meshLabel) }));
+  constructor(features: ServerFeatures, reflect: (path: string, labelSelector: string) => Reflector<KubeObject>) {
+    this.reflectors = ownedKinds(features).map((kind) => ({ kind, reflector: reflect(kind.path, meshLabel) }));
   }
 
   find(object: KubeObject): KubeObject | undefined {
@@ -52,7 +53,7 @@ export class OwnedObjects {
 }
 
 /** Registers the reflectors with the operator. */
-export function createCaches(operator: Pick<MeshOperator, 'reflect'>): Caches {
+export function createCaches(operator: Pick<MeshOperator, 'reflect'>, features: ServerFeatures): Caches {
   const enrolment = new EnrolmentIndex();
   const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath });
   meshNodes.onEvent((event) => {
@@ -62,29 +63,35 @@ export function createCaches(operator: Pick<MeshOperator, 'reflect'>): Caches {
   return {
     meshes: operator.reflect<Mesh>({ path: meshesPath }),
     meshNodes,
-    nodes: operator.reflect<KubeObject>({ path: '/api/v1/nodes', transform: leanNode }),
+    nodes: operator.reflect<Node>({ path: '/api/v1/nodes', transform: leanNode }),
     namespaces: operator.reflect<Namespace>({ path: '/api/v1/namespaces' }),
     bundles: operator.reflect<ConfigMap>({
       path: '/api/v1/configmaps',
       query: { fieldSelector: `metadata.name=${trustBundle.configMapName}` },
     }),
-    owned: new OwnedObjects((path, labelSelector) => operator.reflect<KubeObject>({ path, query: { labelSelector } })),
+    owned: new OwnedObjects(features, (path, labelSelector) =>
+      operator.reflect<KubeObject>({ path, query: { labelSelector } }),
+    ),
     enrolment,
   };
 }
 
-function leanNode({ apiVersion, kind, metadata }: KubeObject): KubeObject {
+function leanNode({ apiVersion, kind, metadata, spec }: Node): Node {
   const os = metadata.labels?.[osLabel];
-  const { name, uid, resourceVersion, deletionTimestamp } = metadata;
+  const served = metadata.annotations?.[annotations.served];
+  const { name, uid, resourceVersion, creationTimestamp, deletionTimestamp } = metadata;
   return {
     apiVersion: apiVersion ?? 'v1',
     kind: kind ?? 'Node',
     metadata: {
       name,
       ...(os === undefined ? {} : { labels: { [osLabel]: os } }),
+      ...(served === undefined ? {} : { annotations: { [annotations.served]: served } }),
       ...(uid === undefined ? {} : { uid }),
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
       ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
     },
+    ...(spec?.taints === undefined ? {} : { spec: { taints: spec.taints } }),
   };
 }

@@ -3,6 +3,7 @@ import type { Clock } from '../kube/clock.ts';
 import type { Log } from '../kube/log.ts';
 import { type KubeObject, objectKey } from '../kube/objects.ts';
 import type { Release } from '../render/release.ts';
+import type { ServerFeatures } from '../render/server-features.ts';
 import type { Caches } from './caches.ts';
 
 /** What every controller is given. */
@@ -10,6 +11,7 @@ export interface MeshContext {
   client: KubeClient;
   caches: Caches;
   release: Release;
+  features: ServerFeatures;
   clock: Clock;
   log: Log;
 }

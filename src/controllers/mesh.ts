@@ -5,7 +5,7 @@
 import type { Mesh, MeshSpec } from '../api/mesh.ts';
 import { components, fieldManagers, meshesPath, meshFinalizer, meshName, systemNamespace } from '../api/names.ts';
 import { setFinalizers, withFinalizer } from '../kube/finalizers.ts';
-import { type KubeObject, objectKey } from '../kube/objects.ts';
+import { type KubeObject, objectKey, type Service } from '../kube/objects.ts';
 import { applyIfChanged } from '../kube/server-side-apply.ts';
 import { renderMesh } from '../render/mesh-objects.ts';
 import { appliedHashAnnotation, meshLabel } from '../render/ownership.ts';
@@ -15,6 +15,7 @@ import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 import { removeMesh } from './mesh-removal.ts';
 import { report } from './mesh-status.ts';
+import { clearNodes } from './node-clearing.ts';
 import { daemonSetProgress, deploymentProgress, type Progress, type Rollout, readiness } from './rollout.ts';
 
 export function meshSources({ meshes, meshNodes, nodes, owned }: Caches): Source[] {
@@ -32,7 +33,9 @@ export function reconcileMesh(context: MeshContext): Reconcile {
   return async (key, signal) => {
     const mesh = context.caches.meshes.store.get(key);
     if (mesh === undefined) return done;
-    if (mesh.metadata.deletionTimestamp !== undefined) return removeMesh(context, mesh, signal);
+    if (mesh.metadata.deletionTimestamp !== undefined) {
+      return (await clearNodes(context, mesh, signal)) ?? removeMesh(context, mesh, signal);
+    }
     return keepMesh(context, mesh, signal);
   };
 }
@@ -74,12 +77,16 @@ async function tryApply(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal
 }
 
 async function applyMesh(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<void> {
-  const { client, caches, release, log } = context;
+  const { client, caches, release, features, log } = context;
   const { name } = mesh.metadata;
-  const objects = renderMesh(spec, release, name);
+  const controlAddresses = addressesOf(caches.owned.get<Service>('Service', key(components.control)));
+  const objects = renderMesh(spec, { release, features, controlAddresses }, name);
   const options = { client, fieldManager: fieldManagers.operator, hashAnnotation: appliedHashAnnotation };
   for (const object of objects) {
     signal.throwIfAborted();
+    // Written twice, proxies would be replaced at once: they wait for the pass that knows where control is.
+    if (controlAddresses.length === 0 && object.metadata.name === components.proxy && object.kind === 'DaemonSet')
+      continue;
     if (await applyIfChanged(object, caches.owned.find(object), options)) {
       log.info({ kind: object.kind, object: objectKey(object) }, 'applied');
     }
@@ -90,8 +97,15 @@ async function applyMesh(context: MeshContext, mesh: Mesh, spec: MeshSpec, signa
   }
 }
 
+function addressesOf(service: Service | undefined): string[] {
+  return service?.spec?.clusterIPs ?? [];
+}
+
+function key(name: string): string {
+  return `${systemNamespace}/${name}`;
+}
+
 function rolloutOf({ owned }: Caches): Rollout {
-  const key = (name: string) => `${systemNamespace}/${name}`;
   return {
     control: deploymentProgress(owned.get('Deployment', key(components.control))),
     agent: daemonSetProgress(owned.get('DaemonSet', key(components.agent))),

@@ -8,6 +8,8 @@ import { enrolmentSources, reconcileEnrolment } from './enrolment.ts';
 import { meshSources, reconcileMesh } from './mesh.ts';
 import { meshNodeSources, reconcileMeshNode } from './mesh-node.ts';
 import { namespaceSources, reconcileNamespace } from './namespace.ts';
+import { nodeSources, reconcileNode } from './node.ts';
+import { serverFeatures } from './server-features.ts';
 
 export interface ControllersOptions {
   release: Release;
@@ -16,14 +18,16 @@ export interface ControllersOptions {
   clock?: Clock;
 }
 
-/** Registers everything the operator watches and does. */
-export function setupControllers(operator: MeshOperator, options: ControllersOptions): void {
+/** Registers everything the operator watches and does, once the API server has said what it offers. */
+export async function setupControllers(operator: MeshOperator, options: ControllersOptions): Promise<void> {
   const { client, log } = operator;
   const { release, instance, clock = systemClock } = options;
-  const caches = createCaches(operator);
+  const features = await operator.ask('what it serves', serverFeatures);
+  log.info({ ...features }, 'the API server was asked what it serves');
+  const caches = createCaches(operator, features);
   const controller = `${apiGroup}/${components.operator}`;
   const events = new EventRecorder({ client, controller, instance, log, clock });
-  const context = { client, caches, release, clock, log, events };
+  const context = { client, caches, release, features, clock, log, events };
   operator.control({ name: 'mesh', sources: meshSources(caches), reconcile: reconcileMesh(context) });
   operator.control({
     name: 'mesh-node',
@@ -31,6 +35,7 @@ export function setupControllers(operator: MeshOperator, options: ControllersOpt
     reconcile: reconcileMeshNode(context),
     workers: 4,
   });
+  operator.control({ name: 'node', sources: nodeSources(caches), reconcile: reconcileNode(context), workers: 4 });
   operator.control({
     name: 'namespace',
     sources: namespaceSources(caches),

@@ -80,8 +80,15 @@ export interface Namespace extends KubeObject {
   status?: { phase?: string };
 }
 
+export interface Taint {
+  key: string;
+  value?: string;
+  effect: string;
+  timeAdded?: string;
+}
+
 export interface Node extends KubeObject {
-  spec?: { podCIDRs?: string[]; unschedulable?: boolean };
+  spec?: { podCIDRs?: string[]; unschedulable?: boolean; taints?: readonly Taint[] };
   status?: {
     addresses?: { type: string; address: string }[];
     conditions?: { type: string; status: string }[];

@@ -2,7 +2,7 @@ import type { MeshSpec } from '../api/mesh.ts';
 import { components, ports, systemNamespace } from '../api/names.ts';
 import type { Manifest } from '../kube/objects.ts';
 import { objectLabels, selectorLabels } from './ownership.ts';
-import { env, fieldEnv, httpProbe, resourcesOf, unprivileged } from './pod-parts.ts';
+import { env, fieldEnv, httpProbe, resourcesOf, toleratesStartupTaint, unprivileged } from './pod-parts.ts';
 import type { Release } from './release.ts';
 
 const name = components.control;
@@ -48,6 +48,7 @@ export function renderControl(spec: MeshSpec, release: Release, mesh: string): M
             serviceAccountName: name,
             priorityClassName: 'system-cluster-critical',
             nodeSelector: { 'kubernetes.io/os': 'linux' },
+            tolerations: [toleratesStartupTaint],
             topologySpreadConstraints: [
               {
                 maxSkew: 1,

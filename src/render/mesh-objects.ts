@@ -7,17 +7,29 @@ import { renderAgent } from './agent.ts';
 import { renderControl } from './control.ts';
 import { renderProxy } from './proxy.ts';
 import type { Release } from './release.ts';
+import type { ServerFeatures } from './server-features.ts';
+import { renderStartupTaint } from './startup-taint.ts';
+
+/** What the objects of a Mesh depend on besides its spec. */
+export interface Surroundings {
+  readonly release: Release;
+  readonly features: ServerFeatures;
+  /** Addresses of the Service of control; empty until it has some. */
+  readonly controlAddresses: readonly string[];
+}
 
 /**
  * Every object a Mesh stands for, in the order to apply them: rights before those who use them, control before its
  * clients.
  */
-export function renderMesh(spec: MeshSpec, release: Release, mesh: string): Manifest[] {
+export function renderMesh(spec: MeshSpec, surroundings: Surroundings, mesh: string): Manifest[] {
+  const { release, features, controlAddresses } = surroundings;
   return [
     ...renderAccess(mesh),
     ...renderAdmission(mesh),
+    ...renderStartupTaint(spec, features, mesh),
     ...renderControl(spec, release, mesh),
-    ...renderProxy(spec, release, mesh),
+    ...renderProxy(spec, release, mesh, controlAddresses),
     ...renderAgent(spec, release, mesh),
   ];
 }
@@ -31,7 +43,17 @@ export interface OwnedKind {
 }
 
 /** Every kind `renderMesh` may give: what the operator watches, and where it looks for what to prune. */
-export const ownedKinds: readonly OwnedKind[] = [
+export function ownedKinds({ mutatingAdmission }: ServerFeatures): readonly OwnedKind[] {
+  if (mutatingAdmission === undefined) return everywhereServed;
+  const apiVersion = `admissionregistration.k8s.io/${mutatingAdmission}`;
+  return [
+    ...everywhereServed,
+    cluster(apiVersion, 'MutatingAdmissionPolicy', 'mutatingadmissionpolicies'),
+    cluster(apiVersion, 'MutatingAdmissionPolicyBinding', 'mutatingadmissionpolicybindings'),
+  ];
+}
+
+const everywhereServed: readonly OwnedKind[] = [
   namespaced('v1', 'ServiceAccount', 'serviceaccounts'),
   namespaced('v1', 'Service', 'services'),
   namespaced('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets'),

@@ -1,5 +1,5 @@
 import type { MeshSpec } from '../api/mesh.ts';
-import { tokenAudiences, tokenExpirySeconds, trustBundle } from '../api/names.ts';
+import { startupTaint, tokenAudiences, tokenExpirySeconds, trustBundle } from '../api/names.ts';
 import type { KubeObject } from '../kube/objects.ts';
 
 /** For processes that need no power over the machine. */
@@ -35,6 +35,13 @@ export const onEveryNode = {
   priorityClassName: 'system-node-critical',
   tolerations: [{ operator: 'Exists' }],
   nodeSelector: { [osLabel]: 'linux' },
+} as const;
+
+/** For what a node needs to come into service: on a cluster of new nodes only, there is no other place for it. */
+export const toleratesStartupTaint = {
+  key: startupTaint.key,
+  operator: 'Exists',
+  effect: startupTaint.effect,
 } as const;
 
 /** Whether what runs `onEveryNode` is meant to run on this Node. */

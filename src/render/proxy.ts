@@ -17,6 +17,8 @@ import type { Release } from './release.ts';
 
 const name = components.proxy;
 
+const controlHost = `${components.control}.${systemNamespace}.svc`;
+
 /** On the node, and mounted at the same path in agent and proxy: their sockets. */
 export const runDirectory = '/run/tulle';
 
@@ -38,7 +40,12 @@ const capabilities = ['SYS_ADMIN', 'NET_ADMIN', 'SETUID', 'SETGID', 'CHOWN'];
 /**
  * The node proxy: a DaemonSet in which the new pod is ready before the old one goes, so that no node is ever without.
  */
-export function renderProxy(spec: MeshSpec, release: Release, mesh: string): Manifest[] {
+export function renderProxy(
+  spec: MeshSpec,
+  release: Release,
+  mesh: string,
+  controlAddresses: readonly string[],
+): Manifest[] {
   return [
     {
       apiVersion: 'apps/v1',
@@ -54,6 +61,8 @@ export function renderProxy(spec: MeshSpec, release: Release, mesh: string): Man
             ...onEveryNode,
             serviceAccountName: name,
             automountServiceAccountToken: false,
+            // It finds control without the cluster's DNS, which on new nodes waits for the mesh.
+            hostAliases: controlAddresses.map((ip) => ({ ip, hostnames: [controlHost] })),
             terminationGracePeriodSeconds: spec.node.drainSeconds + afterDrainSeconds,
             containers: [container(spec, release)],
             volumes: [hostPathVolume('run', runDirectory, 'DirectoryOrCreate'), trustBundleVolume, tokenVolume],
@@ -65,7 +74,7 @@ export function renderProxy(spec: MeshSpec, release: Release, mesh: string): Man
 }
 
 function container(spec: MeshSpec, release: Release) {
-  const control = `https://${components.control}.${systemNamespace}.svc:${ports.controlGrpc}`;
+  const control = `https://${controlHost}:${ports.controlGrpc}`;
   return {
     name: 'proxy',
     image: release.nodeImage,

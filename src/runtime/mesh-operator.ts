@@ -12,7 +12,9 @@
 
 import pkg, { type OperatorLogger, type ResourceEvent, type ResourceMeta } from '@dot-i/k8s-operator';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { Backoff } from '../kube/backoff.ts';
 import { KubeClient } from '../kube/client.ts';
+import { systemClock } from '../kube/clock.ts';
 import { LeaderElection, type LeaseOptions } from '../kube/lease.ts';
 import type { Log } from '../kube/log.ts';
 import type { KubeObject } from '../kube/objects.ts';
@@ -119,6 +121,24 @@ export class MeshOperator extends pkg.default {
     const reflector = new Reflector<T>({ ...options, client: this.client, log: this.log });
     this.#reflectors.push(reflector);
     return reflector;
+  }
+
+  /**
+   * The answer of the API server to what `setup` must know before it can register anything, asked again until there is
+   * one. Throws when the operator is stopped meanwhile.
+   */
+  async ask<T>(what: string, question: (client: KubeClient) => Promise<T>): Promise<T> {
+    const { signal } = this.#stopping;
+    const backoff = new Backoff({ baseMs: 500, maxMs: 5_000 });
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        return await question(this.client);
+      } catch (error) {
+        this.log.warn({ err: error, attempt: backoff.failures + 1 }, `the API server does not say ${what}`);
+        await systemClock.sleep(backoff.next(), signal);
+      }
+    }
   }
 
   /** A controller, run while this replica leads. For `setup`. */

@@ -8,6 +8,9 @@ import type { ApiServer } from '../fixtures/apiserver.ts';
 
 export const release = { version: '0.1.0', image: 'tulle.dev/tulle:0.1.0', nodeImage: 'tulle.dev/tulle-node:0.1.0' };
 
+/** What the API server of the fixture offers, and where the Service of control is once there is one. */
+export const surroundings = { release, features: { mutatingAdmission: 'v1' }, controlAddresses: [] } as const;
+
 /** A KubeConfig for the API server of a fixture, with a bearer token. */
 export function kubeConfigFor(api: ApiServer, token: string): KubeConfig {
   const config = new KubeConfig();
@@ -101,5 +104,27 @@ export const writtenCollections = [
   '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
   '/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies',
   '/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings',
+  '/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies',
+  '/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings',
+  '/api/v1/nodes',
   '/apis/events.k8s.io/v1/events',
 ];
+
+export interface RecordedEvent extends KubeObject {
+  reason?: string;
+  type?: string;
+  note?: string;
+}
+
+/** The Event with this reason in `namespace`, once there is one. */
+export async function eventuallyEvent(admin: KubeClient, namespace: string, reason: string): Promise<RecordedEvent> {
+  const path = `/apis/events.k8s.io/v1/namespaces/${namespace}/events`;
+  const list = await admin.list<RecordedEvent>(path);
+  const found = list.items.find((event) => event.reason === reason);
+  if (found !== undefined) return found;
+  const { resourceVersion } = list.metadata;
+  for await (const { object } of admin.watch<RecordedEvent>(path, { resourceVersion }, AbortSignal.timeout(20_000))) {
+    if (object.reason === reason) return object;
+  }
+  throw new Error(`no event ${reason}`);
+}

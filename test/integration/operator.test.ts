@@ -9,18 +9,18 @@ import type { ConfigMap, KubeObject } from '../../src/kube/objects.ts';
 import { renderMesh } from '../../src/render/mesh-objects.ts';
 import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
+import { agentClient, markReleased, meshNode, reportStatus } from './agents.ts';
 import {
   adminClient,
   eventually,
+  eventuallyEvent,
   installConfig,
-  kubeConfigFor,
-  release,
   startOperator,
+  surroundings,
   versionsOf,
 } from './operator-cluster.ts';
 
 const mesh = '/apis/mesh.tulle.dev/v1alpha1/meshes/default';
-const meshNode = (name: string) => `/apis/mesh.tulle.dev/v1alpha1/meshnodes/${name}`;
 const system = (group: string, plural: string, name: string) => `${group}/namespaces/tulle-system/${plural}/${name}`;
 const absent = (object: unknown) => object === undefined;
 const present = (object: unknown) => object !== undefined;
@@ -54,7 +54,7 @@ describe('the operator on a real API server', () => {
     await eventually<Mesh>(admin, mesh, says('Accepted', 'True', 'Accepted'));
     const { spec } = parseMeshSpec({});
     assert.ok(spec);
-    for (const object of renderMesh(spec, release, 'default')) {
+    for (const object of renderMesh(spec, surroundings, 'default')) {
       const found = await eventually(admin, await admin.pathOf(object), present);
       assert.equal(found?.metadata.labels?.['mesh.tulle.dev/mesh'], 'default');
     }
@@ -287,7 +287,7 @@ describe('the operator on a real API server', () => {
       'R15 the next Mesh begins with an authority of its own',
     );
     const remaining = [...(await versionsOf(admin)).keys()].filter((path) => !path.includes('/events'));
-    const foreign = /cluster-admin|system:|tulle-operator|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
+    const foreign = /\/nodes\/|cluster-admin|system:|tulle-operator|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
     assert.deepEqual(
       remaining.filter((path) => !foreign.test(path)),
       [],
@@ -338,32 +338,11 @@ async function rolledOut(admin: KubeClient): Promise<void> {
   await admin.patch(`${path}/status`, { status: { observedGeneration: metadata.generation, ...counts } });
 }
 
-/** A client with the token a tulle-agent pod on `node` would have. */
-async function agentClient(api: ApiServer, node: string): Promise<KubeClient> {
-  const name = `tulle-agent-${node}`;
-  await api.apply(
-    JSON.stringify({
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name, namespace: 'tulle-system', labels: { 'mesh.tulle.dev/mesh': 'default' } },
-      spec: { nodeName: node, serviceAccountName: 'tulle-agent', containers: [{ name: 'agent', image: 'none' }] },
-    }),
-  );
-  const bound = ['--bound-object-kind=Pod', `--bound-object-name=${name}`];
-  const token = await api.kubectl('-n', 'tulle-system', 'create', 'token', 'tulle-agent', ...bound);
-  return new KubeClient(kubeConfigFor(api, token.trim()));
-}
-
 function pod(name: string, state: string, reason = '') {
   const captured = state === 'Secured';
   const since = '2026-01-01T00:00:00Z';
   const identity = { uid: `uid-${name}`, namespace: 'shop', name, serviceAccount: 'default', ips: ['10.0.0.1'] };
   return { ...identity, captured, state, reason, message: '', olderConnections: 0, since };
-}
-
-async function reportStatus(agent: KubeClient, node: string, status: object): Promise<void> {
-  const object = { apiVersion: 'mesh.tulle.dev/v1alpha1', kind: 'MeshNode', metadata: { name: node }, status };
-  await agent.patch(`${meshNode(node)}/status`, object, { fieldManager: 'tulle-agent' });
 }
 
 function reportPods(agent: KubeClient, node: string, pods: object[]): Promise<void> {
@@ -401,31 +380,4 @@ async function forbidden(request: Promise<void>): Promise<boolean> {
     if (error instanceof ApiError && error.status === 403) return true;
     throw error;
   }
-}
-
-async function markReleased(api: ApiServer, node: string): Promise<void> {
-  const agent = await agentClient(api, node);
-  const lastTransitionTime = '2026-01-01T00:00:00Z';
-  const released = { type: 'Released', status: 'True', reason: 'Released', message: '', lastTransitionTime };
-  await reportStatus(agent, node, { pods: [], conditions: [released] });
-  await agent.close();
-}
-
-interface RecordedEvent extends KubeObject {
-  reason?: string;
-  type?: string;
-  note?: string;
-}
-
-/** The Event with this reason in `namespace`, once there is one. */
-async function eventuallyEvent(admin: KubeClient, namespace: string, reason: string): Promise<RecordedEvent> {
-  const path = `/apis/events.k8s.io/v1/namespaces/${namespace}/events`;
-  const list = await admin.list<RecordedEvent>(path);
-  const found = list.items.find((event) => event.reason === reason);
-  if (found !== undefined) return found;
-  const { resourceVersion } = list.metadata;
-  for await (const { object } of admin.watch<RecordedEvent>(path, { resourceVersion }, AbortSignal.timeout(20_000))) {
-    if (object.reason === reason) return object;
-  }
-  throw new Error(`no event ${reason}`);
 }

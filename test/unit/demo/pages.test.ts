@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { labels, ports } from '../../../src/api/names.ts';
+import { annotations, labels, ports, startupTaint } from '../../../src/api/names.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -41,8 +41,8 @@ describe('the pages', () => {
     }
   });
 
-  it('name only labels the mesh has', () => {
-    const known = new Set<string>(Object.values(labels));
+  it('name only labels, annotations and taints the mesh has', () => {
+    const known = new Set<string>([...Object.values(labels), ...Object.values(annotations), startupTaint.key]);
     for (const page of pages) {
       for (const [label] of read(page).matchAll(/mesh\.tulle\.dev\/(?!v1)[a-z-]*[a-z]/g)) {
         assert.ok(known.has(label), `${page} names ${label}`);

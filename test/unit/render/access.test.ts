@@ -42,8 +42,10 @@ const rulesOf = (kind: string, name: string) => {
 function rightsToOwn(scope: 'cluster' | 'namespace'): Right[] {
   const { spec } = parseMeshSpec({});
   assert.ok(spec);
-  const objects = renderMesh(spec, { version: '0', image: 'a', nodeImage: 'b' }, 'default');
-  return ownedKinds
+  const features = { mutatingAdmission: 'v1' } as const;
+  const release = { version: '0', image: 'a', nodeImage: 'b' };
+  const objects = renderMesh(spec, { release, features, controlAddresses: [] }, 'default');
+  return ownedKinds(features)
     .filter(({ path }) => path.includes('/namespaces/') === (scope === 'namespace'))
     .flatMap(({ apiVersion, kind, path }) => {
       const group = apiVersion.includes('/') ? apiVersion.split('/')[0] : '';
@@ -70,6 +72,7 @@ describe('the rights of each part', () => {
     const mesh = 'mesh.tulle.dev';
     const does = [
       ...['list', 'watch'].flatMap((verb) => [`${verb} ${mesh}/meshes *`, `${verb} /nodes *`, `${verb} /namespaces *`]),
+      'patch /nodes *',
       `patch ${mesh}/meshes default`,
       `patch ${mesh}/meshes/status *`,
       ...['list', 'watch', 'create', 'patch', 'delete'].flatMap((verb) => [

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
 import { type MeshSpec, type MeshSpecInput, parseMeshSpec } from '../../../src/api/mesh.ts';
 import { type KubeObject, type Manifest, objectKey } from '../../../src/kube/objects.ts';
 import { stableJson } from '../../../src/kube/server-side-apply.ts';
 import { ownedKinds, renderMesh } from '../../../src/render/mesh-objects.ts';
+import type { ServerFeatures } from '../../../src/render/server-features.ts';
 
+const root = join(import.meta.dirname, '../../..');
+const features = { mutatingAdmission: 'v1' } as const;
+const controlAddresses = ['10.96.0.7', 'fd00::7'];
 const release = { version: '0.1.0', image: 'tulle.dev/tulle:0.1.0', nodeImage: 'tulle.dev/tulle-node:0.1.0' };
 
 interface PodSpec {
@@ -15,6 +20,7 @@ interface PodSpec {
   hostPID?: boolean;
   terminationGracePeriodSeconds: number;
   tolerations?: object[];
+  hostAliases?: object[];
   priorityClassName: string;
   containers: {
     image: string;
@@ -45,8 +51,8 @@ function specOf(input: MeshSpecInput = {}): MeshSpec {
   return spec;
 }
 
-function render(input: MeshSpecInput = {}): Manifest[] {
-  return renderMesh(specOf(input), release, 'default');
+function render(input: MeshSpecInput = {}, offered: ServerFeatures = features): Manifest[] {
+  return renderMesh(specOf(input), { release, features: offered, controlAddresses }, 'default');
 }
 
 function workload(name: string, input: MeshSpecInput = {}): Workload {
@@ -73,7 +79,9 @@ describe('what a Mesh is rendered into', () => {
 
   it('is of kinds the operator watches, in tulle-system where namespaced, marked with its Mesh', () => {
     for (const { apiVersion, kind, metadata } of render()) {
-      const owned = ownedKinds.find((candidate) => candidate.apiVersion === apiVersion && candidate.kind === kind);
+      const owned = ownedKinds(features).find(
+        (candidate) => candidate.apiVersion === apiVersion && candidate.kind === kind,
+      );
       assert.ok(owned, `${kind} is rendered but not watched, so it would never be pruned`);
       assert.equal(metadata.namespace, owned.path.includes('/namespaces/') ? 'tulle-system' : undefined, kind);
       assert.equal(metadata.labels?.['mesh.tulle.dev/mesh'], 'default');
@@ -138,7 +146,7 @@ describe('what a Mesh is rendered into', () => {
   });
 
   it('gives the agent longer to stop than it waits for proxies at the end', () => {
-    const source = readFileSync(join(import.meta.dirname, '../../../dataplane/agent/src/main.rs'), 'utf8');
+    const source = readFileSync(join(root, 'dataplane/agent/src/main.rs'), 'utf8');
     const waits = Number(/FAREWELL: Duration = Duration::from_secs\((\d+)\)/.exec(source)?.[1]);
     assert.ok(workload('tulle-agent').spec.template.spec.terminationGracePeriodSeconds > waits);
   });
@@ -149,6 +157,35 @@ describe('what a Mesh is rendered into', () => {
       assert.deepEqual(pod.tolerations, [{ operator: 'Exists' }]);
       assert.equal(pod.priorityClassName, 'system-node-critical');
     }
+  });
+
+  it('R36 taints nodes as they are created, in the version that the API server has, where it has one', () => {
+    const versions = (offered: ServerFeatures['mutatingAdmission'], input: MeshSpecInput = {}) =>
+      render(input, { mutatingAdmission: offered })
+        .filter(({ kind }) => kind.startsWith('MutatingAdmissionPolicy'))
+        .map(({ apiVersion, kind }) => `${apiVersion} ${kind}`);
+    for (const version of ['v1', 'v1beta1'] as const) {
+      assert.deepEqual(versions(version), [
+        `admissionregistration.k8s.io/${version} MutatingAdmissionPolicy`,
+        `admissionregistration.k8s.io/${version} MutatingAdmissionPolicyBinding`,
+      ]);
+    }
+    assert.deepEqual(versions(undefined), []);
+    assert.deepEqual(versions('v1', { node: { startupTaint: 'Off' } }), []);
+    assert.equal(ownedKinds({ mutatingAdmission: undefined }).length, ownedKinds(features).length - 2);
+  });
+
+  it('R36 starts on a cluster of new nodes only: nothing it needs there waits for the taint to go', () => {
+    const [operator] = parseAllDocuments(readFileSync(join(root, 'config/operator/deployment.yaml'), 'utf8'));
+    const toleration = { key: 'mesh.tulle.dev/not-ready', operator: 'Exists', effect: 'NoSchedule' };
+    assert.deepEqual(operator?.toJS().spec.template.spec.tolerations, [toleration]);
+    assert.deepEqual(workload('tulle-control').spec.template.spec.tolerations, [toleration]);
+    const hostnames = ['tulle-control.tulle-system.svc'];
+    assert.deepEqual(
+      workload('tulle-proxy').spec.template.spec.hostAliases,
+      controlAddresses.map((ip) => ({ ip, hostnames })),
+    );
+    assert.equal(new URL(env('tulle-proxy').TULLE_CONTROL_ADDRESS ?? '').hostname, hostnames[0]);
   });
 
   it('replaces a proxy only when the new one is ready, and gives the old one time to drain', () => {

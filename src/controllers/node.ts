@@ -1,0 +1,69 @@
+/**
+ * A Node: it has the startup taint while it waits for the mesh, and the note that it has served afterwards; both as
+ * `nodeState` decides. The admission policy of `render/startup-taint.ts` taints Nodes as they are created; this is who
+ * takes the taint away, and who taints where there is no such policy, or one was let slip.
+ */
+import { annotations, fieldManagers, meshName, startupTaint } from '../api/names.ts';
+import type { EventRecorder } from '../kube/events.ts';
+import type { Node } from '../kube/objects.ts';
+import { done, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
+import { accept } from './acceptance.ts';
+import type { Caches } from './caches.ts';
+import type { MeshContext } from './context.ts';
+import { NodeAnnouncer } from './node-announcer.ts';
+import { hasServed, isTainted, type NodeState, nodeState } from './node-state.ts';
+
+export interface NodeContext extends MeshContext {
+  events: EventRecorder;
+}
+
+export function nodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
+  return [
+    source(nodes, ({ metadata }) => [metadata.name]),
+    source(meshNodes, ({ metadata }) => [metadata.name]),
+    source(meshes, ({ metadata }) => (metadata.name === meshName ? nodes.store.keys() : [])),
+  ];
+}
+
+export function reconcileNode(context: NodeContext): Reconcile {
+  const { client, caches, release, log } = context;
+  const announcer = new NodeAnnouncer(context);
+  return async (key, signal) => {
+    const node = caches.nodes.store.get(key);
+    if (node === undefined || node.metadata.deletionTimestamp !== undefined) {
+      announcer.forget(key);
+      return done;
+    }
+    const mesh = caches.meshes.store.get(meshName);
+    const spec = mesh === undefined ? undefined : accept(mesh, release).spec;
+    const state = nodeState(node, caches.meshNodes.store.get(key), mesh, spec);
+    const patch = nodePatch(node, state);
+    if (patch !== undefined) {
+      signal.throwIfAborted();
+      await client.patch(`/api/v1/nodes/${encodeURIComponent(key)}`, patch, { fieldManager: fieldManagers.operator });
+      log.info({ node: key, ...state }, 'changed the taint of a node');
+    }
+    return announcer.announce(node, state);
+  };
+}
+
+/**
+ * What makes the Node what its state asks for, undefined where it is so. A Node's taints are one list, replaced as a
+ * whole: the version makes it fail (409) when anybody has changed the Node since. Taint and note go in one write, so a
+ * node that lost the taint is always known to have served.
+ */
+export function nodePatch(node: Node, { state }: NodeState): object | undefined {
+  const [taint, note] = [state === 'Waiting', state === 'Served'];
+  if (isTainted(node) === taint && hasServed(node) === note) return undefined;
+  const { uid, resourceVersion } = node.metadata;
+  const others = (node.spec?.taints ?? []).filter(({ key }) => key !== startupTaint.key);
+  return {
+    metadata: { uid, resourceVersion, annotations: { [annotations.served]: note ? 'true' : null } },
+    spec: { taints: taint ? [...others, startupTaint] : others },
+  };
+}
+
+/** Nodes that the mesh has left its taint or its note on. */
+export function markedNodes(nodes: readonly Node[]): Node[] {
+  return nodes.filter((node) => isTainted(node) || hasServed(node));
+}
