@@ -45,6 +45,7 @@ const mesh: Kind = {
     podColumn('Secured', '.status.enrolment.pods.secured', 'Pods all of whose traffic goes through the mesh.'),
     podColumn('Pending', '.status.enrolment.pods.pending', 'Pods on their way into the mesh.'),
     podColumn('Failed', '.status.enrolment.pods.failed', 'Pods that should be in the mesh and are not.'),
+    podColumn('OptedOut', '.status.enrolment.pods.optedOut', 'Pods in plaintext by their own label.'),
     age,
   ],
 };
@@ -65,6 +66,7 @@ const meshNode: Kind = {
     podColumn('Secured', '.status.counts.secured', 'Pods all of whose traffic goes through the mesh.'),
     podColumn('Pending', '.status.counts.pending', 'Pods on their way into the mesh.'),
     podColumn('Failed', '.status.counts.failed', 'Pods that should be in the mesh and are not.'),
+    podColumn('OptedOut', '.status.counts.optedOut', 'Pods in plaintext by their own label.'),
     {
       name: 'CNI',
       type: 'boolean',

@@ -3,7 +3,7 @@ import type { apiVersion } from './names.ts';
 import { conditions, type ObjectMeta, timestamp } from './object-meta.ts';
 
 /** How a pod stands: see the description of `status.pods[].state`. */
-export const podStates = ['Secured', 'Pending', 'Failed'] as const;
+export const podStates = ['Secured', 'Pending', 'Failed', 'OptedOut'] as const;
 export type PodState = (typeof podStates)[number];
 
 const podStatus = z.object({
@@ -28,7 +28,8 @@ const podStatus = z.object({
     description:
       'Secured: captured, peers are told, and no connection from before the enrolment is left. Pending: on its way ' +
       'there, or out of the mesh. ' +
-      'Failed: outside the mesh although it should be in it.',
+      'Failed: outside the mesh although it should be in it. OptedOut: in plaintext by its own label, in a namespace ' +
+      'that is in the mesh.',
   }),
   reason: z
     .string()
@@ -91,6 +92,7 @@ export const meshNodeStatus = z.object({
       secured: z.int().min(0).meta({ description: 'Pods in state Secured.' }),
       pending: z.int().min(0).meta({ description: 'Pods in state Pending.' }),
       failed: z.int().min(0).meta({ description: 'Pods in state Failed.' }),
+      optedOut: z.int().min(0).default(0).meta({ description: 'Pods in state OptedOut.' }),
     })
     .optional()
     .meta({ description: 'The pods below, counted by state.' }),
@@ -99,7 +101,7 @@ export const meshNodeStatus = z.object({
     .max(1024)
     .optional()
     .meta({
-      description: 'The pods on this node that are in the mesh, or should be.',
+      description: 'The pods on this node that are in the mesh, should be, or left it by their own label.',
       'x-kubernetes-list-type': 'map',
       'x-kubernetes-list-map-keys': ['uid'],
     }),

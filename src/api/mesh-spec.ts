@@ -70,6 +70,14 @@ const enrolment = z.object({
   existingConnections: existingConnections
     .prefault({})
     .meta({ description: 'Connections that are older than the enrolment of their pod.' }),
+  podOptOut: z
+    .enum(['Allowed', 'Denied'])
+    .default('Allowed')
+    .meta({
+      description:
+        'Whether a pod may leave the mesh of its namespace by its own label, mesh.tulle.dev/mode=none. Allowed: it may, ' +
+        'and is counted and named. Denied: an admission policy refuses that label; pods that have it already keep it.',
+    }),
 });
 
 const authority = withRules(

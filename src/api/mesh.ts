@@ -32,6 +32,11 @@ const enrolmentCounts = z.object({
         .int()
         .min(0)
         .meta({ description: 'Pods that should be in the mesh and are not; their MeshNode says why.' }),
+      optedOut: z
+        .int()
+        .min(0)
+        .default(0)
+        .meta({ description: 'Pods that are left in plaintext by their own label; Enrolled names them.' }),
     })
     .meta({ description: 'Pods of those namespaces, as their nodes report them.' }),
 });
@@ -74,7 +79,8 @@ export const meshStatus = z.object({
     .meta({ description: 'The metadata.generation the operator last acted on.' }),
   conditions: conditions.optional().meta({
     description:
-      'Accepted: the spec can be used. Ready: everything it asks for runs. Enrolled: every pod labelled in is secured. ' +
+      'Accepted: the spec can be used. Ready: everything it asks for runs. Enrolled: every pod labelled in is secured, ' +
+      'and which pods opted out. ' +
       'AuthorityReady: certificates can be signed. Removing: what is being taken away, while the Mesh is deleted.',
   }),
   rollout: rollout.optional().meta({ description: 'How far the parts of Tulle are rolled out.' }),

@@ -1,5 +1,5 @@
 import { type Mesh, parseMeshSpec } from '../api/mesh.ts';
-import type { MeshNode, MeshNodePod } from '../api/mesh-node.ts';
+import type { MeshNode, MeshNodePod, PodState } from '../api/mesh-node.ts';
 import { printable, table } from './table.ts';
 
 /** What `tulle status` says; also its JSON. */
@@ -11,6 +11,8 @@ export interface StatusReport {
   };
   readonly nodes: readonly NodeReport[];
   readonly pods: readonly PodReport[];
+  /** Of the pods above, by state. */
+  readonly counts: Readonly<Record<'secured' | 'pending' | 'failed' | 'optedOut', number>>;
 }
 
 export interface NodeReport {
@@ -29,9 +31,11 @@ export interface PodReport
 /** From what the nodes report. `namespace`: only its pods. */
 export function statusReport(mesh: Mesh, meshNodes: readonly MeshNode[], namespace?: string): StatusReport {
   const spec = parseMeshSpec(mesh.spec).spec;
-  const pods = meshNodes.flatMap(({ metadata, status }) =>
-    (status?.pods ?? []).map((pod) => podReport(pod, metadata.name)),
-  );
+  const pods = meshNodes
+    .flatMap(({ metadata, status }) => (status?.pods ?? []).map((pod) => podReport(pod, metadata.name)))
+    .filter((pod) => namespace === undefined || pod.namespace === namespace)
+    .sort((a, b) => order(a.namespace, b.namespace) || order(a.name, b.name));
+  const count = (state: PodState) => pods.filter((pod) => pod.state === state).length;
   return {
     mesh: {
       trustDomain: spec?.trustDomain ?? 'unknown',
@@ -44,9 +48,13 @@ export function statusReport(mesh: Mesh, meshNodes: readonly MeshNode[], namespa
       })),
     },
     nodes: meshNodes.map(nodeReport).sort((a, b) => order(a.name, b.name)),
-    pods: pods
-      .filter((pod) => namespace === undefined || pod.namespace === namespace)
-      .sort((a, b) => order(a.namespace, b.namespace) || order(a.name, b.name)),
+    pods,
+    counts: {
+      secured: count('Secured'),
+      pending: count('Pending'),
+      failed: count('Failed'),
+      optedOut: count('OptedOut'),
+    },
   };
 }
 
@@ -82,7 +90,7 @@ function order(a: string, b: string): number {
 }
 
 /** For a terminal. `now` in ms since the epoch. */
-export function statusText({ mesh, nodes, pods }: StatusReport, now: number): string {
+export function statusText({ mesh, nodes, pods, counts }: StatusReport, now: number): string {
   const conditions = mesh.conditions.map(
     ({ type, status, reason }) => `${type}=${status}${status === 'True' ? '' : ` (${reason})`}`,
   );
@@ -94,7 +102,7 @@ export function statusText({ mesh, nodes, pods }: StatusReport, now: number): st
     '\n',
     nodesText(nodes),
     '\n',
-    podsText(pods, now),
+    podsText(pods, counts, now),
   ].join('');
 }
 
@@ -114,13 +122,25 @@ function nodesText(nodes: readonly NodeReport[]): string {
   return table([['NODE', 'AGENT', 'PROXY', ''], ...rows]);
 }
 
-function podsText(pods: readonly PodReport[], now: number): string {
+function podsText(pods: readonly PodReport[], counts: StatusReport['counts'], now: number): string {
   if (pods.length === 0) {
     return 'No pod is in the mesh here. Label a namespace: kubectl label namespace <name> mesh.tulle.dev/mode=ambient\n';
   }
   const rows = pods.map((pod) => [pod.namespace, pod.name, pod.node, pod.state, age(pod.since, now), why(pod)]);
-  const secured = pods.filter(({ state }) => state === 'Secured').length;
-  return `${table([['NAMESPACE', 'POD', 'NODE', 'STATE', 'SINCE', ''], ...rows])}\n${secured} of ${pods.length} pods secured.\n`;
+  const { secured, optedOut } = counts;
+  return [
+    table([['NAMESPACE', 'POD', 'NODE', 'STATE', 'SINCE', ''], ...rows]),
+    `\n${secured} of ${pods.length - optedOut} pods secured.\n`,
+    optedOut === 0 ? '' : leftText(pods.filter(({ state }) => state === 'OptedOut')),
+  ].join('');
+}
+
+function leftText(pods: readonly PodReport[]): string {
+  const who =
+    pods.length === 1 ? '1 opted out by its own label and is' : `${pods.length} opted out by their own label and are`;
+  const names = pods.slice(0, 5).map(({ namespace, name }) => printable(`${namespace}/${name}`));
+  const more = pods.length - names.length;
+  return `${who} left in plaintext: ${names.join(', ')}${more > 0 ? `, and ${more} more` : ''}.\n`;
 }
 
 function why({ state, reason, message }: PodReport): string {

@@ -89,7 +89,8 @@ function stateOf({ secured, pending, failed }: Counts): State {
 function noteOf(state: State, counts: Counts, problems: readonly PodProblem[]): EventNote | undefined {
   const all = counts.secured + counts.pending + counts.failed;
   if (state === 'secured') {
-    const note = all === 1 ? 'Its one pod is secured.' : `All ${all} pods are secured.`;
+    const secured = all === 1 ? 'Its one pod is secured' : `All ${all} pods are secured`;
+    const note = `${secured}${counts.optedOut > 0 ? `, but for ${counts.optedOut} that opted out` : ''}.`;
     return { type: 'Normal', reason: 'PodsSecured', action: 'Enrol', note, isNews: true };
   }
   if (state === 'failed') {

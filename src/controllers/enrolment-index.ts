@@ -5,16 +5,22 @@ export interface Counts {
   secured: number;
   pending: number;
   failed: number;
+  optedOut: number;
 }
 
-export interface PodProblem {
+export interface PodName {
   namespace: string;
   name: string;
+}
+
+export interface PodProblem extends PodName {
   reason: string;
 }
 
 interface Share extends Counts {
   problems: PodProblem[];
+  /** Pods that opted out. */
+  outside: PodName[];
 }
 
 /**
@@ -50,16 +56,30 @@ export class EnrolmentIndex {
     return [...(this.#shares.get(namespace)?.values() ?? [])].flatMap(({ problems }) => problems);
   }
 
+  /** Pods of this namespace that left by their own label. */
+  optedOut(namespace: string): PodName[] {
+    return [...(this.#shares.get(namespace)?.values() ?? [])].flatMap(({ outside }) => outside);
+  }
+
   total(): Counts {
     return sum([...this.#shares.values()].flatMap((nodes) => [...nodes.values()]));
   }
 
   /** The first `limit` failed pods of the whole mesh. */
   firstProblems(limit: number): PodProblem[] {
-    const found: PodProblem[] = [];
+    return this.#first(limit, ({ problems }) => problems);
+  }
+
+  /** The first `limit` pods of the whole mesh that opted out. */
+  firstOptedOut(limit: number): PodName[] {
+    return this.#first(limit, ({ outside }) => outside);
+  }
+
+  #first<T>(limit: number, partOf: (share: Share) => readonly T[]): T[] {
+    const found: T[] = [];
     for (const nodes of this.#shares.values()) {
-      for (const { problems } of nodes.values()) {
-        found.push(...problems.slice(0, limit - found.length));
+      for (const share of nodes.values()) {
+        found.push(...partOf(share).slice(0, limit - found.length));
         if (found.length >= limit) return found;
       }
     }
@@ -75,25 +95,41 @@ export class EnrolmentIndex {
 
 function sharesOf(pods: readonly MeshNodePod[]): Map<string, Share> {
   const shares = new Map<string, Share>();
-  for (const { namespace, name, state, reason } of pods) {
-    const share = shares.get(namespace) ?? { secured: 0, pending: 0, failed: 0, problems: [] };
-    shares.set(namespace, share);
-    if (state === 'Secured') share.secured += 1;
-    else if (state === 'Pending') share.pending += 1;
-    else {
-      share.failed += 1;
-      share.problems.push({ namespace, name, reason });
-    }
+  for (const pod of pods) {
+    const share = shares.get(pod.namespace) ?? { ...none, problems: [], outside: [] };
+    shares.set(pod.namespace, share);
+    count(share, pod);
   }
   return shares;
 }
 
+function count(share: Share, { namespace, name, state, reason }: MeshNodePod): void {
+  switch (state) {
+    case 'Secured':
+      share.secured += 1;
+      break;
+    case 'Pending':
+      share.pending += 1;
+      break;
+    case 'Failed':
+      share.failed += 1;
+      share.problems.push({ namespace, name, reason });
+      break;
+    case 'OptedOut':
+      share.optedOut += 1;
+      share.outside.push({ namespace, name });
+  }
+}
+
+const none: Counts = { secured: 0, pending: 0, failed: 0, optedOut: 0 };
+
 function sum(shares: Iterable<Counts>): Counts {
-  const total = { secured: 0, pending: 0, failed: 0 };
-  for (const { secured, pending, failed } of shares) {
+  const total = { ...none };
+  for (const { secured, pending, failed, optedOut } of shares) {
     total.secured += secured;
     total.pending += pending;
     total.failed += failed;
+    total.optedOut += optedOut;
   }
   return total;
 }

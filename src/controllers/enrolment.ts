@@ -9,7 +9,7 @@ import { done, type Reconcile, requeueAfter, type Source, source } from '../runt
 import { verdictFor } from './acceptance.ts';
 import type { Caches } from './caches.ts';
 import type { MeshContext } from './context.ts';
-import type { Counts, PodProblem } from './enrolment-index.ts';
+import type { EnrolmentIndex } from './enrolment-index.ts';
 import { reportMesh } from './mesh-status.ts';
 import { isEnrolled } from './namespace.ts';
 import { some } from './rollout.ts';
@@ -34,20 +34,27 @@ export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reco
     if (left > 0) return requeueAfter(left);
     const namespaces = caches.namespaces.store.list().filter(isEnrolled).length;
     const pods = caches.enrolment.total();
-    const condition = enrolled(mesh, namespaces, pods, caches.enrolment.firstProblems(6));
+    const condition = enrolled(mesh, namespaces, caches.enrolment);
     const part = { enrolment: { namespaces, pods }, conditions: [condition] };
     if (await reportMesh(client, clock, mesh, part, fieldManager)) writtenAt = clock.monotonic();
     return done;
   };
 }
 
-/** The condition Enrolled. With nothing labelled it is False: whoever waits for it has just labelled something. */
-export function enrolled(mesh: Mesh, namespaces: number, pods: Counts, problems: readonly PodProblem[]): Verdict {
-  const say = verdictFor(mesh, 'Enrolled');
+/**
+ * The condition Enrolled. With nothing labelled it is False: whoever waits for it has just labelled something. Pods that
+ * opted out do not make it False, and are named in any case.
+ */
+export function enrolled(mesh: Mesh, namespaces: number, index: EnrolmentIndex): Verdict {
+  const pods = index.total();
+  const left = leftInPlaintext(pods.optedOut, index);
+  const say = (status: Verdict['status'], reason: string, message: string) =>
+    verdictFor(mesh, 'Enrolled')(status, reason, `${message}${left}`);
   const all = pods.secured + pods.pending + pods.failed;
   if (pods.failed > 0) {
-    const named = problems.map(({ namespace, name, reason }) => `${namespace}/${name} (${reason})`);
-    return say('False', 'PodsNotSecured', `${pods.failed} of ${all} pods are outside the mesh: ${some(named, 5)}.`);
+    const named = index.firstProblems(6).map(({ namespace, name, reason }) => `${namespace}/${name} (${reason})`);
+    const problems = some(named, 5, pods.failed);
+    return say('False', 'PodsNotSecured', `${pods.failed} of ${all} pods are outside the mesh: ${problems}.`);
   }
   if (pods.pending > 0)
     return say('False', 'PodsPending', `${pods.pending} of ${all} pods are on their way into the mesh or out of it.`);
@@ -57,4 +64,10 @@ export function enrolled(mesh: Mesh, namespaces: number, pods: Counts, problems:
     return say('False', 'NothingEnrolled', message);
   }
   return say('True', 'AllSecured', `All ${all} pods are secured.`);
+}
+
+function leftInPlaintext(optedOut: number, index: EnrolmentIndex): string {
+  if (optedOut === 0) return '';
+  const named = index.firstOptedOut(6).map(({ namespace, name }) => `${namespace}/${name}`);
+  return ` ${optedOut} opted out and ${optedOut === 1 ? 'is' : 'are'} left in plaintext: ${some(named, 5, optedOut)}.`;
 }

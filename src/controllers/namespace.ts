@@ -15,11 +15,12 @@ import type { EventRecorder } from '../kube/events.ts';
 import type { ConfigMap, Manifest, Namespace } from '../kube/objects.ts';
 import { applyIfChanged } from '../kube/server-side-apply.ts';
 import { appliedHashAnnotation, selectorLabels } from '../render/ownership.ts';
-import { done, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
+import { done, type Reconcile, type Source, sooner, source } from '../runtime/reconciler.ts';
 import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 import { EnrolmentAnnouncer } from './enrolment-announcer.ts';
 import { labelProblem } from './namespace-labels.ts';
+import { OptOutAnnouncer } from './opt-out-announcer.ts';
 
 export interface NamespaceContext extends MeshContext {
   events: EventRecorder;
@@ -40,19 +41,23 @@ export function namespaceSources({ meshes, meshNodes, namespaces, bundles }: Cac
 
 export function reconcileNamespace(context: NamespaceContext): Reconcile {
   const announcer = new EnrolmentAnnouncer(context);
+  const optOuts = new OptOutAnnouncer(context);
   return async (key, signal) => {
     const { caches, events } = context;
     const namespace = caches.namespaces.store.get(key);
     const mesh = caches.meshes.store.get(meshName);
     if (namespace === undefined || mesh?.metadata.deletionTimestamp !== undefined) {
       announcer.forget(key);
+      optOuts.forget(key);
       return done;
     }
     const problem = mesh === undefined ? undefined : labelProblem(namespace);
     if (problem !== undefined) await events.record(namespace, problem);
     const enrolled = mesh !== undefined && isEnrolled(namespace);
     await keepBundle(context, namespace, enrolled, signal);
-    return enrolled ? announcer.announce(namespace) : announcer.announceLeft(namespace);
+    if (enrolled) return sooner(await announcer.announce(namespace), await optOuts.announce(namespace));
+    optOuts.forget(key);
+    return announcer.announceLeft(namespace);
   };
 }
 

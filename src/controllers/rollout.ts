@@ -62,8 +62,8 @@ export function readiness(
   return { ready: true, reason: 'Ready', message };
 }
 
-/** The first `limit` of `items` in one sentence, and how many more there are. */
-export function some(items: readonly string[], limit: number): string {
-  const more = items.length - limit;
+/** The first `limit` of `items` in one sentence, and how many more of `all` there are. */
+export function some(items: readonly string[], limit: number, all = items.length): string {
+  const more = all - limit;
   return items.slice(0, limit).join('; ') + (more > 0 ? `; and ${more} more` : '');
 }

@@ -12,6 +12,12 @@ export function requeueAfter(afterMs: number): Outcome {
   return { kind: 'requeue', afterMs };
 }
 
+/** Of two outcomes of one pass the one that looks again first. */
+export function sooner(a: Outcome, b: Outcome): Outcome {
+  if (a.kind === 'done') return b;
+  return b.kind === 'done' || a.afterMs <= b.afterMs ? a : b;
+}
+
 /**
  * Brings one object, named by its key, to what it should be: reads caches, decides, writes, reports. It must give the
  * same result however often it runs, and writes nothing when there is nothing to do. `signal` aborts when this

@@ -66,8 +66,9 @@ describe('enrolment by label', () => {
     assert.match(answer, /\d+\.\d+\.\d+\.\d+/);
   });
 
-  it('leaves out a pod whose own label says none', async () => {
-    assert.equal((await mesh.enrolment(NS)).get('left-out'), undefined);
+  it('R40 leaves out a pod whose own label says none, and says so', async () => {
+    const out = await mesh.untilPod(NS, 'left-out', 'is OptedOut', (found) => found.state === 'OptedOut');
+    assert.deepEqual([out.captured, out.reason], [false, 'PodLabel']);
   });
 
   it('reports a mistyped mode as a warning on the namespace, with the valid values', async () => {

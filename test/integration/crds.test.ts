@@ -135,7 +135,7 @@ describe('the kinds on a real API server', function () {
         metadata: { name: 'default' },
         status: {
           conditions: [condition('Accepted', 'True'), condition('Ready', 'False')],
-          enrolment: { namespaces: 1, pods: { secured: 41, pending: 2, failed: 3 } },
+          enrolment: { namespaces: 1, pods: { secured: 41, pending: 2, failed: 3, optedOut: 1 } },
         },
       },
       { fieldManager: 'tulle-operator' },
@@ -149,9 +149,10 @@ describe('the kinds on a real API server', function () {
       'SECURED',
       'PENDING',
       'FAILED',
+      'OPTEDOUT',
       'AGE',
     ]);
-    assert.deepEqual(row?.split(/\s+/).slice(0, -1), ['default', 'True', 'False', 'Permissive', '41', '2', '3']);
+    assert.deepEqual(row?.split(/\s+/).slice(0, -1), ['default', 'True', 'False', 'Permissive', '41', '2', '3', '1']);
   });
 
   it('control and operator write the status of a Mesh side by side', async () => {
@@ -200,8 +201,8 @@ describe('the kinds on a real API server', function () {
     assert.deepEqual(status?.pods, [{ ...pod, ips: [], reason: '', message: '', olderConnections: 0 }]);
     assert.deepEqual(status.proxy, { version: '0.1.0', ready: true, trustBundleSha256: '' });
     const [header, row] = (await api.kubectl('get', 'meshnodes')).trim().split('\n');
-    assert.deepEqual(header?.split(/\s+/), ['NAME', 'PROXY', 'SECURED', 'PENDING', 'FAILED', 'CNI', 'AGE']);
-    assert.deepEqual(row?.split(/\s+/).slice(0, -1), ['node-1', 'true', '1', '0', '0', 'true']);
+    assert.deepEqual(header?.split(/\s+/), ['NAME', 'PROXY', 'SECURED', 'PENDING', 'FAILED', 'OPTEDOUT', 'CNI', 'AGE']);
+    assert.deepEqual(row?.split(/\s+/).slice(0, -1), ['node-1', 'true', '1', '0', '0', '0', 'true']);
   });
 
   it('explains every field to kubectl explain', async () => {

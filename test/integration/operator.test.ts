@@ -146,7 +146,10 @@ describe('the operator on a real API server', () => {
     assert.match(findCondition(failed?.status?.conditions, 'Enrolled')?.message ?? '', /shop\/cart \(PortInUse\)/);
     await reportPods(agent, 'node-1', [pod('web', 'Secured'), pod('cart', 'Secured')]);
     const secured = await eventually<Mesh>(admin, mesh, says('Enrolled', 'True', 'AllSecured'));
-    assert.deepEqual(secured?.status?.enrolment, { namespaces: 1, pods: { secured: 2, pending: 0, failed: 0 } });
+    assert.deepEqual(secured?.status?.enrolment, {
+      namespaces: 1,
+      pods: { secured: 2, pending: 0, failed: 0, optedOut: 0 },
+    });
     await agent.close();
     const events = await eventuallyEvent(admin, 'shop', 'PodsSecured');
     assert.equal(events.note, 'All 2 pods are secured.');

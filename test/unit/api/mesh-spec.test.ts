@@ -7,7 +7,7 @@ describe('the spec of a Mesh', () => {
       assert.deepEqual(parseMeshSpec(absent).spec, {
         trustDomain: 'cluster.local',
         mtls: { mode: 'Permissive' },
-        enrolment: { existingConnections: { policy: 'End', graceSeconds: 30 } },
+        enrolment: { existingConnections: { policy: 'End', graceSeconds: 30 }, podOptOut: 'Allowed' },
         authority: { leafTtlSeconds: 86_400, rootTtlSeconds: 315_360_000 },
         control: { replicas: 2, logLevel: 'info' },
         node: {
@@ -47,6 +47,7 @@ describe('the spec of a Mesh', () => {
     ['spec.version', { version: 'latest' }],
     ['spec.mtls.mode', { mtls: { mode: 'strict' } }],
     ['spec.enrolment.existingConnections.graceSeconds', { enrolment: { existingConnections: { graceSeconds: -1 } } }],
+    ['spec.enrolment.podOptOut', { enrolment: { podOptOut: 'Never' } }],
     ['spec.authority.leafTtlSeconds', { authority: { leafTtlSeconds: 599 } }],
     ['spec.authority.rootTtlSeconds', { authority: { leafTtlSeconds: 86_400, rootTtlSeconds: 172_800 } }],
     ['spec.control.replicas', { control: { replicas: 0 } }],

@@ -64,6 +64,21 @@ describe('tulle status', () => {
     );
   });
 
+  it('R40 counts pods that opted out apart from those that are not secured, and names them', () => {
+    const out = (namespace: string, name: string) =>
+      pod(namespace, name, { state: 'OptedOut', captured: false, reason: 'PodLabel', message: 'labelled none' });
+    const left = [...nodes, node('node-3', { agent, proxy, cni, pods: [out('shop', 'cart'), out('bank', 'audit')] })];
+    const text = statusText(statusReport(mesh, left), now);
+    match(text, /^shop +cart +node-3 +OptedOut +30m +PodLabel: labelled none$/m);
+    match(text, /^2 of 3 pods secured\.$/m);
+    match(text, /^2 opted out by their own label and are left in plaintext: bank\/audit, shop\/cart\.$/m);
+    const bank = statusText(statusReport(mesh, left, 'bank'), now);
+    match(bank, /^1 of 1 pods secured\.$/m);
+    match(bank, /^1 opted out by its own label and is left in plaintext: bank\/audit\.$/m);
+    deepStrictEqual(statusReport(mesh, left).counts, { secured: 2, pending: 0, failed: 1, optedOut: 2 });
+    ok(!statusText(statusReport(mesh, nodes), now).includes('plaintext'));
+  });
+
   it('says what to do when nothing is in the mesh', () => {
     match(statusText(statusReport(mesh, []), now), /kubectl label namespace <name> mesh\.tulle\.dev\/mode=ambient/);
   });

@@ -63,6 +63,12 @@ describe('what a namespace is told of its enrolment', () => {
     ]);
   });
 
+  it('R40 is not that all are secured where one has opted out', async () => {
+    report('Secured', 'Secured', 'OptedOut');
+    await settle();
+    assert.equal(notes[0]?.note, 'All 2 pods are secured, but for 1 that opted out.');
+  });
+
   it('is nothing of a state that does not last', async () => {
     report('Secured');
     await announcer.announce(shop);

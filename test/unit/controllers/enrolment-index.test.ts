@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { MeshNodePod, PodState } from '../../../src/api/mesh-node.ts';
+import { type MeshNodePod, type PodState, podStates } from '../../../src/api/mesh-node.ts';
 import { EnrolmentIndex } from '../../../src/controllers/enrolment-index.ts';
 
 let serial = 0;
@@ -24,15 +24,32 @@ describe('the index of enrolment', () => {
     const index = new EnrolmentIndex();
     index.set('n1', [pod('shop', 'Secured'), pod('shop', 'Failed', 'cart'), pod('bank', 'Pending')]);
     index.set('n2', [pod('shop', 'Secured')]);
-    assert.deepEqual(index.counts('shop'), { secured: 2, pending: 0, failed: 1 });
-    assert.deepEqual(index.total(), { secured: 2, pending: 1, failed: 1 });
+    assert.deepEqual(index.counts('shop'), { secured: 2, pending: 0, failed: 1, optedOut: 0 });
+    assert.deepEqual(index.total(), { secured: 2, pending: 1, failed: 1, optedOut: 0 });
     assert.deepEqual(index.problems('shop'), [{ namespace: 'shop', name: 'cart', reason: 'PortInUse' }]);
     index.set('n1', [pod('shop', 'Secured')]);
-    assert.deepEqual(index.counts('shop'), { secured: 2, pending: 0, failed: 0 });
-    assert.deepEqual(index.counts('bank'), { secured: 0, pending: 0, failed: 0 });
+    assert.deepEqual(index.counts('shop'), { secured: 2, pending: 0, failed: 0, optedOut: 0 });
+    assert.deepEqual(index.counts('bank'), { secured: 0, pending: 0, failed: 0, optedOut: 0 });
     index.set('n1', []);
     index.set('n2', []);
-    assert.deepEqual(index.total(), { secured: 0, pending: 0, failed: 0 });
+    assert.deepEqual(index.total(), { secured: 0, pending: 0, failed: 0, optedOut: 0 });
+  });
+
+  it('R40 tells pods that opted out from those that failed, and names both', () => {
+    const index = new EnrolmentIndex();
+    index.set('n1', [pod('shop', 'Secured'), pod('shop', 'OptedOut', 'cart'), pod('shop', 'Failed', 'redis')]);
+    index.set('n2', [pod('bank', 'OptedOut', 'ledger')]);
+    assert.deepEqual(index.counts('shop'), { secured: 1, pending: 0, failed: 1, optedOut: 1 });
+    assert.deepEqual(index.optedOut('shop'), [{ namespace: 'shop', name: 'cart' }]);
+    assert.deepEqual(
+      index.problems('shop').map(({ name }) => name),
+      ['redis'],
+    );
+    assert.deepEqual(index.firstOptedOut(6), [
+      { namespace: 'shop', name: 'cart' },
+      { namespace: 'bank', name: 'ledger' },
+    ]);
+    assert.equal(index.firstOptedOut(1).length, 1);
   });
 
   it('names only the first few problems', () => {
@@ -47,7 +64,7 @@ describe('the index of enrolment', () => {
   });
 
   it('equals counting everything anew, after any reports in any order', () => {
-    const state = fc.constantFrom<PodState>('Secured', 'Pending', 'Failed');
+    const state = fc.constantFrom<PodState>(...podStates);
     const pods = fc.array(fc.record({ namespace: fc.constantFrom('a', 'b', 'c'), state }), { maxLength: 6 });
     const reports = fc.array(fc.record({ node: fc.constantFrom('n1', 'n2', 'n3'), pods }), { maxLength: 12 });
     fc.assert(
@@ -67,6 +84,7 @@ describe('the index of enrolment', () => {
             secured: count('Secured', namespace),
             pending: count('Pending', namespace),
             failed: count('Failed', namespace),
+            optedOut: count('OptedOut', namespace),
           };
           assert.deepEqual(namespace === undefined ? index.total() : index.counts(namespace), expected);
         }

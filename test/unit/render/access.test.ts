@@ -38,9 +38,9 @@ const rulesOf = (kind: string, name: string) => {
   return found.rules;
 };
 
-/** What writing the rendered objects takes: each by name; reading them, by collection. */
+/** What writing all objects that may be rendered takes: each by name; reading them, by collection. */
 function rightsToOwn(scope: 'cluster' | 'namespace'): Right[] {
-  const { spec } = parseMeshSpec({});
+  const { spec } = parseMeshSpec({ enrolment: { podOptOut: 'Denied' } });
   assert.ok(spec);
   const features = { mutatingAdmission: 'v1' } as const;
   const release = { version: '0', image: 'a', nodeImage: 'b' };

@@ -175,6 +175,18 @@ describe('what a Mesh is rendered into', () => {
     assert.equal(ownedKinds({ mutatingAdmission: undefined }).length, ownedKinds(features).length - 2);
   });
 
+  it('R40 denies opting out where the Mesh says so, and only there', () => {
+    const policies = (input: MeshSpecInput) =>
+      render(input)
+        .filter(({ metadata }) => metadata.name === 'pod-opt-out.mesh.tulle.dev')
+        .map(({ kind }) => kind);
+    assert.deepEqual(policies({}), []);
+    assert.deepEqual(policies({ enrolment: { podOptOut: 'Denied' } }), [
+      'ValidatingAdmissionPolicy',
+      'ValidatingAdmissionPolicyBinding',
+    ]);
+  });
+
   it('R36 starts on a cluster of new nodes only: nothing it needs there waits for the taint to go', () => {
     const [operator] = parseAllDocuments(readFileSync(join(root, 'config/operator/deployment.yaml'), 'utf8'));
     const toleration = { key: 'mesh.tulle.dev/not-ready', operator: 'Exists', effect: 'NoSchedule' };
