@@ -15,13 +15,15 @@ import { isAlive, processesWithVariable, run, startDaemon, until } from '../proc
 import { type Report, step } from '../steps.ts';
 import { buildBinaries } from './binaries.ts';
 import { type ClusterCertificates, makeCertificates } from './certificates.ts';
-import { adminUser, apiserverArguments, type ControlPlaneLayout, etcdArguments, writeTokens } from './control-plane.ts';
+import { apiserverArguments, type ControlPlaneLayout, etcdArguments } from './control-plane.ts';
+import { addNode, rebootNode, removeNode } from './further-nodes.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import { type ClusterLayout, clusterLayout, type NodeLayout, processMark, serviceCidr, takeSlot } from './layout.ts';
 import { createNetwork } from './network.ts';
-import { configureNode, initPid, loadImage, nodeUser, runOnNode, startNode } from './node.ts';
-import { componentUsers, corednsManifests } from './node-config.ts';
+import { configureNode, initPid, loadImage, runOnNode, startNode } from './node.ts';
+import { corednsManifests } from './node-config.ts';
 import { removeCluster } from './teardown.ts';
+import { clusterTokens } from './tokens.ts';
 
 /** A running cluster. */
 export interface Cluster {
@@ -33,6 +35,12 @@ export interface Cluster {
   apply(manifests: string | readonly object[]): Promise<string>;
   /** Imports images into every node. */
   loadImages(images: readonly Image[]): Promise<void>;
+  /** Joins one more node, which `nodes` does not name, and imports images into it, in their order. */
+  addNode(images: readonly Image[]): Promise<NodeLayout>;
+  /** Ends a node at once and starts it again. */
+  rebootNode(node: NodeLayout): Promise<void>;
+  /** Ends a node that joined, and deletes its Node. */
+  removeNode(node: NodeLayout): Promise<void>;
   /** Runs a command in all namespaces of a node. */
   onNode(node: NodeLayout, command: string, ...args: string[]): Promise<string>;
   /** Stops the API server, as an outage would; etcd and the nodes go on. */
@@ -61,9 +69,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     chmodSync(layout.folder, 0o700);
     writeFileSync(join(layout.folder, 'cluster.json'), JSON.stringify({ slot, nodes: options.nodes }));
     const certificates = await makeCertificates(join(layout.folder, 'pki'), [layout.address, '10.96.0.1', '127.0.0.1']);
-    const users = [adminUser, ...componentUsers, ...layout.nodes.map(nodeUser)];
-    const { tokens } = writeTokens(layout.folder, users);
-    const token = (user: string) => tokens.get(user) ?? '';
+    const token = clusterTokens(layout);
     const server = `https://${layout.address}:6443`;
     writeKubeconfig(layout.kubeconfig, { server, caFile: certificates.ca, user: 'admin', token: token('admin') });
 
@@ -135,6 +141,16 @@ function handle(layout: ClusterLayout, program: (name: string) => string): Clust
           for (const image of images) await loadImage(node, image.archive);
         }),
       );
+    },
+    addNode: async (images) => {
+      const node = await addNode(layout, dirname(program('kubelet')));
+      for (const image of images) await loadImage(node, image.archive);
+      return node;
+    },
+    rebootNode: (node) => rebootNode(layout, node, dirname(program('kubelet'))),
+    removeNode: async (node) => {
+      await removeNode(node);
+      await kubectl(['delete', 'node', node.name, '--ignore-not-found']);
     },
     onNode: (node, command, ...args) => runOnNode(node, command, ...args),
     stopApiServer: async () => {

@@ -12,6 +12,9 @@ export const processMark = 'TULLE_CLUSTER';
 export const serviceCidr = '10.96.0.0/16';
 export const dnsAddress = '10.96.0.10';
 
+/** As many nodes a cluster may have. */
+export const maxNodes = 9;
+
 /** One node: a set of namespaces of its own, reached over the cluster's bridge. */
 export interface NodeLayout {
   readonly name: string;

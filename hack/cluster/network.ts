@@ -10,28 +10,55 @@ export async function createNetwork(cluster: ClusterLayout): Promise<void> {
   ];
   for (const node of cluster.nodes) {
     await run('ip', ['netns', 'add', node.netns]);
-    machine.push(
-      `link add ${node.link} type veth peer name eth0 netns ${node.netns}`,
-      `link set ${node.link} master ${cluster.bridge} up`,
-      `route add ${node.podCidr} via ${node.address}`,
-    );
+    machine.push(...linkTo(cluster, node));
   }
-  await run('ip', ['-batch', '-'], { input: `${machine.join('\n')}\n` });
-  for (const node of cluster.nodes) await createNodeNetwork(cluster, node);
+  await batch([], machine);
+  for (const node of cluster.nodes) await createNodeNetwork(cluster, node, cluster.nodes);
 }
 
-async function createNodeNetwork(cluster: ClusterLayout, node: NodeLayout): Promise<void> {
-  const inside = [
-    'link set lo up',
-    `addr add ${node.address}/24 dev eth0`,
-    'link set eth0 up',
-    `route add default via ${cluster.address}`,
-    ...cluster.nodes
-      .filter((other) => other !== node)
-      .map((other) => `route add ${other.podCidr} via ${other.address}`),
-  ];
-  await run('ip', ['-netns', node.netns, '-batch', '-'], { input: `${inside.join('\n')}\n` });
+/** Connects one more node with the machine and with the nodes that run, and those with its pods. */
+export async function joinNetwork(
+  cluster: ClusterLayout,
+  node: NodeLayout,
+  others: readonly NodeLayout[],
+): Promise<void> {
+  await run('ip', ['netns', 'add', node.netns]);
+  await batch([], linkTo(cluster, node));
+  await createNodeNetwork(cluster, node, others);
+  for (const other of others) await batch(['-netns', other.netns], [routeToPodsOf(node)]);
+}
+
+/** Removes a node's namespace and link. Routes to its pods stay, and lead nowhere until a node has its address again. */
+export async function leaveNetwork(node: NodeLayout): Promise<void> {
+  // With this end the other goes at once, while the kernel takes its time to end the namespace.
+  await run('ip', ['link', 'delete', node.link]);
+  await run('ip', ['netns', 'delete', node.netns]);
+}
+
+const routeToPodsOf = (node: NodeLayout) => `route replace ${node.podCidr} via ${node.address}`;
+
+const linkTo = (cluster: ClusterLayout, node: NodeLayout) => [
+  `link add ${node.link} type veth peer name eth0 netns ${node.netns}`,
+  `link set ${node.link} master ${cluster.bridge} up`,
+  routeToPodsOf(node),
+];
+
+async function createNodeNetwork(cluster: ClusterLayout, node: NodeLayout, all: readonly NodeLayout[]): Promise<void> {
+  await batch(
+    ['-netns', node.netns],
+    [
+      'link set lo up',
+      `addr add ${node.address}/24 dev eth0`,
+      'link set eth0 up',
+      `route add default via ${cluster.address}`,
+      ...all.filter((other) => other.name !== node.name).map(routeToPodsOf),
+    ],
+  );
   await run('ip', ['netns', 'exec', node.netns, 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
+}
+
+async function batch(where: readonly string[], commands: readonly string[]): Promise<void> {
+  await run('ip', [...where, '-batch', '-'], { input: `${commands.join('\n')}\n` });
 }
 
 /** Removes the network; rules, routes and addresses go with their namespaces and links. */

@@ -47,8 +47,9 @@ mount -t tmpfs tmpfs "$root/tmp"
 
 # These are not on the overlay: containerd and kubelet need a real file system, and the machine's
 # folders may lie on mounts that the overlay of / does not show.
+# The CNI's folders are here because they outlive a restart of the node.
 for bind in "$folder/containerd:/var/lib/containerd" "$folder/kubelet:/var/lib/kubelet" \
-  "$folder/pod-logs:/var/log/pods" "$folder/cni:/etc/cni/net.d" "$cluster:$cluster" "$cache:$cache" "$binaries:$binaries"; do
+  "$folder/pod-logs:/var/log/pods" "$folder/cni:/etc/cni/net.d" "$folder/cni-bin:/opt/cni/bin" "$cluster:$cluster" "$cache:$cache" "$binaries:$binaries"; do
   mkdir -p "${bind%%:*}" "$root${bind#*:}"
   mount --bind "${bind%%:*}" "$root${bind#*:}"
 done
@@ -60,8 +61,8 @@ umount -l /run/old
 rmdir /run/old
 mount --make-rshared /
 
-mkdir -p /opt/cni/bin /var/lib/cni
-rm -rf /opt/cni/bin/* /var/lib/cni/*
+mkdir -p /var/lib/cni
+rm -rf /var/lib/cni/*
 for plugin in bridge host-local portmap loopback; do cp "/usr/lib/cni/$plugin" /opt/cni/bin/; done
 
 export PATH=$binaries:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

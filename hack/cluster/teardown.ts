@@ -13,10 +13,7 @@ export async function removeCluster(name: string): Promise<void> {
   await killAll('the cluster’s processes', () => processesWithVariable(processMark, name));
   const groups = topCgroups().filter((group) => group.startsWith(`tulle-${name}-node-`));
   await killAll('the nodes’ processes', () => groups.flatMap(cgroupProcesses));
-  for (const group of groups) {
-    // The kernel lets go of a group a moment after its last process.
-    await until(`control group ${group} is removed`, () => removed(() => removeCgroup(group)), { limitMs: 20_000 });
-  }
+  for (const group of groups) await removeGroup(group);
   const slot = heldSlot(name);
   if (slot !== undefined) await removeNetwork(slot, name);
   const folder = join(clustersFolder, name);
@@ -27,7 +24,13 @@ export async function removeCluster(name: string): Promise<void> {
   if (existsSync(slots) && readdirSync(slots).length === 0) rmSync(slots, { recursive: true });
 }
 
-async function killAll(what: string, find: () => number[]): Promise<void> {
+/** Removes a control group whose processes have ended: the kernel lets go of it a moment after the last one. */
+export async function removeGroup(group: string): Promise<void> {
+  await until(`control group ${group} is removed`, () => removed(() => removeCgroup(group)), { limitMs: 20_000 });
+}
+
+/** Ends the processes `find` gives until it gives none. */
+export async function killAll(what: string, find: () => number[]): Promise<void> {
   await until(
     `${what} have ended`,
     () => {
