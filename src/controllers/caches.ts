@@ -14,7 +14,7 @@ import { EnrolmentIndex } from './enrolment-index.ts';
 export interface Caches {
   meshes: Reflector<Mesh>;
   meshNodes: Reflector<MeshNode>;
-  /** Names, UIDs, age and taints, what the agents' DaemonSet selects by, and our note. */
+  /** Names, UIDs, age and taints, what the agents' DaemonSet selects by, and our annotation. */
   nodes: Reflector<Node>;
   namespaces: Reflector<Namespace>;
   /** Every ConfigMap named tulle-trust-bundle: control's, and our copies. */

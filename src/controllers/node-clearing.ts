@@ -1,5 +1,5 @@
 import type { Mesh } from '../api/mesh.ts';
-import { meshFinalizer, startupTaint } from '../api/names.ts';
+import { annotations, meshFinalizer, startupTaint } from '../api/names.ts';
 import { done, type Outcome } from '../runtime/reconciler.ts';
 import { verdictFor } from './acceptance.ts';
 import { deleteObject, type MeshContext } from './context.ts';
@@ -8,8 +8,8 @@ import { markedNodes } from './node.ts';
 import { some } from './rollout.ts';
 
 /**
- * The first step of taking a Mesh away: the policy that taints new Nodes goes, and then the taint and the note from
- * every Node, which is the node controller's work and awaited here. Undefined when that is done.
+ * The first step of taking a Mesh away: the policy that taints new Nodes goes, and then taint and annotation
+ * from every Node, which is the node controller's work and awaited here. Undefined when that is done.
  */
 export async function clearNodes(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<Outcome | undefined> {
   if (!(mesh.metadata.finalizers ?? []).includes(meshFinalizer)) return undefined;
@@ -19,7 +19,7 @@ export async function clearNodes(context: MeshContext, mesh: Mesh, signal: Abort
   }
   const marked = markedNodes(caches.nodes.store.list()).map(({ metadata }) => metadata.name);
   if (marked.length === 0) return undefined;
-  const message = `Taking the taint ${startupTaint.key} and the note of it from ${some(marked, 10)}.`;
+  const message = `Taking the taint ${startupTaint.key} and the annotation ${annotations.served} from ${some(marked, 10)}.`;
   await report(context, mesh, { conditions: [verdictFor(mesh, 'Removing')('True', 'ClearingNodes', message)] });
   return done;
 }

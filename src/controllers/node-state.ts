@@ -1,15 +1,15 @@
 /**
  * Whether a Node takes pods, from what is known of it:
  *
- *   created under the Mesh                  CNI plugin and proxy serve
- *   ──────────────────────▶ Waiting ─────────────────────────────────▶ Served
- *                           (tainted)                                  (noted on the Node; the agent restarts, the
- *                              │                                        node reboots, its MeshNode goes: it stays)
- *                              ▼ startupTaint Off, Mesh deleted, not Linux     │ Mesh deleted
- *   older than the Mesh ───▶ Open ◀────────────────────────────────────────────┘
+ *   created under the Mesh              CNI plugin and proxy serve
+ *   ──────────────────────▶ Waiting ───────────────────────────────▶ Served (annotation)
+ *                           (taint)                                    │ the agent restarts, the node reboots,
+ *                              │ Off, Mesh deleted, not Linux          │ its MeshNode goes: it stays Served
+ *                              ▼                                       │
+ *   older than the Mesh ───▶ Open ◀────────── Mesh deleted ────────────┘
  *
- * A Node that is made again under its old name is another one: it has no note, and the MeshNode of the one before it
- * says nothing of it.
+ * A Node that is made again under its old name is another one: it has no annotation, and the MeshNode of the one
+ * before says nothing of it.
  */
 import type { Mesh, MeshSpec } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
@@ -24,7 +24,7 @@ export interface Wait {
   message: string;
 }
 
-/** Open: neither taint nor note. Served: no taint, and the note that the mesh has served here. Waiting: the taint. */
+/** Waiting: it has the taint. Served: the annotation, and no taint. Open: neither. */
 export type NodeState = { state: 'Open' } | { state: 'Served' } | ({ state: 'Waiting' } & Wait);
 
 const open: NodeState = { state: 'Open' };

@@ -1,7 +1,7 @@
 /**
- * A Node: it has the startup taint while it waits for the mesh, and the note that it has served afterwards; both as
- * `nodeState` decides. The admission policy of `render/startup-taint.ts` taints Nodes as they are created; this is who
- * takes the taint away, and who taints where there is no such policy, or one was let slip.
+ * A Node: it has the startup taint while it waits for the mesh, and the annotation that it has served afterwards;
+ * both as `nodeState` decides. The admission policy of `render/startup-taint.ts` taints Nodes as they are created; this is who
+ * takes the taint away, and who taints a Node that came without it.
  */
 import { annotations, fieldManagers, meshName, startupTaint } from '../api/names.ts';
 import type { EventRecorder } from '../kube/events.ts';
@@ -30,7 +30,7 @@ export function reconcileNode(context: NodeContext): Reconcile {
   const announcer = new NodeAnnouncer(context);
   return async (key, signal) => {
     const node = caches.nodes.store.get(key);
-    if (node === undefined || node.metadata.deletionTimestamp !== undefined) {
+    if (node === undefined) {
       announcer.forget(key);
       return done;
     }
@@ -49,21 +49,21 @@ export function reconcileNode(context: NodeContext): Reconcile {
 
 /**
  * What makes the Node what its state asks for, undefined where it is so. A Node's taints are one list, replaced as a
- * whole: the version makes it fail (409) when anybody has changed the Node since. Taint and note go in one write, so a
- * node that lost the taint is always known to have served.
+ * whole: the version makes it fail (409) when anybody has changed the Node since. Taint and annotation go in one
+ * write, so that a node which lost the taint is always known to have served.
  */
 export function nodePatch(node: Node, { state }: NodeState): object | undefined {
-  const [taint, note] = [state === 'Waiting', state === 'Served'];
-  if (isTainted(node) === taint && hasServed(node) === note) return undefined;
+  const [taint, annotation] = [state === 'Waiting', state === 'Served'];
+  if (isTainted(node) === taint && hasServed(node) === annotation) return undefined;
   const { uid, resourceVersion } = node.metadata;
   const others = (node.spec?.taints ?? []).filter(({ key }) => key !== startupTaint.key);
   return {
-    metadata: { uid, resourceVersion, annotations: { [annotations.served]: note ? 'true' : null } },
+    metadata: { uid, resourceVersion, annotations: { [annotations.served]: annotation ? 'true' : null } },
     spec: { taints: taint ? [...others, startupTaint] : others },
   };
 }
 
-/** Nodes that the mesh has left its taint or its note on. */
+/** Nodes that have our taint or our annotation. */
 export function markedNodes(nodes: readonly Node[]): Node[] {
   return nodes.filter((node) => isTainted(node) || hasServed(node));
 }

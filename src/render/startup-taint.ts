@@ -12,12 +12,12 @@ export const startupTaintPolicyName = `startup-taint.${apiGroup}`;
  * Nodes are created with the startup taint, so that no pod is ahead of the operator. In the API server and by CEL
  * alone: there is no webhook that a new cluster would need before it has nodes.
  *
- * Ignore, not Fail: an error here must not keep nodes from joining, and the operator taints any Node that got by.
+ * Ignore, not Fail: an error here must not keep nodes from joining, and the operator taints any Node that comes without it.
  */
 export function renderStartupTaint(spec: MeshSpec, { mutatingAdmission }: ServerFeatures, mesh: string): Manifest[] {
   if (spec.node.startupTaint === 'Off' || mutatingAdmission === undefined) return [];
   const apiVersion = `admissionregistration.k8s.io/${mutatingAdmission}`;
-  const metadata = { name: startupTaintPolicyName, labels: objectLabels(components.agent, mesh) };
+  const metadata = { name: startupTaintPolicyName, labels: objectLabels(components.operator, mesh) };
   return [
     {
       apiVersion,

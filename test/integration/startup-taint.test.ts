@@ -14,7 +14,7 @@ const policies = '/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicie
 const policy = `${policies}/startup-taint.mesh.tulle.dev`;
 const nodePath = (name: string) => `/api/v1/nodes/${name}`;
 const key = 'mesh.tulle.dev/not-ready';
-const note = 'mesh.tulle.dev/served';
+const annotation = 'mesh.tulle.dev/served';
 const gpu = { key: 'example.org/gpu', value: 'yes', effect: 'NoSchedule' };
 
 /** All but the one that Kubernetes itself puts on each new Node. */
@@ -22,9 +22,9 @@ const taints = (node: Node | undefined) =>
   (node?.spec?.taints ?? []).map((taint) => taint.key).filter((taint) => taint !== 'node.kubernetes.io/not-ready');
 const isTainted = (node: Node | undefined) => taints(node).includes(key);
 const isServed = (node: Node | undefined) =>
-  node !== undefined && !isTainted(node) && node.metadata.annotations?.[note] !== undefined;
+  node !== undefined && !isTainted(node) && node.metadata.annotations?.[annotation] !== undefined;
 const isClean = (node: Node | undefined) =>
-  node !== undefined && !isTainted(node) && node.metadata.annotations?.[note] === undefined;
+  node !== undefined && !isTainted(node) && node.metadata.annotations?.[annotation] === undefined;
 
 function node(name: string, os: string | undefined = 'linux', others: object[] = []) {
   const labels = os === undefined ? {} : { 'kubernetes.io/os': os };
@@ -141,7 +141,7 @@ describe('R36 a node that joins', () => {
     await until('the policy is in force', async () => isTainted(await admitted(node('probe'))), { limitMs: 20_000 });
   });
 
-  it('R30 when the Mesh is deleted, first the policy goes, then taint and note from every node', async () => {
+  it('R30 when the Mesh is deleted, first the policy goes, then taint and annotation from every node', async () => {
     await report('slipped', ready);
     await eventually<Node>(admin, nodePath('slipped'), isServed);
     await admin.delete(mesh);
