@@ -47,6 +47,7 @@ export const errorCodes = {
   XdsRequestInvalid: 'A discovery request does not follow the protocol.',
   XdsSubscriptionTooLarge: 'A client subscribes to more than this server keeps for one stream.',
   XdsRequestsTooMany: 'A client sends requests, or opens streams, faster than anything needs.',
+  XdsPolicyNotAsked: 'A client asks for addresses and not for all of the policies they rely on.',
   XdsClientSilent: 'A client did not acknowledge what it was told.',
   XdsNotReady: 'The mesh is not known yet, or this replica is going away, so nobody is told of it.',
 

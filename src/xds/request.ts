@@ -3,10 +3,15 @@ import { DeltaDiscoveryRequestSchema } from '../../proto/gen/envoy/service/disco
 import { TulleError } from '../errors/tulle-error.ts';
 import type { SubscriptionRequest } from './subscription.ts';
 
-/** A DeltaDiscoveryRequest, parsed. `client` is the node's id, told on the first request of a stream only. */
+/** A DeltaDiscoveryRequest, parsed. */
 export interface DiscoveryRequest extends SubscriptionRequest {
   readonly type: string;
+  /** The node's id, told on the first request of a stream only. */
   readonly client: string;
+  /** Of the response that this answers; empty on a request that answers none. */
+  readonly nonce: string;
+  /** Why that response was refused. */
+  readonly refusal: string | undefined;
 }
 
 /** What a client says of itself or of a refusal goes into the log: not more than this. */

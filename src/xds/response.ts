@@ -1,11 +1,15 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { Resource, TypeUrl } from './resource.ts';
 
-export interface Response {
+/** What a client does not know yet of one type. */
+export interface News {
   readonly type: TypeUrl;
-  readonly nonce: string;
   readonly resources: readonly Resource[];
   readonly removed: readonly string[];
+}
+
+export interface Response extends News {
+  readonly nonce: string;
 }
 
 /** An envoy.service.discovery.v3.DeltaDiscoveryResponse: resources 2, type_url 4, nonce 5, removed_resources 6. */

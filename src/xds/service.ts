@@ -157,6 +157,7 @@ const statusOf: Partial<Record<ErrorCode, status>> = {
   XdsRequestInvalid: status.INVALID_ARGUMENT,
   XdsSubscriptionTooLarge: status.RESOURCE_EXHAUSTED,
   XdsRequestsTooMany: status.RESOURCE_EXHAUSTED,
+  XdsPolicyNotAsked: status.FAILED_PRECONDITION,
   XdsClientSilent: status.DEADLINE_EXCEEDED,
 };
 

@@ -2,11 +2,12 @@ import type { Logger } from 'pino';
 import { TulleError } from '../errors/tulle-error.ts';
 import type { Gate } from './gate.ts';
 import { nacks, pushedBytes, pushes, pushSeconds } from './metrics.ts';
+import { guards, inOrder } from './order.ts';
 import { type DiscoveryRequest, decodeRequest } from './request.ts';
 import { RequestBudget } from './request-budget.ts';
 import { type TypeUrl, typeLabel } from './resource.ts';
 import type { ResourceStore, StoreChange } from './resource-store.ts';
-import { encodeResponse, type Response } from './response.ts';
+import { encodeResponse, type News } from './response.ts';
 import { Subscription } from './subscription.ts';
 
 /** The transport of one stream. */
@@ -20,6 +21,8 @@ export interface Wire {
 export interface StreamLimits {
   /** A response that is not acknowledged for so long ends the stream, ms. */
   readonly acknowledgeMs: number;
+  /** So does a client that is owed addresses and does not ask for the policies they rely on, ms. */
+  readonly subscribeMs: number;
   /** Requests at once, and a second after that. */
   readonly requestBurst: number;
   readonly requestsPerSecond: number;
@@ -27,6 +30,7 @@ export interface StreamLimits {
 
 export const defaultStreamLimits: StreamLimits = {
   acknowledgeMs: 60_000,
+  subscribeMs: 10_000,
   requestBurst: 2_000,
   requestsPerSecond: 500,
 };
@@ -49,20 +53,44 @@ export const largeResponseBytes = 256 * 1024;
 interface Channel {
   readonly store: ResourceStore;
   readonly subscription: Subscription;
-  /** When the oldest change that is still to be written came, ms. */
+  /** When the oldest change came that the client has not been told of, ms. */
   owedSince: number | undefined;
-  writtenSince: number | undefined;
+}
+
+/** One message of a round, until it is answered. */
+interface Turn {
+  readonly news: News;
+  /** When the oldest change in it came, ms. */
+  readonly since: number | undefined;
+  nonce: string;
   deadline: NodeJS.Timeout | undefined;
 }
 
-/** One discovery stream of one client: takes its requests, and writes what its subscriptions owe, one message at a time. */
+/**
+ * One discovery stream of one client: takes its requests, and tells it what it does not know, in rounds. A round is what
+ * the stores held at one instant, told message by message in the order of order.ts, each when the one before it has been
+ * answered; what changes meanwhile is for the next round. So a client goes from one state of the mesh to a later one, and
+ * no change, however often it comes, keeps another one back for longer than a round. ADR 10.
+ *
+ *          owed                    read                       no more
+ *   IDLE ───────► READ THE STORES ──────► WRITE ◄── answered ── ANSWER AWAITED ──────► IDLE
+ *                    │ addresses, and not       └──── written ────►  │ not within acknowledgeMs
+ *                    ▼ all policies asked for                        ▼
+ *                 addresses stay owed; not asked for             stream ended
+ *                 within subscribeMs: stream ended
+ */
 export class DiscoveryStream {
   readonly #options: StreamOptions;
   readonly #limits: StreamLimits;
   readonly #now: () => number;
   readonly #budget: RequestBudget;
-  readonly #channels = new Map<string, Channel>();
-  readonly #stopListening: (() => void)[] = [];
+  readonly #channels = new Map<TypeUrl, Channel>();
+  readonly #stopListening: readonly (() => void)[];
+  /** What is left of the round. */
+  #turns: Turn[] = [];
+  /** What the client has not answered. */
+  #awaited: Turn | undefined;
+  #unguarded: NodeJS.Timeout | undefined;
   #leaveGate: (() => void) | undefined;
   #client = '';
   #nonce = 0;
@@ -74,6 +102,9 @@ export class DiscoveryStream {
     this.#limits = options.limits ?? defaultStreamLimits;
     this.#now = options.now ?? performance.now.bind(performance);
     this.#budget = new RequestBudget(this.#limits.requestBurst, this.#limits.requestsPerSecond, this.#now());
+    this.#stopListening = options.stores.map((store) =>
+      store.onChange((change) => this.#changed(this.#channels.get(store.type), change)),
+    );
   }
 
   /** One message from the client. One that breaks the protocol ends the stream, and nothing else. */
@@ -96,9 +127,11 @@ export class DiscoveryStream {
     if (this.#closed) return;
     this.#closed = true;
     for (const stop of this.#stopListening) stop();
-    for (const { deadline } of this.#channels.values()) clearTimeout(deadline);
+    clearTimeout(this.#awaited?.deadline);
+    clearTimeout(this.#unguarded);
     this.#leaveGate?.();
     this.#channels.clear();
+    this.#turns = [];
   }
 
   /** Ends the stream in order: the client reconnects and is told only what it missed. */
@@ -115,80 +148,100 @@ export class DiscoveryStream {
       this.#options.log.debug({ client: this.#client, type: request.type.slice(0, 200) }, 'not a type of ours');
       return;
     }
-    const acknowledgement = channel.subscription.receive(request);
-    if (acknowledgement !== 'None') this.#settle(channel);
-    if (acknowledgement !== 'Nack') return;
-    nacks.inc({ type: typeLabel(channel.store.type) });
-    const fields = { client: this.#client, type: request.type, reason: request.refusal };
-    this.#options.log.warn(fields, 'a client refused what it was told and keeps what it had');
+    channel.subscription.receive(request);
+    this.#settle(request);
   }
 
-  #settle(channel: Channel): void {
-    clearTimeout(channel.deadline);
-    channel.deadline = undefined;
-    if (channel.writtenSince === undefined) return;
-    pushSeconds.observe({ type: typeLabel(channel.store.type) }, (this.#now() - channel.writtenSince) / 1000);
-    channel.writtenSince = undefined;
+  /** An answer to what was told, if it is one. */
+  #settle({ type, nonce, refusal }: DiscoveryRequest): void {
+    const turn = this.#awaited;
+    if (turn === undefined || turn.news.type !== type || turn.nonce !== nonce) return;
+    clearTimeout(turn.deadline);
+    this.#awaited = undefined;
+    const label = typeLabel(turn.news.type);
+    if (turn.since !== undefined) pushSeconds.observe({ type: label }, (this.#now() - turn.since) / 1000);
+    if (refusal === undefined) return;
+    nacks.inc({ type: label });
+    this.#options.log.warn({ client: this.#client, type, reason: refusal }, 'a client refused what it was told');
   }
 
   #channelOf(type: string): Channel | undefined {
-    const known = this.#channels.get(type);
-    if (known !== undefined) return known;
     const store = this.#options.stores.find((store) => store.type === type);
     if (store === undefined) return undefined;
-    const subscription = new Subscription(store);
-    const channel: Channel = {
+    const channel = this.#channels.get(store.type) ?? {
       store,
-      subscription,
+      subscription: new Subscription(store),
       owedSince: undefined,
-      writtenSince: undefined,
-      deadline: undefined,
     };
-    this.#channels.set(type, channel);
-    this.#stopListening.push(store.onChange((change) => this.#changed(channel, change)));
+    this.#channels.set(store.type, channel);
     return channel;
   }
 
-  #changed(channel: Channel, change: StoreChange): void {
-    channel.subscription.changed(change);
-    channel.owedSince ??= this.#now();
+  #changed(channel: Channel | undefined, change: StoreChange): void {
+    if (channel !== undefined) {
+      channel.subscription.changed(change);
+      channel.owedSince ??= this.#now();
+    }
     this.#pump();
   }
 
-  /** Writes the next response when the last one has left; the types take turns. */
+  /** Writes the next message once the last one has left and is answered. */
   #pump(): void {
-    if (this.#writing || this.#closed) return;
-    for (const [type, channel] of this.#channels) {
-      const response = channel.subscription.next(String(this.#nonce + 1));
-      if (response === undefined) {
-        if (!channel.subscription.inFlight) channel.owedSince = undefined;
-        continue;
-      }
-      this.#nonce++;
-      this.#channels.delete(type);
-      this.#channels.set(type, channel);
-      channel.writtenSince = channel.owedSince;
-      channel.owedSince = undefined;
-      this.#write(channel, response);
+    if (this.#writing || this.#awaited !== undefined || this.#closed) return;
+    if (this.#turns.length === 0) this.#turns = this.#nextRound();
+    const turn = this.#turns.shift();
+    if (turn !== undefined) this.#write(turn);
+  }
+
+  #nextRound(): Turn[] {
+    const channels = [...this.#channels.values()];
+    const guarded = channels.filter((channel) => this.#isGuarded(channel));
+    this.#waitForGuard(channels.some((channel) => channel.subscription.owes && !guarded.includes(channel)));
+    const news = guarded.flatMap(({ subscription }) => subscription.news() ?? []);
+    const turns = inOrder(new Map(news.map((all) => [all.type, all]))).map((part) => ({
+      news: part,
+      since: this.#channels.get(part.type)?.owedSince,
+      nonce: '',
+      deadline: undefined,
+    }));
+    for (const channel of guarded) channel.owedSince = undefined;
+    return turns;
+  }
+
+  /** Whether the client hears of what this type relies on, if there is any of it. */
+  #isGuarded({ store }: Channel): boolean {
+    const guard = guards.get(store.type);
+    if (guard === undefined || this.#channels.get(guard)?.subscription.wildcard === true) return true;
+    return this.#options.stores.every(({ type, size }) => type !== guard || size === 0);
+  }
+
+  #waitForGuard(isMissing: boolean): void {
+    if (isMissing) {
+      const { subscribeMs } = this.#limits;
+      this.#unguarded ??= setTimeout(() => this.#fail(policyNotAsked(subscribeMs)), subscribeMs).unref();
       return;
     }
+    clearTimeout(this.#unguarded);
+    this.#unguarded = undefined;
   }
 
   /** A large response is put together only when its turn has come: until then it is a list of shared resources. */
-  #write(channel: Channel, response: Response): void {
+  #write(turn: Turn): void {
+    this.#awaited = turn;
     this.#writing = true;
-    const size = response.resources.reduce((sum, { frame }) => sum + frame.length, 0);
-    if (size <= largeResponseBytes) this.#send(channel, response);
-    else this.#leaveGate = this.#options.gate.enter(() => this.#send(channel, response));
+    turn.nonce = String(++this.#nonce);
+    const size = turn.news.resources.reduce((sum, { frame }) => sum + frame.length, 0);
+    if (size <= largeResponseBytes) this.#send(turn);
+    else this.#leaveGate = this.#options.gate.enter(() => this.#send(turn));
   }
 
-  #send(channel: Channel, response: Response): void {
-    const { type } = channel.store;
-    const message = encodeResponse(response);
+  #send(turn: Turn): void {
+    const { type } = turn.news;
+    const message = encodeResponse({ ...turn.news, nonce: turn.nonce });
     pushes.inc({ type: typeLabel(type) });
     pushedBytes.inc({ type: typeLabel(type) }, message.length);
     const limitMs = this.#limits.acknowledgeMs;
-    channel.deadline = setTimeout(() => this.#fail(silence(type, limitMs)), limitMs).unref();
+    turn.deadline = setTimeout(() => this.#fail(silence(type, limitMs)), limitMs).unref();
     this.#options.wire.write(message, () => {
       this.#leaveGate?.();
       this.#leaveGate = undefined;
@@ -208,4 +261,9 @@ export class DiscoveryStream {
 
 function silence(type: TypeUrl, limitMs: number): TulleError {
   return new TulleError('XdsClientSilent', `no acknowledgement of ${typeLabel(type)} within ${limitMs / 1000} s`);
+}
+
+function policyNotAsked(limitMs: number): TulleError {
+  const message = `addresses were asked for, and not within ${limitMs / 1000} s all policies`;
+  return new TulleError('XdsPolicyNotAsked', message, { mend: 'Subscribe to * of Authorization on the same stream.' });
 }

@@ -1,18 +1,10 @@
 /**
- * What one client is told of one type, on one stream. Pure: no clock, no network; `next` gives what is to be written.
+ * What one client is owed of one type, on one stream. Pure: no clock, no network, and no turn: the stream says when (see
+ * order.ts), `news` says what.
  *
- *                       first request
- *        (no subscription) ────► OWING ──── next() ────► IN FLIGHT
- *                                  ▲                         │
- *                  change, or a    │         ACK or NACK,    │ changes and requests meanwhile
- *                  name asked for  │         nothing owed    │ add names to what is owed
- *                                 IDLE ◄─────────────────────┤
- *                                  ▲                         │
- *                                OWING ◄─ ACK or NACK, owed ─┘
- *
- * One response at a time is under way. What is owed is a set of names, not of values: whatever a slow client misses
- * meanwhile is sent once, as it is then. A NACK ends the flight like an ACK; what the client refused is sent again only
- * when it changes, so that a client that refuses everything is not answered in a loop.
+ * What is owed is a set of names, not of values: whatever a slow client misses meanwhile is sent once, as it is when its
+ * turn comes. A refusal is an answer like any other: what the client refused is sent again only when it changes, so that
+ * a client that refuses everything is not answered in a loop.
  *
  * A wildcard client is owed names of resources. A client that asks by name is owed answers to keys (names or aliases):
  * each with the resources behind it, or as removed when there are none.
@@ -20,20 +12,15 @@
 import { TulleError } from '../errors/tulle-error.ts';
 import type { Resource } from './resource.ts';
 import type { ResourceStore, StoreChange } from './resource-store.ts';
-import type { Response } from './response.ts';
+import type { News } from './response.ts';
 
-/** A request for one type; `nonce` is empty on one that answers nothing. */
+/** What a request says of one type. */
 export interface SubscriptionRequest {
   readonly subscribe: readonly string[];
   readonly unsubscribe: readonly string[];
   /** Resource name → version a client says it has; taken from the first request only. */
   readonly initialVersions: ReadonlyMap<string, string>;
-  readonly nonce: string;
-  /** Why the response of that nonce was refused. */
-  readonly refusal: string | undefined;
 }
-
-export type Acknowledgement = 'Ack' | 'Nack' | 'None';
 
 /** A client that asks for more than this should ask for everything. */
 export const maxKeys = 50_000;
@@ -54,7 +41,6 @@ export class Subscription {
   #wildcard = false;
   /** An answer is due even when there is nothing to say. */
   #owesAnswer = false;
-  #inFlight: string | undefined;
 
   /** Wildcard: names of resources that changed. */
   readonly #owedNames = new Set<string>();
@@ -71,20 +57,15 @@ export class Subscription {
     this.#store = store;
   }
 
-  get inFlight(): boolean {
-    return this.#inFlight !== undefined;
-  }
-
+  /** Whether the client hears of every resource. */
   get wildcard(): boolean {
     return this.#wildcard;
   }
 
   /** @throws TulleError XdsSubscriptionTooLarge, XdsRequestInvalid */
-  receive(request: SubscriptionRequest): Acknowledgement {
-    const acknowledgement = this.#acknowledge(request);
+  receive(request: SubscriptionRequest): void {
     if (this.#started) this.#change(request);
     else this.#start(request);
-    return acknowledgement;
   }
 
   changed(change: StoreChange): void {
@@ -93,18 +74,13 @@ export class Subscription {
     for (const key of change.keys) if (this.#keys.has(key)) this.#owedKeys.add(key);
   }
 
-  /** Whether `next` would give a response now. */
-  get ready(): boolean {
-    const owed = this.#owedNames.size + this.#owedKeys.size + this.#asked.size > 0;
-    return this.#inFlight === undefined && (owed || this.#owesAnswer);
+  /** Whether the client waits for something. */
+  get owes(): boolean {
+    return this.#owesAnswer || this.#owedNames.size + this.#owedKeys.size + this.#asked.size > 0;
   }
 
-  /**
-   * The next response, which is then in flight under `nonce`; undefined when there is nothing to say, or one is in
-   * flight already.
-   */
-  next(nonce: string): Response | undefined {
-    if (!this.ready) return undefined;
+  /** What the client does not know, as it is now; counts as told from here on. Undefined when there is nothing to say. */
+  news(): News | undefined {
     const resources = new Map<string, Resource>();
     const removed = new Set<string>();
     this.#answerKeys(resources, removed);
@@ -112,14 +88,7 @@ export class Subscription {
     const mustAnswer = this.#owesAnswer;
     this.#owesAnswer = false;
     if (resources.size === 0 && removed.size === 0 && !mustAnswer) return undefined;
-    this.#inFlight = nonce;
-    return { type: this.#store.type, nonce, resources: [...resources.values()], removed: [...removed] };
-  }
-
-  #acknowledge({ nonce, refusal }: SubscriptionRequest): Acknowledgement {
-    if (nonce === '' || nonce !== this.#inFlight) return 'None';
-    this.#inFlight = undefined;
-    return refusal === undefined ? 'Ack' : 'Nack';
+    return { type: this.#store.type, resources: [...resources.values()], removed: [...removed] };
   }
 
   #start(request: SubscriptionRequest): void {

@@ -1,19 +1,12 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import http2 from 'node:http2';
-import {
-  Client,
-  credentials,
-  type Metadata,
-  Server,
-  ServerCredentials,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js';
+import { Client, credentials, Server, ServerCredentials, type ServiceError, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { TulleError } from '../../src/errors/tulle-error.ts';
 import { addressType, authorizationType, type Resource } from '../../src/xds/resource.ts';
 import { ResourceStore } from '../../src/xds/resource-store.ts';
 import { type DiscoveryOptions, DiscoveryService, discoveryDefinition } from '../../src/xds/service.ts';
+import { defaultStreamLimits } from '../../src/xds/stream.ts';
 import { type Answer, decodeAnswer, encodeRequest, type Request, resource } from '../unit/xds/proxy.ts';
 
 interface Stream {
@@ -21,7 +14,8 @@ interface Stream {
   /** Status of the end. */
   readonly ended: Promise<string>;
   next(): Promise<Answer>;
-  send(request: Request): void;
+  /** `left` is called when the message has left. */
+  send(request: Request, left?: () => void): void;
 }
 
 const limitMs = 10_000;
@@ -37,8 +31,9 @@ describe('discovery over a real connection', function () {
   async function setUp(options: Partial<DiscoveryOptions> = {}, ...resources: readonly Resource[]) {
     const store = new ResourceStore(addressType);
     store.apply(resources.map((value) => [value.name, value]));
+    const policies = new ResourceStore(authorizationType);
     const service = new DiscoveryService({
-      stores: [store, new ResourceStore(authorizationType)],
+      stores: [store, policies],
       admit: async () => ({ name: 'node-1' }),
       ready: () => true,
       log: pino({ level: 'silent' }),
@@ -46,24 +41,46 @@ describe('discovery over a real connection', function () {
       ...options,
     });
     const server = new Server();
-    server.addService(discoveryDefinition, service.handlers);
+    let read = 0;
+    const { DeltaAggregatedResources: method } = discoveryDefinition;
+    const requestDeserialize = (message: Buffer) => {
+      read++;
+      return method.requestDeserialize(message);
+    };
+    server.addService({ DeltaAggregatedResources: { ...method, requestDeserialize } }, service.handlers);
     const port = await new Promise<number>((resolve, reject) => {
       const bound = (error: Error | null, port: number) => (error === null ? resolve(port) : reject(error));
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), bound);
     });
     cleanUps.push(() => server.forceShutdown());
-    return { store, service, server, port, connect: (metadata?: Metadata) => connect(port, metadata) };
+    return {
+      store,
+      policies,
+      service,
+      server,
+      port,
+      /** How many messages have been read of all streams together. */
+      read: () => read,
+      connect: () => open(dial(port)),
+      /** How to open streams on one connection. */
+      dial: () => {
+        const client = dial(port);
+        return () => open(client);
+      },
+    };
   }
 
-  function connect(port: number, metadata?: Metadata): Stream {
+  function dial(port: number): Client {
     const local = { 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': -1 };
     const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), local);
     cleanUps.push(() => client.close());
+    return client;
+  }
+
+  function open(client: Client): Stream {
     const { path, responseDeserialize } = discoveryDefinition.DeltaAggregatedResources;
     const serialize = (message: Uint8Array) => Buffer.from(message);
-    const call = metadata
-      ? client.makeBidiStreamRequest(path, serialize, responseDeserialize, metadata)
-      : client.makeBidiStreamRequest(path, serialize, responseDeserialize);
+    const call = client.makeBidiStreamRequest(path, serialize, responseDeserialize);
     const answers: Answer[] = [];
     const waiting: ((answer: Answer) => void)[] = [];
     call.on('data', (message: Buffer) => {
@@ -79,7 +96,7 @@ describe('discovery over a real connection', function () {
       answers,
       ended,
       next: () => within('an answer', new Promise<Answer>((resolve) => waiting.push(resolve))),
-      send: (request) => void call.write(encodeRequest(request)),
+      send: (request, left = () => {}) => void call.write(encodeRequest(request), left),
     };
   }
 
@@ -116,14 +133,33 @@ describe('discovery over a real connection', function () {
     deepStrictEqual((await answer).resources, { a: '1' });
   });
 
-  it('reads nothing from a caller that is not let in yet', async () => {
+  it('R37 reads nothing from a caller that is not let in yet', async () => {
     const verdict = Promise.withResolvers<{ name: string }>();
-    const { connect } = await setUp({ admit: () => verdict.promise }, resource('a'));
-    const stream = connect();
+    const asked = [
+      Promise.withResolvers<void>(),
+      Promise.withResolvers<void>(),
+      Promise.withResolvers<void>(),
+    ] as const;
+    let calls = 0;
+    const admit = () => {
+      asked[calls++]?.resolve();
+      return verdict.promise;
+    };
+    const { dial, read } = await setUp({ admit }, resource('a'));
+    const open = dial();
+    const stream = open();
     const answer = stream.next();
-    stream.send({});
+    await new Promise<void>((resolve) => stream.send({}, resolve));
+    await within('its admission', asked[0].promise);
+    // Frames of one connection come in the order they were sent: with the next streams the message is there.
+    for (const { promise } of [asked[1], asked[2]]) {
+      open();
+      await within('the admission of one that came later', promise);
+    }
+    strictEqual(read(), 0);
     verdict.resolve({ name: 'node-1' });
     deepStrictEqual((await answer).resources, { a: '1' });
+    ok(read() > 0);
   });
 
   it('answers each kind of refusal with its status', async () => {
@@ -155,9 +191,48 @@ describe('discovery over a real connection', function () {
     strictEqual(await within('the server is closed', closed), undefined);
   });
 
+  it('R33 makes a client ready whichever type it asks for first, and tells it policy before addresses', async () => {
+    for (const first of [addressType, authorizationType]) {
+      const { connect, policies } = await setUp({}, resource('web'));
+      policies.apply([['strict', resource('strict')]]);
+      const stream = connect();
+      const second = first === addressType ? authorizationType : addressType;
+      const answer = stream.next();
+      for (const typeUrl of [first, second]) stream.send({ typeUrl, resourceNamesSubscribe: ['*'] });
+      const policy = await answer;
+      deepStrictEqual([policy.type, policy.resources], [authorizationType, { strict: '1' }]);
+      const next = stream.next();
+      stream.send({ typeUrl: authorizationType, responseNonce: policy.nonce });
+      const address = await next;
+      deepStrictEqual([address.type, address.resources], [addressType, { web: '1' }]);
+      strictEqual(stream.answers.length, 2);
+    }
+  });
+
+  it('R33 makes a client ready also where both types are empty', async () => {
+    const { connect } = await setUp();
+    const stream = connect();
+    const first = stream.next();
+    for (const typeUrl of [addressType, authorizationType]) stream.send({ typeUrl });
+    const { type, nonce } = await first;
+    const second = stream.next();
+    stream.send({ typeUrl: type, responseNonce: nonce });
+    deepStrictEqual(new Set([type, (await second).type]), new Set([addressType, authorizationType]));
+  });
+
+  it('R33 tells a client that never asks for policies no address that needs one, and why its stream ends', async () => {
+    const limits = { ...defaultStreamLimits, subscribeMs: 50 };
+    const { connect, policies } = await setUp({ limits }, resource('web'));
+    policies.apply([['strict', resource('strict')]]);
+    const stream = connect();
+    stream.send({});
+    strictEqual(await within('the end', stream.ended), 'FAILED_PRECONDITION');
+    deepStrictEqual(stream.answers, []);
+  });
+
   it('does not buffer for a client that does not read, nor let it slow others', async () => {
     const big = resource('big', 'x'.repeat(8 * 1024 * 1024));
-    const limits = { acknowledgeMs: 5_000, requestBurst: 100, requestsPerSecond: 100 };
+    const limits = { ...defaultStreamLimits, acknowledgeMs: 5_000, requestBurst: 100, requestsPerSecond: 100 };
     const before = process.memoryUsage().arrayBuffers;
     const { connect, store, port } = await setUp({ limits, maxStreamsOfClient: 20 }, big);
     for (let stream = 0; stream < 17; stream++) neverRead(port);

@@ -4,7 +4,7 @@ import {
   DeltaDiscoveryResponseSchema,
 } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { addressType, type Resource } from '../../../src/xds/resource.ts';
-import { encodeResponse, type Response } from '../../../src/xds/response.ts';
+import { encodeResponse, type News } from '../../../src/xds/response.ts';
 
 export type Request = MessageInitShape<typeof DeltaDiscoveryRequestSchema>;
 
@@ -33,9 +33,9 @@ export function decodeAnswer(message: Uint8Array): Answer {
   };
 }
 
-/** A response as it looks after the wire. */
-export function seen(response: Response | undefined): Answer | undefined {
-  return response && decodeAnswer(encodeResponse(response));
+/** What is told, as it looks after the wire. */
+export function seen(news: News): Answer {
+  return decodeAnswer(encodeResponse({ ...news, nonce: '' }));
 }
 
 /** What a proxy keeps: what it was sent and not told is gone. */

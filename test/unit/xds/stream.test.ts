@@ -1,6 +1,5 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { pino } from 'pino';
-import type { TulleError } from '../../../src/errors/tulle-error.ts';
 import { Gate } from '../../../src/xds/gate.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
@@ -10,41 +9,8 @@ import {
   largeResponseBytes,
   type StreamLimits,
 } from '../../../src/xds/stream.ts';
-import { type Answer, decodeAnswer, encodeRequest, type Request, resource } from './proxy.ts';
-
-/** A transport in memory whose messages leave when the test says so. */
-class MemoryWire {
-  readonly answers: Answer[] = [];
-  readonly #unflushed: (() => void)[] = [];
-  readonly #ended = Promise.withResolvers<TulleError | undefined>();
-  readonly #written = Promise.withResolvers<void>();
-  over = false;
-
-  /** Resolves with the first message. */
-  get written(): Promise<void> {
-    return this.#written.promise;
-  }
-
-  get ended(): Promise<TulleError | undefined> {
-    return this.#ended.promise;
-  }
-
-  write(message: Buffer, flushed: () => void): void {
-    this.answers.push(decodeAnswer(message));
-    this.#unflushed.push(flushed);
-    this.#written.resolve();
-  }
-
-  end(error?: TulleError): void {
-    this.over = true;
-    this.#ended.resolve(error);
-  }
-
-  /** Lets everything leave, also what is written meanwhile. */
-  flush(): void {
-    for (let flushed = this.#unflushed.shift(); flushed !== undefined; flushed = this.#unflushed.shift()) flushed();
-  }
-}
+import { MemoryWire } from './memory-wire.ts';
+import { encodeRequest, type Request, resource } from './proxy.ts';
 
 function setUp({
   limits = defaultStreamLimits,
@@ -60,7 +26,15 @@ function setUp({
   const connect = () => {
     const wire = new MemoryWire();
     const stream = new DiscoveryStream({ stores, wire, log, limits, gate, now: () => 0 });
-    return { wire, stream, send: (request: Request) => stream.receive(encodeRequest(request)) };
+    const send = (request: Request) => stream.receive(encodeRequest(request));
+    /** Answers the last message, which has left. */
+    const acknowledge = (more: Request = {}) => {
+      wire.flush();
+      const last = wire.answers.at(-1);
+      ok(last);
+      send({ typeUrl: last.type, responseNonce: last.nonce, ...more });
+    };
+    return { wire, stream, send, acknowledge };
   };
   return { addresses, authorizations, connect, ...connect() };
 }
@@ -68,8 +42,8 @@ function setUp({
 const large = resource('large', 'x'.repeat(largeResponseBytes + 1));
 
 describe('a discovery stream', () => {
-  it('answers both types, one message at a time on the wire', () => {
-    const { wire, send, addresses } = setUp();
+  it('answers both types, one message at a time', () => {
+    const { wire, send, acknowledge, addresses } = setUp();
     addresses.apply([['a', resource('a')]]);
     send({});
     send({ typeUrl: authorizationType });
@@ -77,7 +51,7 @@ describe('a discovery stream', () => {
       wire.answers.map(({ type }) => type),
       [addressType],
     );
-    wire.flush();
+    acknowledge();
     deepStrictEqual(
       wire.answers.map(({ type, resources }) => [type, resources]),
       [
@@ -112,12 +86,43 @@ describe('a discovery stream', () => {
   });
 
   it('goes on when its client acknowledged in time', () => {
-    const { wire, send, addresses } = setUp();
+    const { wire, send, acknowledge, addresses } = setUp();
     send({});
-    wire.flush();
-    send({ responseNonce: wire.answers[0]?.nonce ?? '' });
+    acknowledge();
     addresses.apply([['a', resource('a')]]);
     deepStrictEqual(wire.answers[1]?.resources, { a: '1' });
+  });
+
+  it('does not send again what its client refused, until it changes', () => {
+    const { wire, send, acknowledge, addresses } = setUp();
+    addresses.apply([['a', resource('a')]]);
+    send({});
+    acknowledge({ errorDetail: { code: 3, message: 'no' } });
+    strictEqual(wire.answers.length, 1);
+    addresses.apply([['a', resource('a', '2')]]);
+    deepStrictEqual(wire.answers[1]?.resources, { a: '2' });
+  });
+
+  it('takes nothing for an answer that has an old, a wrong or no nonce, or is of another type', () => {
+    const { wire, send, acknowledge, addresses } = setUp();
+    send({});
+    acknowledge();
+    addresses.apply([['a', resource('a')]]);
+    addresses.apply([['a', resource('a', '2')]]);
+    wire.flush();
+    const [old, last] = wire.answers.map(({ nonce }) => nonce);
+    for (const responseNonce of [old ?? '', 'made-up', '']) send({ responseNonce });
+    send({ typeUrl: authorizationType, responseNonce: last ?? '' });
+    strictEqual(wire.answers.length, 2);
+    acknowledge();
+    acknowledge();
+    deepStrictEqual(
+      wire.answers.slice(2).map(({ type, resources }) => [type, resources]),
+      [
+        [authorizationType, {}],
+        [addressType, { a: '2' }],
+      ],
+    );
   });
 
   it('is ended when its client refuses or asks in a loop', async () => {

@@ -12,7 +12,7 @@ type Step =
   | { readonly do: 'set'; readonly name: string; readonly alias: string; readonly member: boolean }
   | { readonly do: 'remove'; readonly name: string }
   | { readonly do: 'subscribe' | 'unsubscribe'; readonly key: string }
-  | { readonly do: 'answer' | 'acknowledge' | 'reconnect' };
+  | { readonly do: 'answer' | 'reconnect' };
 
 const steps: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -26,7 +26,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('remove'), name: names }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('subscribe', 'unsubscribe'), key: keys }) },
-  { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('answer', 'acknowledge') }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('answer') }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('reconnect') }) },
 );
 
@@ -38,9 +38,7 @@ class Conversation {
   readonly #wildcard: boolean;
   #subscription: Subscription;
   #stop: () => void = () => {};
-  #unacknowledged = '';
   #versions = 0;
-  #nonces = 0;
 
   constructor(wildcard: boolean) {
     this.#wildcard = wildcard;
@@ -69,9 +67,6 @@ class Conversation {
       case 'answer':
         this.#answer();
         return;
-      case 'acknowledge':
-        this.#acknowledge();
-        return;
       case 'reconnect':
         this.#stop();
         this.#subscription = this.#connect();
@@ -80,41 +75,27 @@ class Conversation {
 
   /** Until there is nothing more to say. */
   settle(): void {
-    do this.#acknowledge();
     while (this.#answer());
   }
 
   #connect(): Subscription {
-    this.#unacknowledged = '';
     const subscription = new Subscription(this.store);
     this.#stop = this.store.onChange((change) => subscription.changed(change));
     const subscribe = this.#wildcard ? ['*', ...this.wanted] : [...this.wanted];
     const unsubscribe = this.#wildcard ? [] : ['*'];
-    subscription.receive({
-      subscribe,
-      unsubscribe,
-      initialVersions: this.cache.versions,
-      nonce: '',
-      refusal: undefined,
-    });
+    subscription.receive({ subscribe, unsubscribe, initialVersions: this.cache.versions });
     return subscription;
   }
 
   #send(request: Partial<SubscriptionRequest>): void {
-    const none = { subscribe: [], unsubscribe: [], initialVersions: new Map(), nonce: '', refusal: undefined };
-    this.#subscription.receive({ ...none, ...request });
+    this.#subscription.receive({ subscribe: [], unsubscribe: [], initialVersions: new Map(), ...request });
   }
 
   #answer(): boolean {
-    const answer = seen(this.#subscription.next(String(++this.#nonces)));
-    if (answer === undefined) return false;
-    this.cache.take(answer);
-    this.#unacknowledged = answer.nonce;
+    const news = this.#subscription.news();
+    if (news === undefined) return false;
+    this.cache.take(seen(news));
     return true;
-  }
-
-  #acknowledge(): void {
-    this.#send({ nonce: this.#unacknowledged });
   }
 }
 

@@ -4,14 +4,13 @@ import { ResourceStore } from '../../../src/xds/resource-store.ts';
 import { maxKeys, Subscription, type SubscriptionRequest } from '../../../src/xds/subscription.ts';
 import { type Answer, resource, seen } from './proxy.ts';
 
-const none = { subscribe: [], unsubscribe: [], initialVersions: new Map(), nonce: '', refusal: undefined };
+const none = { subscribe: [], unsubscribe: [], initialVersions: new Map() };
 
 /** A store, and one client's subscription to it. */
 function setUp(...resources: readonly Resource[]) {
   const store = new ResourceStore(addressType);
   const subscription = new Subscription(store);
   store.onChange((change) => subscription.changed(change));
-  let nonces = 0;
   const set = (...values: readonly Resource[]) => store.apply(values.map((value) => [value.name, value]));
   set(...resources);
   return {
@@ -20,12 +19,9 @@ function setUp(...resources: readonly Resource[]) {
     set,
     remove: (...names: readonly string[]) => store.apply(names.map((name) => [name, undefined])),
     send: (request: Partial<SubscriptionRequest>) => subscription.receive({ ...none, ...request }),
-    next: () => seen(subscription.next(String(++nonces))),
-    /** The next answer, acknowledged. */
-    acked(): Answer | undefined {
-      const answer = this.next();
-      if (answer !== undefined) strictEqual(this.send({ nonce: answer.nonce }), 'Ack');
-      return answer;
+    news(): Answer | undefined {
+      const news = subscription.news();
+      return news && seen(news);
     },
   };
 }
@@ -37,26 +33,26 @@ describe('a client that wants everything', () => {
     for (const subscribe of [[], ['*']]) {
       const client = setUp(resource('a'), resource('b', '7'));
       client.send({ subscribe });
-      deepStrictEqual(content(client.acked()), [{ a: '1', b: '7' }, []]);
-      strictEqual(client.next(), undefined);
+      deepStrictEqual(content(client.news()), [{ a: '1', b: '7' }, []]);
+      strictEqual(client.news(), undefined);
     }
   });
 
   it('is answered when there is nothing: it waits for that', () => {
     const client = setUp();
     client.send({});
-    deepStrictEqual(content(client.acked()), [{}, []]);
-    strictEqual(client.next(), undefined);
+    deepStrictEqual(content(client.news()), [{}, []]);
+    strictEqual(client.news(), undefined);
   });
 
   it('hears of what changed and what is gone, and of nothing else', () => {
     const client = setUp(resource('a'), resource('b'), resource('c'));
     client.send({});
-    client.acked();
+    client.news();
     client.set(resource('a', '2'), resource('b', '1'));
     client.remove('c', 'never-was');
-    deepStrictEqual(content(client.acked()), [{ a: '2' }, ['c']]);
-    strictEqual(client.next(), undefined);
+    deepStrictEqual(content(client.news()), [{ a: '2' }, ['c']]);
+    strictEqual(client.news(), undefined);
   });
 
   it('is sent only the difference when it comes back', () => {
@@ -67,47 +63,23 @@ describe('a client that wants everything', () => {
       ['gone', '1'],
     ]);
     client.send({ initialVersions });
-    deepStrictEqual(content(client.acked()), [{ changed: '2', new: '1' }, ['gone']]);
+    deepStrictEqual(content(client.news()), [{ changed: '2', new: '1' }, ['gone']]);
   });
 
   it('is answered when it comes back and has missed nothing', () => {
     const client = setUp(resource('same'));
     client.send({ initialVersions: new Map([['same', '1']]) });
-    deepStrictEqual(content(client.acked()), [{}, []]);
+    deepStrictEqual(content(client.news()), [{}, []]);
   });
 
   it('is sent what a slow moment hid from it once, as it is then', () => {
     const client = setUp(resource('a'), resource('b'));
     client.send({});
-    const first = client.next();
+    client.news();
     for (let version = 2; version <= 100; version++) client.set(resource('a', String(version)));
     client.set(resource('fleeting'));
     client.remove('fleeting', 'b');
-    strictEqual(client.next(), undefined, 'one response at a time');
-    client.send({ nonce: first?.nonce ?? '' });
-    deepStrictEqual(content(client.acked()), [{ a: '100' }, ['fleeting', 'b']]);
-  });
-});
-
-describe('a client that refuses', () => {
-  it('keeps what it had and is not sent the same again', () => {
-    const client = setUp(resource('a'));
-    client.send({});
-    strictEqual(client.send({ nonce: client.next()?.nonce ?? '', refusal: 'no' }), 'Nack');
-    strictEqual(client.next(), undefined);
-    client.set(resource('a', '2'));
-    deepStrictEqual(content(client.next()), [{ a: '2' }, []]);
-  });
-
-  it('acknowledges nothing with an old, a wrong or no nonce', () => {
-    const client = setUp(resource('a'));
-    client.send({});
-    const old = client.acked()?.nonce ?? '';
-    client.set(resource('a', '2'));
-    client.next();
-    client.set(resource('a', '3'));
-    for (const nonce of [old, 'made-up', '']) strictEqual(client.send({ nonce, refusal: 'no' }), 'None');
-    strictEqual(client.next(), undefined);
+    deepStrictEqual(content(client.news()), [{ a: '100' }, ['fleeting', 'b']]);
   });
 });
 
@@ -119,9 +91,9 @@ describe('a client that asks by name', () => {
     for (const request of [onDemand, { unsubscribe: ['*'] }]) {
       const client = setUp(web());
       client.send(request);
-      deepStrictEqual(content(client.acked()), [{}, []]);
+      deepStrictEqual(content(client.news()), [{}, []]);
       client.set(web('2'));
-      strictEqual(client.next(), undefined);
+      strictEqual(client.news(), undefined);
     }
   });
 
@@ -129,46 +101,46 @@ describe('a client that asks by name', () => {
     for (const key of ['pod/web', '/10.0.0.1']) {
       const client = setUp(web(), resource('pod/other'));
       client.send({ subscribe: [key] });
-      deepStrictEqual(content(client.acked()), [{ 'pod/web': '1' }, []]);
+      deepStrictEqual(content(client.news()), [{ 'pod/web': '1' }, []]);
       client.set(web('2'));
-      deepStrictEqual(content(client.acked()), [{ 'pod/web': '2' }, []]);
+      deepStrictEqual(content(client.news()), [{ 'pod/web': '2' }, []]);
     }
   });
 
   it('is told that there is nothing, and told when there is', () => {
     const client = setUp();
     client.send({ subscribe: ['/10.0.0.1'] });
-    deepStrictEqual(content(client.acked()), [{}, ['/10.0.0.1']]);
+    deepStrictEqual(content(client.news()), [{}, ['/10.0.0.1']]);
     client.set(web());
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '1' }, []]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '1' }, []]);
     client.remove('pod/web');
-    deepStrictEqual(content(client.acked()), [{}, ['pod/web', '/10.0.0.1']]);
+    deepStrictEqual(content(client.news()), [{}, ['pod/web', '/10.0.0.1']]);
   });
 
   it('is answered again when it asks again', () => {
     const client = setUp(web());
     client.send({ subscribe: ['/10.0.0.1'] });
-    client.acked();
+    client.news();
     client.send({ subscribe: ['pod/web'] });
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '1' }, []]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '1' }, []]);
     client.send({ subscribe: ['pod/web'] });
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '1' }, []]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '1' }, []]);
   });
 
   it('sees an address move from one workload to another', () => {
     const client = setUp(web());
     client.send({ subscribe: ['/10.0.0.1'] });
-    client.acked();
+    client.news();
     client.set(web('2', '10.0.0.2'), resource('pod/next', '1', { aliases: ['/10.0.0.1'] }));
-    deepStrictEqual(content(client.acked()), [{ 'pod/next': '1' }, ['pod/web']]);
+    deepStrictEqual(content(client.news()), [{ 'pod/next': '1' }, ['pod/web']]);
   });
 
   it('keeps a workload that moves from one address it asked for to another', () => {
     const client = setUp(web());
     client.send({ subscribe: ['/10.0.0.1', '/10.0.0.2'] });
-    client.acked();
+    client.news();
     client.set(web('2', '10.0.0.2'));
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '2' }, ['/10.0.0.1']]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '2' }, ['/10.0.0.1']]);
   });
 
   it('gets the workloads of a service with it, and as they come and go', () => {
@@ -176,23 +148,23 @@ describe('a client that asks by name', () => {
     const pod = (name: string) => resource(name, '1', { memberOf: ['shop/cart'] });
     const client = setUp(cart, pod('p1'), resource('p2'));
     client.send({ subscribe: ['/10.96.0.1'] });
-    deepStrictEqual(content(client.acked()), [{ 'shop/cart': '1', p1: '1' }, []]);
+    deepStrictEqual(content(client.news()), [{ 'shop/cart': '1', p1: '1' }, []]);
     client.set(resource('p2', '2', { memberOf: ['shop/cart'] }));
-    deepStrictEqual(content(client.acked()), [{ p2: '2' }, []]);
+    deepStrictEqual(content(client.news()), [{ p2: '2' }, []]);
     client.set(resource('p1', '2'));
-    deepStrictEqual(content(client.acked()), [{}, ['p1']]);
+    deepStrictEqual(content(client.news()), [{}, ['p1']]);
   });
 
   it('hears nothing more of what it gave up', () => {
     const client = setUp(web());
     client.send({ subscribe: ['/10.0.0.1', 'pod/web'] });
-    client.acked();
+    client.news();
     client.send({ unsubscribe: ['/10.0.0.1'] });
     client.set(web('2'));
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '2' }, []]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '2' }, []]);
     client.send({ unsubscribe: ['pod/web'] });
     client.remove('pod/web');
-    strictEqual(client.next(), undefined);
+    strictEqual(client.news(), undefined);
   });
 
   it('is told the difference of what it had when it comes back', () => {
@@ -203,20 +175,20 @@ describe('a client that asks by name', () => {
       ['gone', '1'],
     ]);
     client.send({ unsubscribe: ['*'], initialVersions });
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '2' }, ['gone']]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '2' }, ['gone']]);
     client.set(resource('same', '2'));
-    deepStrictEqual(content(client.acked()), [{ same: '2' }, []]);
+    deepStrictEqual(content(client.news()), [{ same: '2' }, []]);
   });
 
   it('may change its mind and want everything, and back', () => {
     const client = setUp(web(), resource('other'));
     client.send({ subscribe: ['pod/web'] });
-    client.acked();
+    client.news();
     client.send({ subscribe: ['*'] });
-    deepStrictEqual(content(client.acked()), [{ other: '1' }, []]);
+    deepStrictEqual(content(client.news()), [{ other: '1' }, []]);
     client.send({ unsubscribe: ['*'] });
     client.set(web('2'), resource('other', '2'));
-    deepStrictEqual(content(client.acked()), [{ 'pod/web': '2' }, []]);
+    deepStrictEqual(content(client.news()), [{ 'pod/web': '2' }, []]);
   });
 
   it('cannot ask for more names than there are reasons for', () => {
@@ -229,7 +201,7 @@ describe('a client that asks by name', () => {
   it('may name what it likes', () => {
     const client = setUp(web());
     client.send({ subscribe: ['__proto__', 'constructor', '', '/'] });
-    const answer = client.acked();
+    const answer = client.news();
     ok(answer);
     deepStrictEqual([...answer.removed].sort(), ['', '/', '__proto__', 'constructor']);
   });
