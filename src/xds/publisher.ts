@@ -1,5 +1,5 @@
 import type { Log } from '../kube/log.ts';
-import type { MeshSettings } from '../model/mesh.ts';
+import type { MeshSettings, Service, Workload } from '../model/mesh.ts';
 import { MeshModel } from '../model/mesh-model.ts';
 import type { Authorization } from '../policy/authorization.ts';
 import { policyName } from '../policy/authorization.ts';
@@ -7,8 +7,12 @@ import { strictMtls } from '../policy/strict-mtls.ts';
 import { encodeService, encodeWorkload } from './encode-address.ts';
 import { encodeAuthorization } from './encode-authorization.ts';
 import { modelServices, modelWorkloads, resources } from './metrics.ts';
-import { addressType, authorizationType, type Resource, typeLabel } from './resource.ts';
+import { order } from './order.ts';
+import { addressType, authorizationType, type Resource, type TypeUrl, typeLabel } from './resource.ts';
 import { ResourceStore } from './resource-store.ts';
+
+/** Resource name → resource; undefined means gone. */
+type Changes = ReadonlyMap<string, Resource | undefined>;
 
 /** From the model to the resources proxies are told of: what a commit touched is encoded, once, and nothing else. */
 export class Publisher {
@@ -27,35 +31,60 @@ export class Publisher {
     return [this.addresses, this.authorizations];
   }
 
-  /** Policy goes first: where a change tightens it, no proxy is to hear of a new workload before. */
+  /** In the order in which each stream tells it. */
   publish(): void {
-    this.#publishPolicies();
     const { workloads, services } = this.model.commit();
-    this.addresses.apply([...this.#encoded(services, encodeService), ...this.#encoded(workloads, encodeWorkload)]);
+    const changes: Readonly<Record<TypeUrl, Changes>> = {
+      [authorizationType]: this.#policies(),
+      [addressType]: new Map([
+        ...this.#encoded(services, encodeService, withoutPorts),
+        ...this.#encoded(workloads, encodeWorkload, withoutServices),
+      ]),
+    };
+    const stores = { [addressType]: this.addresses, [authorizationType]: this.authorizations };
+    for (const { type, tells } of order) {
+      const isTold = (next: Resource | undefined) =>
+        tells === 'Everything' || (tells === 'Gone') === (next === undefined);
+      stores[type].apply([...changes[type]].filter(([, next]) => isTold(next)));
+    }
     this.#measure();
   }
 
-  /** One that cannot be encoded is named and stays as it was; the others go on. */
+  /**
+   * One that cannot be encoded is named, and told in its reduced form; the others go on. Left out it would be an address
+   * that nobody knows, and those are spoken to in plaintext; left as it was it might be one from before its capture.
+   */
   #encoded<T>(
     values: ReadonlyMap<string, T | undefined>,
     encode: (value: T) => Resource,
-  ): (readonly [string, Resource | undefined])[] {
-    return [...values].flatMap(([name, value]) => {
+    reduced: (value: T) => T,
+  ): Changes {
+    const changes = new Map<string, Resource | undefined>();
+    for (const [name, value] of values) {
       try {
-        return [[name, value === undefined ? undefined : encode(value)] as const];
+        changes.set(name, value === undefined ? undefined : this.#encodedOrReduced(name, value, encode, reduced));
       } catch (error) {
         this.#log.error({ resource: name, err: error }, 'this resource cannot be told to proxies');
-        return [];
       }
-    });
+    }
+    return changes;
   }
 
-  #publishPolicies(): void {
-    const policies = meshPolicies(this.model.settings);
-    const next = new Map<string, Resource | undefined>();
-    for (const name of this.authorizations.names()) next.set(name, undefined);
-    for (const policy of policies) next.set(policyName(policy), encodeAuthorization(policy));
-    this.authorizations.apply(next);
+  #encodedOrReduced<T>(name: string, value: T, encode: (value: T) => Resource, reduced: (value: T) => T): Resource {
+    try {
+      return encode(value);
+    } catch (error) {
+      this.#log.error({ resource: name, err: error }, 'this resource cannot be told to proxies whole');
+      return encode(reduced(value));
+    }
+  }
+
+  #policies(): Changes {
+    const gone = [...this.authorizations.names()].map((name) => [name, undefined] as const);
+    const present = meshPolicies(this.model.settings).map(
+      (policy) => [policyName(policy), encodeAuthorization(policy)] as const,
+    );
+    return new Map<string, Resource | undefined>([...gone, ...present]);
   }
 
   #measure(): void {
@@ -69,4 +98,14 @@ export class Publisher {
 /** The policies that follow from the Mesh. */
 function meshPolicies(settings: MeshSettings): readonly Authorization[] {
   return settings.strictMtls ? [strictMtls] : [];
+}
+
+/** Reached at its own addresses only, as what it is: identity and tunnel stay. */
+function withoutServices(workload: Workload): Workload {
+  return { ...workload, services: new Map() };
+}
+
+/** Its addresses stay known, and refuse. */
+function withoutPorts(service: Service): Service {
+  return { ...service, ports: [] };
 }

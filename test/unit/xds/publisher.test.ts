@@ -137,20 +137,72 @@ describe('what a proxy reads', () => {
   });
 });
 
-describe('what cannot be told', () => {
-  it('stays as it was, is named, and hinders nothing else', () => {
+describe('what cannot be told whole', () => {
+  /** No API server would let it pass; one day one might. */
+  const unusable: Change = { service: service({ name: 'cart', ports: [{ name: 'http', port: -1 }] }) };
+
+  function publishedWith(changes: readonly Change[]) {
     const named: unknown[] = [];
     const publisher = new Publisher(permissive, { error: (fields) => void named.push(fields) });
+    for (const change of changes) apply(publisher.model, change);
+    publisher.publish();
+    return { publisher, named: () => JSON.stringify(named) };
+  }
+
+  function readAddress(publisher: Publisher, name: string) {
+    const [resource] = read(publisher.addresses, name).resources;
+    return fromBinary(AddressSchema, resource?.resource?.value ?? new Uint8Array()).type;
+  }
+
+  it('R33 is told by what decides whether it is refused: an address nobody knows is spoken to in plaintext', () => {
+    const { publisher, named } = publishedWith([...shop, unusable]);
+    const workload = readAddress(publisher, web);
+    ok(workload.case === 'workload');
+    strictEqual(workload.value.tunnelProtocol, TunnelProtocol.HBONE);
+    deepStrictEqual(
+      [workload.value.serviceAccount, workload.value.addresses.length, Object.keys(workload.value.services)],
+      ['web', 2, []],
+    );
+    const unportable = readAddress(publisher, cart);
+    ok(unportable.case === 'service');
+    deepStrictEqual([unportable.value.addresses.length, unportable.value.ports], [1, []]);
+    for (const name of [web, cart]) ok(named().includes(name), `${name} is named in the log`);
+  });
+
+  it('R33 is not told as it was before it was captured', () => {
+    const uncaptured = shop.filter((change) => !('meshNode' in change));
+    const { publisher } = publishedWith(uncaptured);
+    apply(publisher.model, unusable);
+    apply(publisher.model, { meshNode: meshNode('node-1', ['u1']) });
+    publisher.publish();
+    const workload = readAddress(publisher, web);
+    ok(workload.case === 'workload');
+    strictEqual(workload.value.tunnelProtocol, TunnelProtocol.HBONE);
+  });
+
+  it('hinders nothing else, and is told whole again once it can be', () => {
+    const { publisher } = publishedWith([...shop, unusable, { pod: pod({ name: 'other', ips: ['10.0.0.7'] }) }]);
+    ok(publisher.addresses.get('Kubernetes//Pod/shop/other'));
     for (const change of shop) apply(publisher.model, change);
     publisher.publish();
-    const before = publisher.addresses.get(cart);
-    // No API server would let it pass; one day one might.
-    apply(publisher.model, { service: service({ name: 'cart', ports: [{ name: 'http', port: -1 }] }) });
-    apply(publisher.model, { pod: pod({ name: 'other', ips: ['10.0.0.7'] }) });
+    strictEqual(publisher.addresses.get(web)?.version, published(permissive, ...shop).addresses.get(web)?.version);
+  });
+});
+
+describe('the order of a publication', () => {
+  it('R33 is a new policy, then addresses, then the end of a policy', () => {
+    const publisher = published(permissive, ...shop);
+    const told: string[] = [];
+    for (const store of publisher.stores)
+      store.onChange(() => told.push(store === publisher.addresses ? 'addresses' : 'policies'));
+    publisher.model.setSettings({ ...permissive, strictMtls: true });
+    apply(publisher.model, { meshNode: meshNode('node-1', []) });
     publisher.publish();
-    strictEqual(publisher.addresses.get(cart), before);
-    ok(publisher.addresses.get('Kubernetes//Pod/shop/other'));
-    ok(JSON.stringify(named).includes(cart));
+    deepStrictEqual(told.splice(0), ['policies', 'addresses']);
+    publisher.model.setSettings(permissive);
+    apply(publisher.model, { meshNode: meshNode('node-1', ['u1']) });
+    publisher.publish();
+    deepStrictEqual(told, ['addresses', 'policies']);
   });
 });
 
