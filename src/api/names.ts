@@ -48,6 +48,8 @@ export const annotations = {
 export const startupTaint = { key: `${apiGroup}/not-ready`, effect: 'NoSchedule' } as const;
 
 export const meshFinalizer = `${apiGroup}/mesh`;
+/** On a MeshNode: it stays while a pod is there that its node captured. */
+export const meshNodeFinalizer = `${apiGroup}/captured-pods`;
 
 export const fieldManagers = {
   operator: 'tulle-operator',

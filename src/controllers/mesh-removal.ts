@@ -17,6 +17,8 @@ import {
   managedBy,
   meshesPath,
   meshFinalizer,
+  meshNodeFinalizer,
+  meshNodesPath,
   ownedLabels,
   systemNamespace,
   trustBundle,
@@ -99,7 +101,7 @@ function releasing(awaited: readonly MeshNode[]): string {
   });
   return (
     `Waiting until the agents have released ${some(nodes, 10)}. ` +
-    'To go on without a node that will not come back, delete its Node or its MeshNode.'
+    'To go on without a node that will not come back, delete its Node; or its MeshNode, and take the finalizer off that.'
   );
 }
 
@@ -130,10 +132,25 @@ async function deleteRest(context: MeshContext, mesh: Mesh, signal: AbortSignal)
   const bundles = caches.bundles.store.list().filter(isOurs);
   const objects = [...bundles, ...caches.meshNodes.store.list(), ...ownedBy(context, mesh)];
   for (const object of objects) await deleteObject(context, object, signal);
+  for (const meshNode of caches.meshNodes.store.list()) await letGo(context, meshNode, signal);
   const system = `/api/v1/namespaces/${systemNamespace}`;
   await client.deleteIfThere(`${system}/secrets/${authoritySecretName}`);
   await client.deleteIfThere(`/apis/coordination.k8s.io/v1/namespaces/${systemNamespace}/leases/${components.control}`);
   return objects;
+}
+
+/** No node holds a captured pod any more, or nobody waits for it: what its MeshNode says is of no use to anybody. */
+async function letGo({ client }: MeshContext, meshNode: MeshNode, signal: AbortSignal): Promise<void> {
+  if (meshNode.metadata.deletionTimestamp === undefined) return; // its deletion, as it is seen, brings us back
+  signal.throwIfAborted();
+  const finalizers = withoutFinalizer(meshNode, meshNodeFinalizer);
+  await setFinalizers(
+    client,
+    `${meshNodesPath}/${meshNode.metadata.name}`,
+    meshNode,
+    finalizers,
+    fieldManagers.operator,
+  );
 }
 
 function isOurs({ metadata }: KubeObject): boolean {

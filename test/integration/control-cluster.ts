@@ -5,12 +5,17 @@ import { pino } from 'pino';
 import { components, meshName, systemNamespace, trustBundle } from '../../src/api/names.ts';
 import { ControlReplica } from '../../src/cmd/control/replica.ts';
 import { KubeClient } from '../../src/kube/client.ts';
-import type { ConfigMap, Pod } from '../../src/kube/objects.ts';
+import type { ConfigMap, KubeObject, Pod } from '../../src/kube/objects.ts';
 import { renderAccess } from '../../src/render/access.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 
 interface Created {
   readonly metadata: { readonly uid: string };
+}
+
+interface RecordedEvent extends KubeObject {
+  readonly note: string;
+  readonly regarding?: { readonly kind?: string; readonly name?: string };
 }
 
 interface Token {
@@ -117,6 +122,25 @@ export class ControlCluster {
     await this.admin.patch<Pod>(`/api/v1/namespaces/${namespace}/pods/${name}/status`, { status });
   }
 
+  async podUid(namespace: string, name: string): Promise<string> {
+    return (await this.admin.get<Created>(`/api/v1/namespaces/${namespace}/pods/${name}`)).metadata.uid;
+  }
+
+  /** The first Event about this cluster-scoped object, once there is one. */
+  async event(kind: string, name: string): Promise<RecordedEvent> {
+    const path = '/apis/events.k8s.io/v1/namespaces/default/events';
+    const isAbout = ({ regarding }: RecordedEvent) => regarding?.kind === kind && regarding.name === name;
+    const { items, metadata } = await this.admin.list<RecordedEvent>(path);
+    const found = items.find(isAbout);
+    if (found !== undefined) return found;
+    const { resourceVersion } = metadata;
+    const limit = AbortSignal.timeout(20_000);
+    for await (const { object } of this.admin.watch<RecordedEvent>(path, { resourceVersion }, limit)) {
+      if (isAbout(object)) return object;
+    }
+    throw new Error(`no Event about ${kind} ${name}`);
+  }
+
   /** At once: there is no kubelet that would confirm the end. */
   async removePod(namespace: string, name: string): Promise<void> {
     await this.admin.delete(`/api/v1/namespaces/${namespace}/pods/${name}`, { gracePeriodSeconds: 0 });
@@ -156,7 +180,7 @@ export class ControlCluster {
     const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'shop' } };
     await this.admin.apply(account, { fieldManager: 'test' });
     for (const node of ['node-1', 'node-2']) {
-      const labels = { 'topology.kubernetes.io/zone': `zone-of-${node}` };
+      const labels = { 'topology.kubernetes.io/zone': `zone-of-${node}`, 'kubernetes.io/os': 'linux' };
       await this.admin.create('/api/v1/nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name: node, labels } });
       await this.admin.apply(
         { apiVersion: 'mesh.tulle.dev/v1alpha1', kind: 'MeshNode', metadata: { name: node } },

@@ -1,7 +1,12 @@
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict';
+import { TunnelProtocol } from '../../proto/gen/istio/workload/workload_pb.js';
+import type { MeshNode } from '../../src/api/mesh-node.ts';
+import { meshNodesPath } from '../../src/api/names.ts';
 import type { ControlReplica } from '../../src/cmd/control/replica.ts';
+import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { addressType } from '../../src/xds/resource.ts';
 import { ControlCluster } from './control-cluster.ts';
+import { eventually, installConfig, startOperator } from './operator-cluster.ts';
 import { XdsProxy } from './xds-proxy.ts';
 
 describe('replicas of tulle-control', function () {
@@ -76,5 +81,75 @@ describe('replicas of tulle-control', function () {
     const starting = replica.start();
     await replica.stop();
     await starting;
+  });
+
+  describe('R35 of a captured pod whose MeshNode is deleted while its agent is down', () => {
+    const web = 'Kubernetes//Pod/shop/web';
+    const path = `${meshNodesPath}/node-1`;
+    let operator: MeshOperator;
+    let uid: string;
+
+    before(async () => {
+      uid = await cluster.podUid('shop', 'web');
+      await installConfig(cluster.api);
+      operator = await startOperator(cluster.api);
+      await eventually<MeshNode>(cluster.admin, path, (meshNode) => meshNode?.metadata.ownerReferences !== undefined);
+      await cluster.report('node-1', { [uid]: true });
+    });
+
+    after(async () => {
+      await operator?.stop();
+    });
+
+    async function watching(replica: ControlReplica): Promise<XdsProxy> {
+      const proxy = await proxyOf(replica);
+      void proxy.open();
+      proxy.subscribe();
+      await proxy.until('both types', () => proxy.versions.size === 2);
+      return proxy;
+    }
+
+    const isTunnelled = (proxy: XdsProxy) => proxy.workloads.get(web)?.tunnelProtocol === TunnelProtocol.HBONE;
+
+    it('all replicas say the same, also one that is started afterwards', async () => {
+      const before = await watching(await started('control-e'));
+      const restarted = await started('control-f');
+      await before.until('the tunnel', () => isTunnelled(before));
+      await cluster.admin.delete(path);
+      await eventually<MeshNode>(cluster.admin, path, (meshNode) => meshNode?.metadata.deletionTimestamp !== undefined);
+      await restarted.stop();
+      const after = await watching(await started('control-g'));
+      deepStrictEqual([isTunnelled(before), isTunnelled(after)], [true, true]);
+    });
+
+    it('an Event on it says why it stays, and what to do', async () => {
+      const { note } = await cluster.event('MeshNode', 'node-1');
+      match(note, /captured/);
+      match(note, /drain/);
+    });
+
+    it('its agent goes on reporting to it, and it is made anew when no captured pod is left', async () => {
+      const { metadata } = await cluster.admin.get<MeshNode>(path);
+      const all = await watching(await started('control-h'));
+      await cluster.report('node-1', { [uid]: false });
+      await all.until('the end of the tunnel', () => !isTunnelled(all));
+      const isNew = (meshNode: MeshNode | undefined) =>
+        meshNode !== undefined &&
+        meshNode.metadata.uid !== metadata.uid &&
+        meshNode.metadata.deletionTimestamp === undefined;
+      await eventually<MeshNode>(cluster.admin, path, isNew);
+    });
+
+    it('one that is captured no longer because it has ended keeps it no longer', async () => {
+      await cluster.report('node-1', { [uid]: true });
+      const { metadata } = await cluster.admin.get<MeshNode>(path);
+      await cluster.admin.delete(path);
+      await cluster.removePod('shop', 'web');
+      await eventually<MeshNode>(
+        cluster.admin,
+        path,
+        (meshNode) => meshNode !== undefined && meshNode.metadata.uid !== metadata.uid,
+      );
+    });
   });
 });

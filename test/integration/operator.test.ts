@@ -63,12 +63,17 @@ describe('the operator on a real API server', () => {
     assert.deepEqual(ready?.metadata.finalizers, ['mesh.tulle.dev/mesh']);
   });
 
-  it('given Nodes, then each has a MeshNode that it owns', async () => {
+  it('given Nodes, then each has a MeshNode that it owns, with the finalizer also where it was taken off', async () => {
     for (const name of ['node-1', 'node-2']) {
       const found = await eventually<MeshNode>(admin, meshNode(name), present);
+      assert.deepEqual(found?.metadata.finalizers, ['mesh.tulle.dev/captured-pods']);
       const node = await admin.get<KubeObject>(`/api/v1/nodes/${name}`);
       assert.equal(found?.metadata.ownerReferences?.[0]?.uid, node.metadata.uid);
     }
+    await admin.patch(meshNode('node-1'), { metadata: { finalizers: ['example.org/foreign'] } });
+    await eventually<MeshNode>(admin, meshNode('node-1'), (object) => object?.metadata.finalizers?.length === 2);
+    await admin.patch(meshNode('node-1'), { metadata: { finalizers: null } });
+    await eventually<MeshNode>(admin, meshNode('node-1'), (object) => object?.metadata.finalizers?.length === 1);
   });
 
   it('given a Node without Linux, then it has no MeshNode, not even one that somebody made', async () => {
@@ -254,7 +259,12 @@ describe('the operator on a real API server', () => {
     await eventually<Mesh>(admin, mesh, (object) => !says('Ready', 'False', 'ApplyFailed')(object));
   });
 
-  it('given the Mesh is deleted, then it waits for each node to be released, and leaves nothing', async () => {
+  it('R30 given the Mesh is deleted, then it waits for each node that is there, also with a dead agent, and leaves nothing', async () => {
+    await api.apply(nodes('node-4'));
+    await eventually<MeshNode>(admin, meshNode('node-4'), present);
+    const dead = await agentClient(api, 'node-4');
+    await reportPods(dead, 'node-4', [pod('captured', 'Secured')]);
+    await dead.close();
     await admin.create('/api/v1/namespaces/tulle-system/secrets', {
       apiVersion: 'v1',
       kind: 'Secret',
@@ -274,6 +284,15 @@ describe('the operator on a real API server', () => {
     assert.ok(await admin.find(system('/apis/apps/v1', 'daemonsets', 'tulle-agent')));
     assert.ok(await admin.find(system('/api/v1', 'secrets', 'tulle-ca')));
     await markReleased(api, 'node-2');
+    const dying = await eventually<Mesh>(admin, mesh, (object) => {
+      const message = findCondition(object?.status?.conditions, 'Removing')?.message ?? '';
+      return message.includes('node-4') && !message.includes('node-2');
+    });
+    assert.match(findCondition(dying?.status?.conditions, 'Removing')?.message ?? '', /delete its Node/);
+    await admin.delete(meshNode('node-4'));
+    await eventually<MeshNode>(admin, meshNode('node-4'), (object) => object?.metadata.deletionTimestamp !== undefined);
+    assert.ok(await admin.find(system('/apis/apps/v1', 'daemonsets', 'tulle-agent')), 'its pods are captured still');
+    await admin.delete('/api/v1/nodes/node-4');
     await eventually(admin, system('/apis/apps/v1', 'daemonsets', 'tulle-agent'), absent);
     const stopping = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'StoppingWorkloads'));
     assert.match(findCondition(stopping?.status?.conditions, 'Removing')?.message ?? '', /Waiting for the end of /);
