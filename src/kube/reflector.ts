@@ -164,10 +164,10 @@ export class Reflector<T extends KubeObject> {
       this.#version = version;
       return;
     }
+    // A watch tells what comes after the version it was begun with: what is older is said again.
+    if (isOlder(version, this.#version)) return;
+    this.#version = version;
     const key = objectKey(event.object);
-    const held = this.store.get(key);
-    if (isOlder(version, held?.metadata.resourceVersion)) return;
-    if (!isOlder(version, this.#version)) this.#version = version;
     if (event.type === 'DELETED') this.#remove(key, event.object);
     else this.#put(event.object);
   }

@@ -252,6 +252,16 @@ describe('the reflector', () => {
     assert.deepEqual(seen, ['added a', 'added b']);
   });
 
+  it('R16 does not bring back what was deleted, on a replayed event', async () => {
+    await started({ items: [pod('a', 90), pod('b', 91)], version: '100' });
+    await server.send('DELETED', pod('a', 101));
+    await server.send('ADDED', pod('a', 90));
+    await server.send('MODIFIED', pod('a', 95));
+    assert.deepEqual(names(), ['b']);
+    await server.send('ADDED', pod('a', 102));
+    assert.deepEqual(names(), ['a', 'b']);
+  });
+
   it('follows a server whose data stay older than before for ten minutes: it was restored', async () => {
     await started({ items: [pod('a', 90), pod('b', 91)], version: '100' });
     for (let i = 0; i < 300; i += 1) server.lists.push({ items: [pod('a', 5)], version: '50' });
