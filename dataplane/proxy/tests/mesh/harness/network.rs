@@ -82,7 +82,7 @@ impl Network {
     fn pod_at(&self, name: &str, last: u8) -> Pod {
         let pod = Pod::new(name, [10, 77, 0, last].into());
         self.host.sh(&format!(
-            "ip link add veth{last} type veth peer name eth0 netns {}; ip link set veth{last} master br0 up",
+            "ip link add veth{last} type veth peer name eth0 address 02:00:00:00:00:{last:02x} netns {}; ip link set veth{last} master br0 up",
             pod.ns.path()
         ));
         pod.ns.sh(&format!(
