@@ -87,6 +87,7 @@ export class CertificateAuthority {
   /** Why nothing is signed, undefined when there is no reason against it. */
   #withheld: TulleError | undefined;
   #problem: TulleError | undefined;
+  #reportedIssuing = false;
   #nap = new AbortController();
 
   /** @throws TulleError TrustDomainInvalid */
@@ -192,14 +193,16 @@ export class CertificateAuthority {
   }
 
   async #serve(state: AuthorityState, publish: boolean): Promise<void> {
-    if (publish) await this.#publish(state.bundle);
-    const isNew =
-      this.#held?.bundle.sha256 !== state.bundle.sha256 || this.#held.active.root.id !== state.active.root.id;
+    const isSwitch = this.#held !== undefined && this.#held.active.root.id !== state.active.root.id;
+    const isNew = isSwitch || this.#held?.bundle.sha256 !== state.bundle.sha256;
     const changed = isNew || this.#problem !== undefined || this.#withheld !== undefined;
+    // Should the bundle not be published, the root from before signs no more and the next one not yet.
+    if (isSwitch) this.#withheld = switching(state);
+    if (publish) await this.#publish(state.bundle);
     this.#held = state;
     this.#withheld = undefined;
-    if (isNew)
-      this.#options.log.info({ authority: state.active.root.id, notAfter: notAfter(state.active) }, 'authority served');
+    const { id, validity } = state.active.root;
+    if (isNew) this.#options.log.info({ authority: id, notAfter: validity.notAfter.toISOString() }, 'authority served');
     if (changed) this.#report(undefined);
     this.#ready.resolve();
   }
@@ -227,11 +230,12 @@ export class CertificateAuthority {
   /** Logs and reports a problem once, not at every pass that finds it again. */
   #report(problem: TulleError | undefined): void {
     const { log, onReport } = this.#options;
-    if (problem !== undefined && problem.message === this.#problem?.message) return;
+    const issuing = this.#isIssuing();
+    if (problem !== undefined && problem.message === this.#problem?.message && issuing === this.#reportedIssuing)
+      return;
     this.#problem = problem;
-    if (problem !== undefined) {
-      log.error({ code: problem.code, issuing: this.#isIssuing() }, explain(problem));
-    }
+    this.#reportedIssuing = issuing;
+    if (problem !== undefined) log.error({ code: problem.code, issuing }, explain(problem));
     onReport?.(this.report());
   }
 
@@ -281,8 +285,9 @@ function statusOf(state: AuthorityState): NonNullable<MeshStatus['authority']> {
   };
 }
 
-function notAfter(authority: ActiveAuthority): string {
-  return authority.root.validity.notAfter.toISOString();
+function switching({ active }: AuthorityState): TulleError {
+  const message = `The root ${active.root.id} signs from now on, and its trust bundle is not published yet.`;
+  return new TulleError('AuthorityWithheld', message);
 }
 
 function expired(active: ActiveAuthority): TulleError {

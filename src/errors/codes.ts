@@ -15,7 +15,7 @@ export const errorCodes = {
   AuthorityStateInvalid: 'The stored authority is truncated, edited, or not one this version understands.',
   AuthoritySwapped: 'The stored authority is a different one than the one this mesh has.',
   AuthorityLost: 'The mesh had an authority and its Secret is gone.',
-  AuthorityWithheld: 'This replica holds an authority that the Secret no longer does, so it signs nothing.',
+  AuthorityWithheld: 'This replica may not sign with the authority it holds, or not yet.',
   AuthorityExpired: 'The root certificate that signs is not valid now.',
   CsrInvalid: 'A certificate signing request cannot be used.',
   TrustBundleInvalid: 'A trust bundle holds something that is not a CA certificate.',

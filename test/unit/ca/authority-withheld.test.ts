@@ -52,6 +52,35 @@ describe('a replica with a stale authority', () => {
     assert.equal(authority.bundle()?.pem, b.certificate);
   });
 
+  it('R11 signs with neither while the bundle of the one that signs now cannot be published, and reports it', async () => {
+    const reports: boolean[] = [];
+    authority = replica({ cluster, onReport: ({ issuing }) => reports.push(issuing) });
+    await authority.reconcile();
+    moveOn(a, b);
+    await authority.reconcile();
+    moveOn(retiring(a), active(b));
+    cluster.published = undefined;
+    cluster.before = (request) => {
+      if (request === 'publish') throw new Error('forbidden');
+    };
+    assert.equal(await authority.reconcile(), false);
+    assert.equal(signer(), undefined);
+    assert.equal(reports.at(-1), false);
+    cluster.before = () => {};
+    assert.equal(await authority.reconcile(), true);
+    assert.equal(signer(), b.id);
+  });
+
+  it('R11 signs on with a root that is still the one that signs while the bundle of the next cannot be published', async () => {
+    moveOn(a, b);
+    cluster.published = undefined;
+    cluster.before = (request) => {
+      if (request === 'publish') throw new Error('forbidden');
+    };
+    assert.equal(await authority.reconcile(), false);
+    assert.equal(signer(), a.id);
+  });
+
   it('R11 signs with neither when another authority is stored that the Mesh never reported', async () => {
     for (const reported of [reportOf(a), { reported: undefined, acknowledged: [] }]) {
       cluster.edit(encoded(active(b)));
