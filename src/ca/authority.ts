@@ -11,7 +11,7 @@
  *      holds     └── refuse: as before ──┘      ▲                  │
  *      nothing                                  └──── serve ───────┘        restored, or a rotation that was missed
  *
- * Nothing is signed but in `issuing`. A pass that fails because the API server is away moves nothing.
+ * Nothing is signed but in `issuing`. A pass that cannot look, because the API server is away, moves nothing.
  */
 
 import type { MeshStatus } from '../api/mesh.ts';
