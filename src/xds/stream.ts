@@ -152,7 +152,7 @@ export class DiscoveryStream {
     this.#settle(request);
   }
 
-  /** An answer to what was told, if it is one. */
+  /** An answer to what was told, if it is one. A refusal is one too: the client refuses what it could not read. */
   #settle({ type, nonce, refusal }: DiscoveryRequest): void {
     const turn = this.#awaited;
     if (turn === undefined || turn.news.type !== type || turn.nonce !== nonce) return;
