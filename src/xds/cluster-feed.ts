@@ -14,8 +14,14 @@ import { Batcher } from './batcher.ts';
 import { PodsByNode } from './pods-by-node.ts';
 import type { Publisher } from './publisher.ts';
 
-/** MeshNodes end one by one, as watch events; a list without any is more likely a mistake for so long, ms. */
-const noMeshNodesMustLastMs = 5 * 60_000;
+/**
+ * Of some kinds there is always one: the pod this runs in and its node, the API server's own Service. Without them
+ * proxies would know of no address, and speak plaintext to all of them.
+ */
+const neverEmpty = Number.POSITIVE_INFINITY;
+
+/** Others end one by one, as watch events; a list without any is more likely a mistake for so long, ms. */
+const emptyMustLastMs = 5 * 60_000;
 
 export interface ClusterFeedOptions {
   readonly client: Pick<KubeClient, 'list' | 'watch'>;
@@ -58,8 +64,6 @@ export class ClusterFeed {
       });
       return reflector;
     };
-    // The pod this runs in is always among them.
-    const neverEmpty = Number.POSITIVE_INFINITY;
     const pods = reflect<Pod>({ path: '/api/v1/pods', transform: leanPod, emptyMustLastMs: neverEmpty }, (key, pod) =>
       model.setPod(key, pod && podFacts(pod)),
     );
@@ -71,19 +75,19 @@ export class ClusterFeed {
     this.#reflectors = [
       pods,
       this.meshes,
-      reflect<KubeService>({ path: '/api/v1/services', transform: withoutManagedFields }, (key, service) =>
-        model.setService(key, service && serviceFacts(service)),
+      reflect<KubeService>(
+        { path: '/api/v1/services', transform: withoutManagedFields, emptyMustLastMs: neverEmpty },
+        (key, service) => model.setService(key, service && serviceFacts(service)),
       ),
       reflect<EndpointSlice>(
-        { path: '/apis/discovery.k8s.io/v1/endpointslices', transform: withoutManagedFields },
+        { path: '/apis/discovery.k8s.io/v1/endpointslices', transform: withoutManagedFields, emptyMustLastMs },
         (key, slice) => model.setSlice(key, slice && sliceFacts(slice)),
       ),
-      reflect<Node>({ path: '/api/v1/nodes', transform: leanNode }, (name, node) =>
+      reflect<Node>({ path: '/api/v1/nodes', transform: leanNode, emptyMustLastMs: neverEmpty }, (name, node) =>
         model.setNode(name, node && nodeFacts(node)),
       ),
-      reflect<MeshNode>(
-        { path: meshNodesPath, transform: leanMeshNode, emptyMustLastMs: noMeshNodesMustLastMs },
-        (name, node) => model.setCaptured(name, node && capturedPods(node)),
+      reflect<MeshNode>({ path: meshNodesPath, transform: leanMeshNode, emptyMustLastMs }, (name, node) =>
+        model.setCaptured(name, node && capturedPods(node)),
       ),
     ];
   }

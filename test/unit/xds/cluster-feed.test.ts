@@ -6,17 +6,22 @@ import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
 import { ClusterFeed } from '../../../src/xds/cluster-feed.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 
-/** An API server with nothing on it but one pod and a Mesh, if any; watches stay open. */
+/** What is on every cluster that control runs in. */
+const neverEmpty = ['/api/v1/pods', '/api/v1/services', '/api/v1/nodes'] as const;
+
+/** An API server with one object of each of those kinds, and a Mesh, if any; watches stay open. */
 class MeshServer {
   mesh: KubeObject | undefined;
-  pods: readonly KubeObject[] = [{ metadata: { name: 'control-0', namespace: 'tulle-system', resourceVersion: '1' } }];
+  empty: readonly string[] = [];
   #version = 1;
   readonly #events: WatchEvent[] = [];
   #wake = () => {};
 
   list = async <T extends KubeObject>(path: string): Promise<KubeList<T>> => {
     const meshes = this.mesh === undefined ? [] : [this.mesh];
-    const items = path === meshesPath ? meshes : path === '/api/v1/pods' ? this.pods : [];
+    const isThere = neverEmpty.some((never) => never === path) && !this.empty.includes(path);
+    const one = { metadata: { name: 'one', namespace: 'tulle-system', resourceVersion: '1' } };
+    const items = path === meshesPath ? meshes : isThere ? [one] : [];
     return JSON.parse(JSON.stringify({ metadata: { resourceVersion: '1' }, items }));
   };
 
@@ -59,9 +64,9 @@ describe('what proxies are told of the Mesh', () => {
   let feed: ClusterFeed;
   let started: Promise<void>;
 
-  function start(present?: KubeObject, pods?: readonly KubeObject[]): void {
+  function start(present?: KubeObject, empty: readonly string[] = []): void {
     server = new MeshServer();
-    if (pods !== undefined) server.pods = pods;
+    server.empty = empty;
     server.mesh = present;
     stop = new AbortController();
     publisher = new Publisher({ trustDomain: 'cluster.local', strictMtls: false }, silentLog);
@@ -141,12 +146,14 @@ describe('what proxies are told of the Mesh', () => {
     strictEqual(publisher.authorizations.size, 0);
   });
 
-  it('is nothing at all while the API server knows no pod: this one is one', async () => {
-    start(mesh(strict), []);
-    await settled();
-    strictEqual(feed.ready, false);
-    deepStrictEqual(feed.missing(), ['/api/v1/pods']);
-  });
+  for (const path of neverEmpty) {
+    it(`R16 is nothing at all while the API server says that ${path} is empty, which it never is`, async () => {
+      start(mesh(strict), [path]);
+      await settled();
+      strictEqual(feed.ready, false);
+      deepStrictEqual(feed.missing(), [path]);
+    });
+  }
 
   it('is not waited for by one that is told to stop', async () => {
     start();
