@@ -59,11 +59,14 @@ export class ControlCluster {
   }
 
   /** A control replica with the service account of tulle-control, on free ports. Not started yet. */
-  async replica(instance = 'control-0'): Promise<ControlReplica> {
+  async replica(
+    instance = 'control-0',
+    connect: (kubeconfig: string) => KubeClient = (file) => KubeClient.fromFile(file),
+  ): Promise<ControlReplica> {
     const kubeconfig = join(this.#folder, `${instance}.json`);
     const token = await this.token(systemNamespace, components.control, {});
     writeFileSync(kubeconfig, this.#kubeconfig(token));
-    const client = KubeClient.fromFile(kubeconfig);
+    const client = connect(kubeconfig);
     const settings = { trustDomain: 'cluster.local', instance, grpcPort: 0, httpPort: 0, leaveMs: 0 };
     const log = pino({ level: process.env.TULLE_LOG ?? 'silent' });
     const replica = new ControlReplica({ client, settings, log });

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
 import { serveTelemetry, type TelemetryServer } from '../../../src/telemetry/http.ts';
 import { Gauge, Registry } from '../../../src/telemetry/metrics.ts';
 
@@ -9,6 +11,20 @@ describe('health and metrics over HTTP', () => {
     const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
     return { status: response.status, text: await response.text() };
   };
+
+  /** A request as it is written, without a client that puts its target right; undefined when there is no answer. */
+  const raw = (method: string, path: string, headers: Record<string, string> = {}) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const socket = connect(server.port, '127.0.0.1');
+      const lines = Object.entries({ host: 'x', connection: 'close', ...headers }).map(
+        ([name, value]) => `${name}: ${value}`,
+      );
+      let answer = '';
+      socket.on('error', reject);
+      socket.on('data', (data) => (answer += data));
+      socket.on('close', () => resolve(answer === '' ? undefined : Number(answer.split(' ')[1])));
+      socket.write([`${method} ${path} HTTP/1.1`, ...lines, '', ''].join('\r\n'));
+    });
 
   beforeEach(async () => {
     problem = 'waiting for pods';
@@ -44,9 +60,48 @@ describe('health and metrics over HTTP', () => {
     assert.match((await get('/metrics')).text, /tulle_test 7/);
   });
 
-  it('R20 serves nothing else, and changes nothing', async () => {
-    assert.equal((await get('/debug/pprof')).status, 404);
-    assert.equal((await get('/metrics', 'POST')).status, 405);
+  it('R20 has no path for debugging, profiling, configuration or files', async () => {
+    const others = [
+      '/',
+      '/debug/pprof',
+      '/debug/vars',
+      '/config_dump',
+      '/logging',
+      '/quitquitquit',
+      '/json/list',
+      '/metrics/',
+      '//metrics',
+      '/metrics/../readyz',
+      '/metrics%00',
+      '/etc/passwd',
+      '/.%2e/%2e%2e/etc/passwd',
+    ];
+    for (const path of others) assert.equal(await raw('GET', path), 404, path);
+  });
+
+  it('R20 changes nothing, whatever the method', async () => {
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']) {
+      for (const path of ['/metrics', '/healthz', '/readyz']) assert.equal(await raw(method, path), 405, method);
+    }
+  });
+
+  it('R20 fetches no address that a caller names, and is no proxy to one', async () => {
+    let visits = 0;
+    const victim = createServer(() => visits++);
+    victim.on('connection', () => visits++);
+    await new Promise<void>((resolve) => victim.listen(0, '127.0.0.1', resolve));
+    const address = victim.address();
+    const authority = `127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+    const url = `http://${authority}/latest/meta-data`;
+    assert.equal(await raw('GET', url), 404);
+    assert.equal(await raw('GET', `/probe?target=${url}`), 404);
+    assert.equal(
+      await raw('GET', `/metrics?target=${url}`, { host: authority, referer: url, forwarded: authority }),
+      200,
+    );
+    assert.equal(await raw('CONNECT', authority), undefined, 'the connection is closed without an answer');
+    await new Promise((resolve) => victim.close(resolve));
+    assert.equal(visits, 0);
   });
 
   it('fails to start on a port that is taken', async () => {
