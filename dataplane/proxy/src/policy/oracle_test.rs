@@ -1,10 +1,18 @@
-//! R23: random policies, decided by a second implementation that shares nothing
-//! with the first but the wire's messages: it works on strings and bit lists.
+//! R23: random policies, decided by a second implementation that shares nothing with the first but
+//! the wire's messages: it works on strings and bit lists. Where it differs, one of them does not
+//! do what the wire says, which is, in the words of its description:
+//!
+//! - "Any matching DENY denies; with no ALLOW policy, allowed; any matching ALLOW allows; otherwise
+//!   denied. Rules OR, clauses AND, matches OR, fields of a match AND, values of a field OR."
+//! - "`dry_run` is evaluated and reported, never enforced."
+//!
+//! Those words leave open what an OR of nothing is. The wire's other implementations answer, and
+//! the control plane writes it down (`src/policy/authorization.ts`): "a rule without clauses, or a
+//! clause without matches, matches everything; a match that says nothing matches nothing".
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Connection, Policy, Verdict, evaluate};
-use prost::Message;
 use tulle_wire::security as wire;
 use wire::string_match::MatchType;
 
@@ -16,43 +24,51 @@ struct Case {
     port: u32,
 }
 
+/// "any matching DENY denies; with no ALLOW policy, allowed; any matching ALLOW allows; otherwise
+/// denied"
 fn oracle(policies: &[wire::Authorization], case: &Case) -> bool {
-    let enforced: Vec<_> = policies.iter().filter(|p| !p.dry_run).collect();
-    let mut any_allow_policy = false;
-    let mut allowed = false;
-    for policy in enforced {
-        let mut hit = false;
-        for rule in &policy.rules {
-            let unmet = rule
-                .clauses
-                .iter()
-                .filter(|clause| !clause.matches.is_empty())
-                .filter(|clause| clause.matches.iter().filter(|m| matched(m, case)).count() == 0);
-            hit |= unmet.count() == 0;
-        }
-        if policy.action == 1 && hit {
-            return false;
-        }
-        if policy.action == 0 {
-            any_allow_policy = true;
-            allowed |= hit;
-        }
+    let (mut denied, mut allow_policies, mut allowed) = (false, 0, false);
+    for policy in policies {
+        // "never enforced"
+        let enforced = !policy.dry_run;
+        let allow = policy.action == wire::Action::Allow as i32;
+        let matching = ored(policy.rules.iter().map(|rule| rule_matches(rule, case)));
+        denied |= enforced && !allow && matching == Some(true);
+        allowed |= enforced && allow && matching == Some(true);
+        allow_policies += usize::from(enforced && allow);
     }
-    !any_allow_policy || allowed
+    match (denied, allow_policies) {
+        (true, _) => false,
+        (false, 0) => true,
+        (false, _) => allowed,
+    }
 }
 
-fn matched(m: &wire::Match, case: &Case) -> bool {
-    if m.encoded_len() == 0 {
-        return false;
-    }
+/// None for an OR of nothing.
+fn ored(answers: impl Iterator<Item = bool>) -> Option<bool> {
+    answers.reduce(|one, other| one | other)
+}
+
+/// "clauses AND, matches OR"; "a rule without clauses, or a clause without matches, matches everything"
+fn rule_matches(rule: &wire::Rule, case: &Case) -> bool {
+    let mut clauses = rule.clauses.iter().map(|clause| {
+        let matches = clause.matches.iter().map(|m| match_matches(m, case));
+        ored(matches).unwrap_or(true)
+    });
+    clauses.all(|clause| clause)
+}
+
+/// "fields of a match AND, values of a field OR"; "a match that says nothing matches nothing"
+fn match_matches(m: &wire::Match, case: &Case) -> bool {
     let namespace = case.identity.map(|[_, ns, _]| ns.to_owned());
     let principal = case
         .identity
         .map(|[td, ns, sa]| [td, "ns", ns, "sa", sa].join("/"));
-    let mut verdicts = Vec::new();
+    // What each field says, of those that say something.
+    let mut said = Vec::new();
     let mut field = |wanted: Vec<bool>, unwanted: Vec<bool>| {
-        verdicts.push(wanted.is_empty() || wanted.contains(&true));
-        verdicts.push(!unwanted.contains(&true));
+        said.extend(ored(wanted.into_iter()));
+        said.extend(ored(unwanted.into_iter()).map(|any| !any));
     };
     let strings = |list: &[wire::StringMatch], value: &Option<String>| -> Vec<bool> {
         list.iter().map(|s| string(s, value.as_deref())).collect()
@@ -92,7 +108,7 @@ fn matched(m: &wire::Match, case: &Case) -> bool {
         accounts(&m.service_accounts),
         accounts(&m.not_service_accounts),
     );
-    !verdicts.contains(&false)
+    said.into_iter().reduce(|one, other| one & other) == Some(true)
 }
 
 fn string(s: &wire::StringMatch, value: Option<&str>) -> bool {

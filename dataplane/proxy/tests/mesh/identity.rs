@@ -26,10 +26,7 @@ async fn r06_only_a_valid_certificate_of_the_mesh_opens_a_tunnel() {
     let peer = mesh.outsider("peer");
     let authority = mesh.authority.clone();
     let from = |authority: &Authority, names: &[rcgen::SanType], validity| {
-        client(
-            &mesh.authority,
-            Some(&authority.credentials(names, validity)),
-        )
+        client(Some(&authority.credentials(names, validity)))
     };
 
     assert_eq!(
@@ -42,7 +39,7 @@ async fn r06_only_a_valid_certificate_of_the_mesh_opens_a_tunnel() {
     let two = [uri(A), uri("spiffe://cluster.local/ns/shop/sa/c")];
     let dns = [rcgen::SanType::DnsName("a.shop".try_into().unwrap())];
     for (case, config) in [
-        ("no certificate", client(&authority, None)),
+        ("no certificate", client(None)),
         (
             "another authority",
             from(&strangers, &[uri(A)], Validity::Now),
@@ -92,7 +89,7 @@ async fn r06_a_session_is_never_resumed() {
     let peer = mesh.outsider("peer");
     let credentials: Credentials = mesh.authority.credentials(&[uri(A)], Validity::Now);
     // This client would resume if it were let.
-    let config = client(&mesh.authority, Some(&credentials));
+    let config = client(Some(&credentials));
     for _ in 0..2 {
         let tcp = peer.connect(b.ip, 15008).await.unwrap();
         let name = ServerName::IpAddress(std::net::IpAddr::from(b.ip).into());
@@ -117,10 +114,7 @@ async fn requests_are_answered_as_the_wire_has_it() {
     let _app = b.echo(8080).await;
     let other = c.echo(8080).await;
     let peer = mesh.outsider("peer");
-    let config = client(
-        &mesh.authority,
-        Some(&mesh.authority.credentials(&[uri(A)], Validity::Now)),
-    );
+    let config = client(Some(&mesh.authority.credentials(&[uri(A)], Validity::Now)));
     let send = tunnel(&peer, &b, config).await.unwrap();
     for (method, target, expected) in [
         (Method::CONNECT, format!("{}:8080", b.ip), 200),

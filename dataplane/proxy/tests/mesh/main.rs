@@ -9,6 +9,7 @@
 mod harness;
 
 mod certificates;
+mod hostile;
 mod identity;
 mod leaving;
 mod lifecycle;

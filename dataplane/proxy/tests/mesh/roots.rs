@@ -23,7 +23,7 @@ async fn r34_a_tunnel_dies_with_the_root_that_vouches_for_its_peer_and_no_sooner
 
     // Two peers whose certificates are of the old root, and stay so: one in, one out.
     let shown = old.credentials(&[uri(PEER)], Validity::Now);
-    let inbound = tunnel(&peer, &b, client(&old, Some(&shown))).await.unwrap();
+    let inbound = tunnel(&peer, &b, client(Some(&shown))).await.unwrap();
     let target = format!("{}:8080", b.ip);
     let (status, _sink, mut body) = open(&inbound, request(Method::CONNECT, &target))
         .await
@@ -92,9 +92,7 @@ async fn r06_a_tunnel_takes_no_stream_past_its_peers_certificate() {
         .await;
     let mut outbound = a.connect(far.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut outbound).await.unwrap(), "far");
-    let inbound = tunnel(&peer, &b, client(&mesh.authority, Some(&brief(PEER))))
-        .await
-        .unwrap();
+    let inbound = tunnel(&peer, &b, client(Some(&brief(PEER)))).await.unwrap();
     assert_eq!(ask_for(&inbound, &b, 8080).await, Ok(StatusCode::OK));
 
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);

@@ -139,5 +139,6 @@ async fn many_connections_share_tunnels() {
         line.split(' ').nth(1)?.parse::<u32>().ok()
     })
     .await;
-    assert_eq!(tunnels, 2, "a hundred streams fit into one");
+    // A hundred streams fit into one; there is one a processor, up to eight, before any is full.
+    assert!((2..=8).contains(&tunnels), "{tunnels} tunnels");
 }

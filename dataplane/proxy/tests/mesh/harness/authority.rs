@@ -8,7 +8,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 pub struct Authority {
     pem: String,
@@ -132,6 +132,15 @@ fn leaf(names: &[SanType], validity: Validity) -> CertificateParams {
 }
 
 impl Credentials {
+    /// A certificate nobody but its own key vouches for.
+    pub fn self_signed(names: &[SanType]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self {
+            chain: leaf(names, Validity::Now).self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
     pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.chain.as_bytes())
             .map(Result::unwrap)
@@ -155,14 +164,19 @@ pub fn server(credentials: &Credentials) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// A client that trusts `authority` for anything, and shows `credentials`, where it has any.
-pub fn client(authority: &Authority, credentials: Option<&Credentials>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority.roots_pem().as_bytes()).unwrap())
-        .unwrap();
-    let builder = ClientConfig::builder_with_provider(tulle_proxy::tls::provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
+/// A client that believes any server, and shows `credentials`, where it has any.
+pub fn client(credentials: Option<&Credentials>) -> Arc<ClientConfig> {
+    client_speaking(&[&rustls::version::TLS13], credentials)
+}
+
+/// The same in other versions of TLS, with the library's own cipher suites.
+pub fn client_speaking(
+    versions: &[&'static SupportedProtocolVersion],
+    credentials: Option<&Credentials>,
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyServer));
@@ -198,7 +212,7 @@ impl rustls::client::danger::ServerCertVerifier for AnyServer {
         _: &CertificateDer<'_>,
         _: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        unreachable!("TLS 1.3 only")
+        unreachable!("no server here speaks TLS 1.2")
     }
 
     fn verify_tls13_signature(
