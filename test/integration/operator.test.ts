@@ -3,7 +3,7 @@ import { until } from '../../hack/process.ts';
 import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
 import { kubernetesEvidence } from '../../src/ca/kubernetes-evidence.ts';
-import { ApiError, KubeClient } from '../../src/kube/client.ts';
+import { ApiError, type KubeClient } from '../../src/kube/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
 import type { ConfigMap, KubeObject } from '../../src/kube/objects.ts';
 import { renderMesh } from '../../src/render/mesh-objects.ts';
