@@ -1,7 +1,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use tulle_cni_protocol::{ENROLLED_FILE, EnrolledNamespaces, Response, Sandbox, may_be_enrolled};
+use tulle_cni_protocol::{
+    ENROLLED_FILE, EnrolledNamespaces, ProtocolError, Response, Sandbox, may_be_enrolled,
+};
 
 use crate::agent;
 use crate::config::Config;
@@ -24,27 +26,30 @@ pub fn add<'a>(environment: &Environment, config: &'a Config) -> Result<&'a str,
     let netns = open_netns(environment)?;
     let pod = format!("{}/{}", sandbox.namespace, sandbox.name);
     match agent::enrol(config, sandbox.clone(), &netns) {
-        Ok(Response::Captured | Response::NotEnrolled | Response::Released) => Ok(previous),
+        Ok(Response::Captured | Response::NotEnrolled) => Ok(previous),
         Ok(Response::Failed { message }) => Err(refused(&pod, &message)),
-        Err(error) if must_wait(&config.run_dir().join(ENROLLED_FILE), &sandbox.namespace) => {
-            Err(refused(
-                &pod,
-                &format!("tulle-agent does not answer on this node ({error})"),
-            ))
-        }
-        Err(error) => {
-            eprintln!(
-                "tulle-cni: ADD {pod}: tulle-agent does not answer ({error}); the namespace is not in the mesh"
-            );
-            Ok(previous)
-        }
+        Ok(Response::Released) => Err(refused(&pod, "tulle-agent answers another question")),
+        Err(error) => without_agent(config, &sandbox.namespace, &pod, &error).map(|()| previous),
     }
 }
 
-/// Whether a pod of `namespace` must not start without the agent: the
-/// namespace is enrolled, or nobody can say.
-fn must_wait(file: &Path, namespace: &str) -> bool {
-    EnrolledNamespaces::read(file).map_or(true, |enrolled| enrolled.namespaces.contains(namespace))
+/// What becomes of a pod while the agent does not answer.
+fn without_agent(
+    config: &Config,
+    namespace: &str,
+    pod: &str,
+    error: &ProtocolError,
+) -> Result<(), CniError> {
+    let silence = format!("tulle-agent does not answer on this node ({error})");
+    let file = config.run_dir().join(ENROLLED_FILE);
+    match EnrolledNamespaces::read(&file) {
+        Ok(enrolled) if enrolled.namespaces.contains(namespace) => Err(refused(pod, &silence)),
+        Ok(_) => {
+            eprintln!("tulle-cni: ADD {pod}: {silence}; the namespace is not in the mesh");
+            Ok(())
+        }
+        Err(cause) => Err(undecided(pod, &silence, &file, &cause)),
+    }
 }
 
 fn open_netns(environment: &Environment) -> Result<File, CniError> {
@@ -64,9 +69,23 @@ fn open_netns(environment: &Environment) -> Result<File, CniError> {
 }
 
 fn refused(pod: &str, cause: &str) -> CniError {
+    try_again(&format!(
+        "{pod} is to be in the Tulle mesh and must not start outside it: {cause}"
+    ))
+}
+
+/// The file does not outlive a reboot, and without it only the agent can say who is in the mesh.
+fn undecided(pod: &str, silence: &str, file: &Path, cause: &std::io::Error) -> CniError {
+    try_again(&format!(
+        "{pod} waits until it is known whether it is to be in the Tulle mesh: {silence}, \
+         and {} cannot be read ({cause}), as after a reboot until the agent has started",
+        file.display()
+    ))
+}
+
+fn try_again(what: &str) -> CniError {
     let message = format!(
-        "{pod} is to be in the Tulle mesh and must not start outside it: {cause}. \
-         It is tried again; if that does not help, look at the tulle-agent pod of this node: \
+        "{what}. It is tried again; if that does not help, look at the tulle-agent pod of this node: \
          kubectl -n tulle-system get pods -l app.kubernetes.io/name=tulle-agent -o wide"
     );
     CniError::new(Code::TryAgainLater, message)
@@ -77,18 +96,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_the_agent_only_namespaces_known_to_be_outside_may_start() {
+    fn r36_without_the_agent_only_namespaces_known_to_be_outside_may_start() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(ENROLLED_FILE);
-        assert!(must_wait(&file, "shop"), "the file is missing");
+        let run_dir = serde_json::json!({ "runDir": directory.path() }).to_string();
+        let config = Config::read(run_dir.as_bytes()).unwrap();
+        let error = ProtocolError::TooLong(0);
+        let start = |namespace: &str| {
+            let started = without_agent(&config, namespace, "a pod", &error);
+            started.map_err(|refusal| refusal.message)
+        };
+        let undecided = |started: Result<(), String>| {
+            started.is_err_and(|message| message.contains("until it is known"))
+        };
+        assert!(undecided(start("shop")), "the file is missing");
         std::fs::write(&file, "{").unwrap();
-        assert!(must_wait(&file, "shop"), "the file is cut short");
+        assert!(undecided(start("shop")), "the file is cut short");
         EnrolledNamespaces {
             namespaces: ["shop".to_owned()].into(),
         }
         .write(&file)
         .unwrap();
-        assert!(must_wait(&file, "shop"));
-        assert!(!must_wait(&file, "elsewhere"));
+        assert!(start("shop").unwrap_err().contains("is to be in"));
+        assert_eq!(start("elsewhere"), Ok(()));
     }
 }

@@ -18,8 +18,10 @@ pub const DEFAULT_RUN_DIR: &str = "/run/tulle";
 pub const SOCKET_NAME: &str = "cni.sock";
 /// The file of enrolled namespaces in the run directory.
 pub const ENROLLED_FILE: &str = "enrolled-namespaces.json";
+/// The namespace of the mesh's own pods.
+pub const SYSTEM_NAMESPACE: &str = "tulle-system";
 /// Pods of these namespaces are never enrolled; the mesh itself must be able to start.
-pub const NEVER_ENROLLED: [&str; 2] = ["tulle-system", "kube-system"];
+pub const NEVER_ENROLLED: [&str; 2] = [SYSTEM_NAMESPACE, "kube-system"];
 /// The `type` of our plugin in a CNI configuration, and the name of its binary.
 pub const PLUGIN_TYPE: &str = "tulle-cni";
 
