@@ -17,6 +17,8 @@ pub enum Decision {
     HostNetwork,
     /// Its own label says something that means nothing, and its namespace does not ask for it.
     UnknownMode,
+    /// Its namespace is in the mesh, and its own label takes it out.
+    OptedOut,
     Enrol,
     /// It has run to its end, or was never started.
     Ended,
@@ -31,7 +33,8 @@ pub fn decide(pod: &PodView, namespace: &NamespaceView, mesh: bool) -> Decision 
     }
     let own = pod.mode.as_deref();
     let known = own.filter(|mode| [IN, OUT].contains(mode));
-    let asked_for = known.or(namespace.mode.as_deref()) == Some(IN);
+    let inherited = namespace.mode.as_deref();
+    let asked_for = known.or(inherited) == Some(IN);
     if !mesh || !may_be_enrolled(&pod.namespace) {
         Decision::NotInMesh
     } else if asked_for && pod.host_network {
@@ -40,6 +43,8 @@ pub fn decide(pod: &PodView, namespace: &NamespaceView, mesh: bool) -> Decision 
         Decision::Enrol
     } else if own != known {
         Decision::UnknownMode
+    } else if own == Some(OUT) && inherited == Some(IN) {
+        Decision::OptedOut
     } else {
         Decision::NotInMesh
     }
@@ -70,7 +75,9 @@ mod tests {
         let cases = [
             (None, None, Decision::NotInMesh),
             (None, Some("ambient"), Decision::Enrol),
-            (Some("none"), Some("ambient"), Decision::NotInMesh),
+            (Some("none"), Some("ambient"), Decision::OptedOut),
+            (Some("none"), None, Decision::NotInMesh),
+            (Some("none"), Some("none"), Decision::NotInMesh),
             (Some("ambient"), None, Decision::Enrol),
             (Some("ambient"), Some("none"), Decision::Enrol),
             (None, Some("ambinet"), Decision::NotInMesh),
@@ -120,6 +127,19 @@ mod tests {
             Decision::HostNetwork
         );
         assert_eq!(decide(&host, &namespace(None), true), Decision::NotInMesh);
+    }
+
+    #[test]
+    fn r40_a_pod_that_opts_out_is_named_whatever_its_network_while_there_is_a_mesh() {
+        for host_network in [false, true] {
+            let out = PodView {
+                host_network,
+                ..pod(Some("none"))
+            };
+            let namespace = namespace(Some("ambient"));
+            assert_eq!(decide(&out, &namespace, true), Decision::OptedOut);
+            assert_eq!(decide(&out, &namespace, false), Decision::NotInMesh);
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::decision::{Decision, MODE_LABEL, decide};
+use super::decision::{Decision, decide};
 use super::machine::Wanted;
 use super::node::Node;
+use super::outside::outside;
 use super::worker::{Adopted, Progress, Wish, Worker};
 use crate::cluster::{PodView, View};
 use crate::netns::Netns;
-use crate::report::{PodReport, Standing};
+use crate::report::PodReport;
 
 /// How long the CNI plugin's fresh answer counts more than the watch, which may lag behind it.
 const FRESH: Duration = Duration::from_secs(10);
@@ -92,7 +93,10 @@ impl Enroller {
         let wanted = match decision {
             Decision::Enrol => Wanted::In,
             Decision::Ended => Wanted::Ended,
-            Decision::NotInMesh | Decision::HostNetwork | Decision::UnknownMode => Wanted::Out,
+            Decision::NotInMesh
+            | Decision::HostNetwork
+            | Decision::UnknownMode
+            | Decision::OptedOut => Wanted::Out,
         };
         // A pod without addresses has no sandbox yet: the CNI plugin brings it.
         let can_be_found = !pod.ips.is_empty() && !pods.ended.contains(&pod.uid);
@@ -111,30 +115,19 @@ impl Enroller {
         }
     }
 
-    /// A pod that somebody seems to want in the mesh and that cannot be is told of.
+    /// A pod that somebody seems to want in the mesh and that is not in it is told of. While a
+    /// worker has it, the worker speaks for it.
     fn report_outside(&self, pods: &mut Pods, pod: &PodView, decision: Decision) {
-        let standing = match decision {
-            Decision::HostNetwork => Standing::failed(
-                "HostNetwork",
-                "the pod uses the node's network: it is outside the mesh; label it mesh.tulle.dev/mode=none if that is meant",
-            ),
-            Decision::UnknownMode => Standing::failed(
-                "UnknownMode",
-                format!(
-                    "the pod's label {MODE_LABEL} is {:?}, neither ambient nor none: it is ignored, and the namespace is not in the mesh",
-                    pod.mode.as_deref().unwrap_or_default()
-                ),
-            ),
-            Decision::Enrol | Decision::Ended | Decision::NotInMesh => {
-                if pods.outside.remove(&pod.uid).is_some() {
-                    self.node.board.remove_pod(&pod.uid);
-                }
-                return;
+        let has_worker = pods.entries.contains_key(&pod.uid);
+        let Some(standing) = outside(pod, decision) else {
+            if pods.outside.remove(&pod.uid).is_some() && !has_worker {
+                self.node.board.remove_pod(&pod.uid);
             }
+            return;
         };
         let report = PodReport::new(pod, false, standing);
         let before = pods.outside.insert(pod.uid.clone(), report.clone());
-        if before.as_ref() != Some(&report) {
+        if before.as_ref() != Some(&report) && !has_worker {
             self.node.board.set_pod(&pod.uid, report);
         }
     }
@@ -153,7 +146,9 @@ impl Enroller {
                 .collect();
             for uid in gone {
                 pods.outside.remove(&uid);
-                self.node.board.remove_pod(&uid);
+                if !pods.entries.contains_key(&uid) {
+                    self.node.board.remove_pod(&uid);
+                }
             }
             let is_vanished = |(uid, entry): &(&String, &Entry)| {
                 !view.pods.contains_key(*uid)

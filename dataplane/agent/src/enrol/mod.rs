@@ -12,6 +12,7 @@ mod failure;
 mod machine;
 mod node;
 mod older;
+mod outside;
 mod steps;
 mod worker;
 

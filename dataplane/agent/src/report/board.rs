@@ -59,6 +59,13 @@ impl Standing {
         }
     }
 
+    pub fn opted_out(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            state: PodState::OptedOut,
+            ..Self::failed(reason, message)
+        }
+    }
+
     pub fn secured() -> Self {
         Self {
             state: PodState::Secured,
@@ -317,9 +324,16 @@ mod tests {
             "b",
             report(false, Standing::failed("NoProxy", "x".repeat(5000))),
         );
+        board.set_pod("c", report(false, Standing::opted_out("PodLabel", "")));
         let status = board.status().1;
-        let counts = status.counts.unwrap();
-        assert_eq!((counts.secured, counts.pending, counts.failed), (1, 0, 1));
+        let counts = serde_json::to_value(status.counts).unwrap();
+        let expected =
+            serde_json::json!({ "secured": 1, "pending": 0, "failed": 1, "optedOut": 1 });
+        assert_eq!(counts, expected);
+        assert_eq!(
+            serde_json::to_value(status.pods[2].state).unwrap(),
+            "OptedOut"
+        );
         assert_eq!(status.pods[1].message.len(), 1024);
     }
 }

@@ -14,6 +14,8 @@ pub enum PodState {
     Secured,
     Pending,
     Failed,
+    /// Outside the mesh by its own label, in a namespace that is in it.
+    OptedOut,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,10 +64,13 @@ pub struct AgentStatus {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Counts {
     pub secured: usize,
     pub pending: usize,
     pub failed: usize,
+    #[serde(default)]
+    pub opted_out: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +109,7 @@ impl MeshNodeStatus {
                 PodState::Secured => counts.secured += 1,
                 PodState::Pending => counts.pending += 1,
                 PodState::Failed => counts.failed += 1,
+                PodState::OptedOut => counts.opted_out += 1,
             }
             pod.message = shortened(&pod.message);
             kept.push(pod);
