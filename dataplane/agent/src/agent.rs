@@ -65,7 +65,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
-        sightings: Sightings::new(run_dir.join(PROXIES), Arc::clone(&proxies)),
+        sightings: Sightings::new(run_dir.join(PROXIES)),
         board: Arc::clone(&board),
         addresses: NodeAddresses::new(Ruler),
         finder: Finder::new(&proc).context("looking at the node's processes")?,

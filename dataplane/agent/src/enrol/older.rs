@@ -183,6 +183,7 @@ mod tests {
             sighting: Some(Sighting {
                 announced: true,
                 older_connections: 1,
+                draining: false,
             }),
             ..Seen::default()
         };
@@ -203,6 +204,7 @@ mod tests {
             let sighting = announced.map(|announced| Sighting {
                 announced,
                 older_connections: 0,
+                draining: false,
             });
             let seen = Seen {
                 sure,
@@ -228,6 +230,7 @@ mod tests {
             sighting: Some(Sighting {
                 announced: true,
                 older_connections: 1,
+                draining: false,
             }),
             ..Seen::default()
         };

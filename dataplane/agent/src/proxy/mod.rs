@@ -2,5 +2,5 @@
 mod sightings;
 mod socket;
 
-pub use sightings::{Sighting, Sightings};
-pub use socket::Question;
+pub use sightings::{Seen, Sighting, Sightings};
+pub use socket::{Answered, Question};

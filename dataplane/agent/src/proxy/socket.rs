@@ -1,6 +1,8 @@
+use std::io::ErrorKind::{ConnectionRefused, NotFound};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::join_all;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -21,25 +23,47 @@ pub enum Question {
     Post(&'static str, String),
 }
 
+/// A proxy that was asked, and what it answered.
+pub struct Answered<A> {
+    /// The name of its socket, which is its pod's.
+    pub name: String,
+    /// Its process, as this one numbers it; `None` where it cannot be told.
+    pub pid: Option<i32>,
+    /// None: not in time, or not in the form expected.
+    pub answer: Option<A>,
+}
+
 impl Question {
-    /// Asks those of the proxies serving in `directory` whose processes are `pids`; other sockets
-    /// there are left over. Who does not answer, in time and in the form expected, is left out.
-    pub async fn ask<A: DeserializeOwned>(&self, directory: &Path, pids: &[i32]) -> Vec<(i32, A)> {
-        let mut answers = Vec::new();
-        for socket in sockets(directory) {
-            if let Ok(Some(answer)) = timeout(LIMIT, self.ask_one(&socket, pids)).await {
-                answers.push(answer);
-            }
-        }
-        answers
+    /// Asks every proxy that serves in `directory`, connected to the agent or not: one that drains
+    /// has left the agent and still carries connections. Only proxies can put sockets there.
+    /// Sockets nobody serves any more are left out.
+    pub async fn ask<A: DeserializeOwned>(&self, directory: &Path) -> Vec<Answered<A>> {
+        let asked = sockets(directory).into_iter().map(|(name, path)| async {
+            let mut answered = Answered {
+                name,
+                pid: None,
+                answer: None,
+            };
+            let is_there = self.ask_one(path, &mut answered);
+            // Too late is an answer too: it is there.
+            let is_there = timeout(LIMIT, is_there).await.unwrap_or(true);
+            is_there.then_some(answered)
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
-    async fn ask_one<A: DeserializeOwned>(&self, socket: &Path, pids: &[i32]) -> Option<(i32, A)> {
-        let stream = UnixStream::connect(socket).await.ok()?;
-        let pid = stream.peer_cred().ok()?.pid()?;
-        if !pids.contains(&pid) {
-            return None;
-        }
+    /// Whether somebody serves the socket.
+    async fn ask_one<A: DeserializeOwned>(&self, path: PathBuf, into: &mut Answered<A>) -> bool {
+        let stream = match UnixStream::connect(path).await {
+            Ok(stream) => stream,
+            Err(error) => return !matches!(error.kind(), ConnectionRefused | NotFound),
+        };
+        into.pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        into.answer = self.converse(stream).await;
+        true
+    }
+
+    async fn converse<A: DeserializeOwned>(&self, stream: UnixStream) -> Option<A> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .ok()?;
@@ -55,12 +79,11 @@ impl Question {
             serde_json::from_slice(&body.to_bytes()).ok()
         };
         tokio::pin!(answer, connection);
-        let answer = tokio::select! {
+        tokio::select! {
             answer = &mut answer => answer,
             // The connection may be over before what came by it is read.
             _ = &mut connection => answer.await,
-        };
-        Some((pid, answer?))
+        }
     }
 
     fn request(&self) -> Option<Request<Full<Bytes>>> {
@@ -75,13 +98,15 @@ impl Question {
     }
 }
 
-fn sockets(directory: &Path) -> Vec<PathBuf> {
+fn sockets(directory: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "sock")
-        })
-        .collect()
+    let socket = |entry: std::fs::DirEntry| {
+        let name = entry
+            .file_name()
+            .to_str()?
+            .strip_suffix(".sock")?
+            .to_owned();
+        Some((name, entry.path()))
+    };
+    entries.filter_map(socket).collect()
 }

@@ -1,14 +1,14 @@
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::board::Board;
 use super::status::ProxyStatus;
-use crate::proxy::{Question, Sighting, Sightings};
+use crate::proxy::{Answered, Question, Seen, Sighting, Sightings};
 use crate::zds::Proxies;
 
 /// Between two questions.
@@ -23,6 +23,9 @@ struct Answer {
     version: String,
     ready: bool,
     trust_bundle_sha256: Option<String>,
+    /// It has been told to stop: it serves none of its pods any more.
+    #[serde(default)]
+    draining: bool,
     #[serde(default)]
     workloads: Vec<Workload>,
 }
@@ -36,10 +39,14 @@ struct Workload {
 }
 
 impl Answer {
-    fn sightings(&self) -> HashMap<String, Sighting> {
+    fn seen(&self) -> Seen {
+        let sighting = |workload: &Workload| Sighting {
+            draining: self.draining || workload.sighting.draining,
+            ..workload.sighting
+        };
         let workloads = self.workloads.iter();
         workloads
-            .map(|workload| (workload.uid.clone(), workload.sighting))
+            .map(|workload| (workload.uid.clone(), sighting(workload)))
             .collect()
     }
 
@@ -52,8 +59,9 @@ impl Answer {
     }
 }
 
-/// Keeps the board's word on the newest connected proxy: which version, ready
-/// or not, which trust bundle; and what all of them see of their pods. Proxies serve `/status` in `directory`.
+/// Keeps the board's word on the newest connected proxy: which version, ready or not, which trust
+/// bundle; and what all proxies see of their pods, those that drain too. Proxies serve `/status`
+/// in `directory`.
 pub async fn watch_proxies(
     directory: PathBuf,
     proxies: Arc<Proxies>,
@@ -63,13 +71,19 @@ pub async fn watch_proxies(
     let mut changed = proxies.watch();
     loop {
         changed.mark_unchanged();
-        let (connected, pids) = (proxies.connected(), proxies.pids());
-        let answers = Question::Get("/status").ask::<Answer>(&directory, &pids);
-        let mut answers: HashMap<i32, Answer> = answers.await.into_iter().collect();
-        let said = answers.iter();
-        sightings.said(said.map(|(pid, answer)| (*pid, answer.sightings())));
-        let newest = proxies.newest_pid().and_then(|pid| answers.remove(&pid));
-        board.set_proxy(newest.map(Answer::into_status));
+        let connected = proxies.connected();
+        let answers: Vec<Answered<Answer>> = Question::Get("/status").ask(&directory).await;
+        let said = answers.iter().map(|answered| {
+            let seen = answered.answer.as_ref().map(Answer::seen);
+            (answered.name.clone(), seen)
+        });
+        sightings.said(said);
+        let newest = proxies.newest_pid();
+        let mut of_newest = answers
+            .into_iter()
+            .filter(|answered| newest.is_some() && answered.pid == newest);
+        let answer = of_newest.find_map(|answered| answered.answer);
+        board.set_proxy(answer.map(Answer::into_status));
         let pause = tokio::time::sleep(if sightings.awaited() { SOON } else { EVERY });
         tokio::pin!(pause);
         loop {
@@ -78,10 +92,15 @@ pub async fn watch_proxies(
                 _ = changed.changed() => {
                     if proxies.connected() != connected { break }
                     // A pod was taken over: what the proxy sees of it is waited for.
-                    let soon = Instant::now() + SOON;
-                    if soon < pause.deadline() { pause.as_mut().reset(soon) }
+                    hasten(pause.as_mut());
                 }
+                () = sightings.hurried() => hasten(pause.as_mut()),
             }
         }
     }
+}
+
+fn hasten(pause: Pin<&mut Sleep>) {
+    let soon = pause.deadline().min(Instant::now() + SOON);
+    pause.reset(soon);
 }

@@ -167,15 +167,6 @@ impl Proxies {
         self.lock().connections.values().next_back()?.pid
     }
 
-    /// The processes of all connected proxies, the newest last.
-    pub fn pids(&self) -> Vec<i32> {
-        self.lock()
-            .connections
-            .values()
-            .filter_map(|connection| connection.pid)
-            .collect()
-    }
-
     pub(super) fn connect(&self, pid: Option<i32>) -> ConnectionId {
         let mut state = self.lock();
         let id = state
