@@ -17,6 +17,7 @@ use crate::enrol::{Enroller, Node};
 use crate::http::{self, Pages};
 use crate::metrics::Metrics;
 use crate::netns::Finder;
+use crate::ports::Ports;
 use crate::presence::Presence;
 use crate::proxy::Sightings;
 use crate::report::{self, Board, MeshNodeStatus, jittered};
@@ -63,12 +64,14 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let board = Arc::new(Board::new(&version));
     let proxies = Arc::new(Proxies::default());
     let ready = Arc::new(AtomicBool::new(false));
+    let finder = Finder::new(&proc).context("looking at the node's processes")?;
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
         sightings: Sightings::new(run_dir.join(PROXIES)),
         board: Arc::clone(&board),
         addresses: NodeAddresses::new(Ruler),
-        finder: Finder::new(&proc).context("looking at the node's processes")?,
+        ports: Ports::new(finder.clone(), cluster.view()),
+        finder,
         ruler: Ruler,
         owner,
         view: cluster.view(),

@@ -5,6 +5,7 @@
 //! | `cluster` | what the API server says of this node's pods, namespaces and the Mesh |
 //! | `enrol` | one worker a pod brings what is to what should be |
 //! | `netns`, `rules`, `sockets` | the pod's network namespace: finding, redirecting, looking at its connections |
+//! | `ports` | the proxy's ports in pods, held |
 //! | `zds` | hands namespaces to the node's proxies |
 //! | `proxy` | asks the node's proxies what they carry |
 //! | `cni` | answers the CNI plugin, installs it on the node |
@@ -19,6 +20,7 @@ pub mod farewell;
 pub mod http;
 pub mod metrics;
 pub mod netns;
+pub mod ports;
 pub mod presence;
 pub mod proxy;
 pub mod report;

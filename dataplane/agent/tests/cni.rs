@@ -3,6 +3,7 @@
 
 mod ground;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use ground::node::{TestNode, UID, mesh, pod};
@@ -22,6 +23,15 @@ fn environment(command: &str, net: &PodNet, container: &str) -> Environment {
         args: Some(format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart;K8S_POD_UID={UID}"
         )),
+    }
+}
+
+/// A pod of the same name starts in another namespace.
+fn environment_of(namespace: &str, net: &PodNet) -> Environment {
+    let other = environment("ADD", net, "c1");
+    Environment {
+        args: other.args.map(|args| args.replace("shop", namespace)),
+        ..other
     }
 }
 
@@ -51,7 +61,7 @@ fn starting() -> PodView {
 
 async fn node_with_proxy() -> (TestNode, Proxy, PodNet) {
     let node = TestNode::start(mesh(LONG)).await;
-    let proxy = Proxy::connect(&node.zds()).await;
+    let proxy = Proxy::connect(&node).await;
     eventually("the node is ready", || {
         node.cluster.has_condition("Ready", "True")
     })
@@ -112,7 +122,7 @@ fn r24_a_pod_does_not_start_while_no_proxy_serves_it_and_the_error_says_so() {
         );
         assert!(!node.cluster.stored_pod(UID).unwrap().captured);
         call(&node, environment("DEL", &net, "c1")).await.unwrap();
-        let _proxy = Proxy::connect(&node.zds()).await;
+        let _proxy = Proxy::connect(&node).await;
         call(&node, environment("ADD", &net, "c2"))
             .await
             .expect("the next attempt, with a proxy, works");
@@ -166,24 +176,59 @@ fn r24_while_the_agent_is_away_only_pods_known_to_be_outside_start() {
             .await
             .expect("DEL never fails");
 
-        let other = environment("ADD", &net, "c1");
-        let elsewhere = Environment {
-            args: other
-                .args
-                .as_ref()
-                .map(|args| args.replace("shop", "elsewhere")),
-            ..other
+        for outside in ["elsewhere", "tulle-system"] {
+            let environment = environment_of(outside, &net);
+            assert_eq!(call(&node, environment).await.unwrap(), PREVIOUS);
+        }
+    });
+}
+
+#[test]
+fn r36_after_a_reboot_pods_wait_for_the_agent_unless_they_can_never_be_in_the_mesh() {
+    on_a_node(async {
+        let (mut node, proxy, net) = node_with_proxy().await;
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the file names the namespace", || {
+            std::fs::read_to_string(node.path("run/enrolled-namespaces.json"))
+                .is_ok_and(|text| text.contains("shop"))
+        })
+        .await;
+        node.stop();
+        drop(proxy);
+        // /run is a tmpfs; the plugin and its configuration are on the disk.
+        std::fs::remove_dir_all(node.path("run")).unwrap();
+        assert!(node.path("conf/00-tulle.conflist").exists());
+        for undecided in ["shop", "elsewhere"] {
+            let refusal = call(&node, environment_of(undecided, &net))
+                .await
+                .unwrap_err();
+            assert_eq!(refusal.code, Code::TryAgainLater);
+            let message = refusal.message;
+            assert!(message.contains("after a reboot"), "{message}");
+            assert!(message.contains("tulle-agent does not answer"), "{message}");
+        }
+        for never in ["tulle-system", "kube-system"] {
+            let started = call(&node, environment_of(never, &net)).await;
+            assert_eq!(started.unwrap(), PREVIOUS);
+        }
+
+        node.restart().await;
+        let _proxy = Proxy::connect(&node).await;
+        call(&node, environment("ADD", &net, "c2")).await.unwrap();
+        assert!(net.in_pod("nft list ruleset").contains("redirect"));
+    });
+}
+
+#[test]
+fn only_root_has_business_with_the_nodes_sockets() {
+    on_a_node(async {
+        let (node, _proxy, _net) = node_with_proxy().await;
+        let mode = |name: &str| {
+            let metadata = std::fs::metadata(node.path(name)).unwrap();
+            metadata.permissions().mode() & 0o777
         };
-        assert_eq!(call(&node, elsewhere).await.unwrap(), PREVIOUS);
-        let system = environment("ADD", &net, "c1");
-        let system = Environment {
-            args: system
-                .args
-                .as_ref()
-                .map(|args| args.replace("shop", "tulle-system")),
-            ..system
-        };
-        assert_eq!(call(&node, system).await.unwrap(), PREVIOUS);
+        assert_eq!((mode("run/cni.sock"), mode("run/zds.sock")), (0o600, 0o600));
+        assert_eq!(mode("run"), 0o700);
     });
 }
 

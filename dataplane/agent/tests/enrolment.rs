@@ -3,6 +3,7 @@
 
 mod ground;
 
+use std::io::ErrorKind::WouldBlock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use ground::node::{UID, mesh, pod, running_pod, server};
 use ground::proxy::Proxy;
 use ground::{PodNet, connect, echo_server, echoes, eventually, on_a_node, run};
 use tulle_agent::cluster::PodView;
-use tulle_agent::report::PodState;
+use tulle_agent::report::{PodState, PodStatus};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -18,7 +19,7 @@ const LONG: Duration = Duration::from_secs(600);
 fn a_labelled_pod_is_secured_and_its_new_connections_go_through_the_proxy_both_ways() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
 
@@ -52,7 +53,7 @@ fn leaving_the_mesh_keeps_proxied_connections_until_they_end_and_leaves_nothing(
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         let before = net.traces();
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         let out = connect(&net.pod(), &server()).await.unwrap();
@@ -83,11 +84,45 @@ fn leaving_the_mesh_keeps_proxied_connections_until_they_end_and_leaves_nothing(
 }
 
 #[test]
+fn r40_a_pod_that_opts_out_is_named_and_counted_and_comes_back() {
+    on_a_node(async {
+        let (node, net) = running_pod(mesh(LONG)).await;
+        let before = net.traces();
+        let _proxy = Proxy::connect(&node).await;
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        let out = PodView {
+            mode: Some("none".into()),
+            ..pod()
+        };
+        node.cluster.put_pod(out);
+        eventually("it is out", || {
+            node.is("OptedOut/PodLabel", false) && net.traces() == before
+        })
+        .await;
+        let message = node.cluster.stored_pod(UID).unwrap().message;
+        assert!(message.contains("mesh.tulle.dev/mode=none"), "{message}");
+        assert_eq!(node.cluster.last().counts.unwrap().opted_out, 1);
+
+        node.cluster.put_pod(pod());
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        node.cluster.label("shop", None);
+        eventually("nobody wants it in", || {
+            node.cluster.stored_pod(UID).is_none()
+        })
+        .await;
+        let stored = node.cluster.stored.lock().unwrap();
+        let opted_out = |pod: &PodStatus| pod.state == PodState::OptedOut && pod.captured;
+        assert!(!stored.iter().flat_map(|one| &one.pods).any(opted_out));
+    });
+}
+
+#[test]
 fn labelling_and_unlabelling_in_haste_converges_on_the_last_word() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         let before = net.traces();
-        let _proxy = Proxy::connect(&node.zds()).await;
+        let _proxy = Proxy::connect(&node).await;
         for turn in 0..10 {
             node.cluster
                 .label("shop", (turn % 2 == 0).then_some("ambient"));
@@ -107,25 +142,35 @@ fn labelling_and_unlabelling_in_haste_converges_on_the_last_word() {
 }
 
 #[test]
-fn a_lost_proxy_fails_the_pod_closed_and_its_return_mends_it() {
+fn a_lost_proxy_fails_the_pod_closed_and_the_next_one_serves_what_waits() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("there is no proxy", || node.is("Failed/NoProxy", false)).await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
 
         drop(proxy);
         eventually("the proxy is down", || node.is("Failed/ProxyDown", true)).await;
+        let waiting = connect(&net.pod(), &server()).await.unwrap();
+        let is_silent = || {
+            waiting
+                .peek(&mut [0])
+                .is_err_and(|e| e.kind() == WouldBlock)
+        };
+        waiting.set_nonblocking(true).unwrap();
         assert!(
-            connect(&net.pod(), &server()).await.is_err(),
-            "nothing leaves in plaintext"
+            is_silent(),
+            "nothing leaves in plaintext, nothing is refused"
         );
-        let again = Proxy::connect(&node.zds()).await;
+        waiting.set_nonblocking(false).unwrap();
+        let again = Proxy::connect(&node).await;
         eventually("the pod is secured again", || {
             node.is("Secured/Secured", true)
         })
         .await;
+        assert!(echoes(&waiting), "it waited for the proxy");
+        assert_eq!(again.seen.outbound.load(Ordering::SeqCst), 1);
         assert!(echoes(&connect(&net.pod(), &server()).await.unwrap()));
         assert_eq!(
             again.messages()[..2],
@@ -138,12 +183,11 @@ fn a_lost_proxy_fails_the_pod_closed_and_its_return_mends_it() {
 fn a_newer_proxy_takes_the_pods_over_before_the_older_one_goes() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
-        let older = Proxy::connect(&node.zds()).await;
+        let older = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         older.seen.messages.lock().unwrap().clear();
-        // The ports of the pod are the older proxy's: this newer one refuses, as a proxy without SO_REUSEPORT does.
-        let newer = Proxy::refusing(&node.zds(), Some("cannot listen")).await;
+        let newer = Proxy::refusing(&node, "cannot listen").await;
         eventually("the newer one is asked", || newer.has("snapshot")).await;
         assert!(
             node.is("Secured/Secured", true),
@@ -158,7 +202,7 @@ fn a_newer_proxy_takes_the_pods_over_before_the_older_one_goes() {
 fn an_agent_restart_takes_the_pod_over_without_letting_it_go() {
     on_a_node(async {
         let (mut node, net) = running_pod(mesh(LONG)).await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         let writes = node.cluster.writes();
@@ -167,7 +211,7 @@ fn an_agent_restart_takes_the_pod_over_without_letting_it_go() {
         eventually("the proxy notices", || proxy.messages().len() >= 2).await;
         drop(proxy);
         node.restart().await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         eventually("the proxy is told again", || proxy.messages().len() >= 2).await;
         eventually("the pod is secured again", || {
             node.is("Secured/Secured", true)
@@ -194,14 +238,14 @@ fn a_label_taken_off_while_the_agent_was_away_is_followed() {
     on_a_node(async {
         let (mut node, net) = running_pod(mesh(LONG)).await;
         let before = net.traces();
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         node.stop();
         drop(proxy);
         node.cluster.label("shop", None);
         node.restart().await;
-        let _proxy = Proxy::connect(&node.zds()).await;
+        let _proxy = Proxy::connect(&node).await;
         eventually("nothing is left", || {
             net.traces() == before && node.cluster.stored_pod(UID).is_none()
         })
@@ -214,7 +258,7 @@ fn what_stands_in_the_way_is_named() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         node.cluster.label("shop", Some("ambient"));
-        let refusing = Proxy::refusing(&node.zds(), Some("certificate: caller not allowed")).await;
+        let refusing = Proxy::refusing(&node, "certificate: caller not allowed").await;
         eventually("the certificate was refused", || {
             node.is("Failed/CertificateRefused", false)
         })
@@ -265,7 +309,7 @@ fn a_pod_that_listens_on_the_meshs_port_itself_stays_outside_and_says_so() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         echo_server(&net.pod(), "[::]:15008").await;
-        let _proxy = Proxy::connect(&node.zds()).await;
+        let _proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the port is in use", || node.is("Failed/PortInUse", false)).await;
         assert!(
@@ -286,7 +330,7 @@ fn a_pod_that_listens_on_the_meshs_port_itself_stays_outside_and_says_so() {
 fn an_api_server_that_lost_its_memory_undoes_nothing() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         eventually("the plugin is installed", || {
@@ -310,7 +354,7 @@ fn an_api_server_that_lost_its_memory_undoes_nothing() {
 fn a_pod_that_has_ended_is_let_go_of() {
     on_a_node(async {
         let (node, _net) = running_pod(mesh(LONG)).await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         node.end_process(4242);
@@ -328,7 +372,7 @@ fn after_the_mesh_nothing_is_left_on_the_node_and_a_new_mesh_comes_back() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         let before = net.traces();
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
         eventually("the plugin is installed", || {

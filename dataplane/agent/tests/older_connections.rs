@@ -22,7 +22,7 @@ fn connections_older_than_the_label_flow_on_are_counted_and_ended_after_the_grac
         let inward = connect(&net.outside(), "10.99.0.2:8000").await.unwrap();
         assert!(echoes(&out) && echoes(&inward));
 
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("they are counted", || {
             node.cluster
@@ -67,7 +67,7 @@ fn with_policy_keep_older_connections_are_counted_and_never_ended() {
         };
         let (node, net) = running_pod(keep).await;
         let out = connect(&net.pod(), &server()).await.unwrap();
-        let _proxy = Proxy::connect(&node.zds()).await;
+        let _proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("it is counted", || {
             node.is("Pending/OlderConnections", true)
@@ -88,7 +88,7 @@ fn proxied_connections_that_share_a_local_port_are_not_taken_for_older_ones() {
         let (node, net) = running_pod(mesh(Duration::from_secs(2))).await;
         echo_server(&net.outside(), "0.0.0.0:7001").await;
         let older = connect(&net.pod(), &server()).await.unwrap();
-        let _proxy = Proxy::connect(&node.zds()).await;
+        let _proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the older one is counted", || {
             node.is("Pending/OlderConnections", true)

@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(600);
 /// A pod that is secured, its proxy, and the proxy's status.
 async fn secured(mesh: MeshView) -> (TestNode, PodNet, Proxy, Status) {
     let (node, net) = running_pod(mesh).await;
-    let proxy = Proxy::connect(&node.zds()).await;
+    let proxy = Proxy::connect(&node).await;
     let status = proxy.status.clone();
     node.cluster.label("shop", Some("ambient"));
     eventually("it is secured", || node.is("Secured/Secured", true)).await;
@@ -98,7 +98,7 @@ fn with_policy_keep_they_are_reported_and_left() {
 fn a_pod_is_secured_only_once_peers_are_told_to_tunnel_to_it() {
     on_a_node(async {
         let (node, _net) = running_pod(mesh(LONG)).await;
-        let proxy = Proxy::connect(&node.zds()).await;
+        let proxy = Proxy::connect(&node).await;
         proxy.status.announces(false);
         node.cluster.label("shop", Some("ambient"));
         eventually("it is captured, and that is not enough", || {
@@ -109,5 +109,38 @@ fn a_pod_is_secured_only_once_peers_are_told_to_tunnel_to_it() {
         eventually("it is secured", || node.is("Secured/Secured", true)).await;
         proxy.status.announces(false);
         eventually("it is not any more", || node.is("Pending/Announcing", true)).await;
+    });
+}
+
+#[test]
+fn r34_what_a_draining_proxy_carries_keeps_the_pod_pending_until_it_has_ended() {
+    on_a_node(async {
+        let (mut node, _net, older, status) = secured(mesh(LONG)).await;
+        let _newer = Proxy::connect(&node).await;
+        eventually("the newer one serves", || _newer.has("snapshot")).await;
+        // What a draining proxy last heard of control has no say.
+        status.announces(false);
+        older.drain();
+        status.carries(2);
+        eventually("it is pending", || {
+            node.is("Pending/OlderConnections", true)
+        })
+        .await;
+        assert_eq!(node.cluster.stored_pod(UID).unwrap().older_connections, 2);
+
+        // An agent that has never been connected to it asks it too.
+        node.restart().await;
+        let _newer = Proxy::connect(&node).await;
+        let asked = status.asked();
+        eventually("it is asked", || status.asked() > asked + 3).await;
+        assert!(
+            node.is("Pending/OlderConnections", true),
+            "{:?}",
+            node.state()
+        );
+        node.cluster.set_mesh(Some(mesh(Duration::ZERO)));
+        eventually("it ends them as ordered", || !status.orders().is_empty()).await;
+        drop(older);
+        eventually("it is secured", || node.is("Secured/Secured", true)).await;
     });
 }

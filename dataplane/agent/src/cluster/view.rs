@@ -3,6 +3,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tulle_cni_protocol::SYSTEM_NAMESPACE;
+
 use crate::sockets::Policy;
 
 /// A pod as far as its enrolment depends on it.
@@ -89,7 +91,7 @@ impl View {
     /// Whether the cluster's own namespaces are there. A view without them is
     /// of an API server that has lost its memory: nothing is undone on its word.
     pub fn is_plausible(&self) -> bool {
-        self.namespaces.contains_key("tulle-system")
+        self.namespaces.contains_key(SYSTEM_NAMESPACE)
     }
 
     /// The Mesh has been deleted, and this can be believed.

@@ -64,7 +64,15 @@ impl Enroller {
         if let Err(error) = self.node.addresses.add(&pod.uid, &pod.ips).await {
             warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot write the node's table");
         }
-        self.node.hand_over(pod, namespace.clone());
+        let listeners = match self.node.ports.take(&namespace).await {
+            Ok(listeners) => Some(listeners),
+            Err(error) => {
+                warn!(workload = %pod.name, namespace = %pod.namespace, err = %error, "cannot take over the mesh's ports in a pod");
+                None
+            }
+        };
+        self.node
+            .hand_over(pod, namespace.clone(), listeners.clone());
         let wish = Wish {
             wanted,
             pod: pod.clone(),
@@ -75,6 +83,7 @@ impl Enroller {
             wish,
             Some(Adopted {
                 namespace,
+                listeners,
                 announced,
             }),
             None,

@@ -31,13 +31,6 @@ pub async fn look(
         .await
 }
 
-/// A port of the proxy's that the pod itself listens on.
-pub async fn port_in_use(namespace: &Netns, proxys_mark: u32) -> std::io::Result<Option<u16>> {
-    namespace
-        .run(move || Ok(sockets::foreign_listener(&sockets::dump()?, proxys_mark)))
-        .await
-}
-
 /// How many sockets the proxy still has in the pod.
 pub async fn proxy_sockets(namespace: &Netns, proxys_mark: u32) -> std::io::Result<usize> {
     namespace

@@ -1,4 +1,5 @@
 use crate::netns::FindError;
+use crate::ports::PortError;
 use crate::rules::RuleError;
 
 /// Why a pod is not (yet) as it should be: the `reason` and `message` of its
@@ -25,12 +26,23 @@ pub enum Failure {
         "the pod itself listens on port {0}, which the mesh needs (15001, 15006, 15008); let it listen on another, or label it mesh.tulle.dev/mode=none"
     )]
     PortInUse(u16),
+    #[error("cannot hold the mesh's ports in the pod: {0}")]
+    Ports(std::io::Error),
     #[error("{0}")]
     Rules(#[from] RuleError),
     #[error("cannot look at the pod's connections: {0}")]
     Sockets(std::io::Error),
     #[error("MeshNode could not be written: {0}")]
     NotReported(&'static str),
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::InUse(port) => Self::PortInUse(port),
+            PortError::Io(cause) => Self::Ports(cause),
+        }
+    }
 }
 
 impl Failure {
@@ -53,6 +65,7 @@ impl Failure {
             Self::ProxyRefused(_) => "ProxyRefused",
             Self::CertificateRefused(_) => "CertificateRefused",
             Self::PortInUse(_) => "PortInUse",
+            Self::Ports(_) => "PortsNotHeld",
             Self::Rules(_) => "RulesFailed",
             Self::Sockets(_) => "SocketsNotRead",
             Self::NotReported(_) => "NotReported",

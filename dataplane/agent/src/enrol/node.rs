@@ -7,6 +7,7 @@ use tulle_wire::zds::WorkloadInfo;
 use crate::cluster::{MeshView, PodView, View};
 use crate::metrics::Metrics;
 use crate::netns::{Finder, Netns};
+use crate::ports::{Listeners, Ports};
 use crate::proxy::Sightings;
 use crate::report::Board;
 use crate::rules::{NodeAddresses, Ruler};
@@ -23,19 +24,25 @@ pub struct Node {
     pub ruler: Ruler,
     /// What the proxies' sockets are known by in the pods.
     pub owner: SocketOwner,
+    pub ports: Ports,
     pub view: watch::Receiver<View>,
     pub metrics: Metrics,
 }
 
 impl Node {
     /// Hands a pod to the proxies, or again where it was refused.
-    pub fn hand_over(&self, pod: &PodView, namespace: Netns) {
+    pub fn hand_over(&self, pod: &PodView, namespace: Netns, listeners: Option<Listeners>) {
         let info = WorkloadInfo {
             name: pod.name.clone(),
             namespace: pod.namespace.clone(),
             service_account: pod.service_account.clone(),
         };
-        self.proxies.add(&pod.uid, Handover { info, namespace });
+        let handover = Handover {
+            info,
+            namespace,
+            listeners,
+        };
+        self.proxies.add(&pod.uid, handover);
     }
 
     /// The Mesh as it is, or as it was last.

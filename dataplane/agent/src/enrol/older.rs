@@ -56,6 +56,11 @@ impl Worker {
     /// One look at the pod's own sockets.
     async fn look_inside(&mut self, wish: &Wish, policy: Policy) -> Result<(), Failure> {
         let namespace = self.namespace()?.clone();
+        if self.hold_ports(&namespace).await? {
+            // What proxies that come later get; the one that serves the pod listens already.
+            self.node
+                .hand_over(&wish.pod, namespace.clone(), self.own.listeners.clone());
+        }
         let ledger = std::mem::take(&mut self.own.ledger);
         let since_capture = self.own.captured_at.elapsed();
         let (ledger, verdict) = look(

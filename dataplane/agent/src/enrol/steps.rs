@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connections::{port_in_use, proxy_sockets};
+use super::connections::proxy_sockets;
 use super::failure::Failure;
 use super::machine::{Rules, Step, Wanted};
 use super::older::Seen;
@@ -63,13 +63,7 @@ impl Worker {
     async fn hand(&mut self, wish: &Wish) -> Result<Taken, Failure> {
         let namespace = self.namespace()?.clone();
         if !self.own.handed {
-            if self.own.rules == Rules::None
-                && let Some(port) = port_in_use(&namespace, self.node.owner.mark)
-                    .await
-                    .map_err(Failure::Sockets)?
-            {
-                return Err(Failure::PortInUse(port));
-            }
+            self.hold_ports(&namespace).await?;
             self.hand_over(wish, namespace);
             self.own.handed = true;
             return Ok(Taken::On);
@@ -86,12 +80,31 @@ impl Worker {
                 Ok(Taken::Pause(RECONNECT))
             }
             Serving::NoProxy => Err(Failure::ProxyDown),
-            Serving::Refused(message) => self.hand_again(wish, namespace, message),
+            Serving::Refused(message) => self.hand_again(wish, namespace, message).await,
+        }
+    }
+
+    /// Sees to it that the mesh's ports in the pod are the mesh's: held here, or left to a proxy
+    /// that listens itself (docs/adr/0007). Answers whether they have just been taken or left:
+    /// then the pod is to be handed over as it is now.
+    pub(super) async fn hold_ports(&mut self, namespace: &Netns) -> Result<bool, Failure> {
+        let leave = self.node.proxies.takes_listeners() == Some(false);
+        if leave && self.own.listeners.take().is_some() {
+            return Ok(true);
+        }
+        if !leave && self.own.listeners.is_none() {
+            self.own.listeners = Some(self.node.ports.take(namespace).await?);
+            return Ok(true);
+        }
+        let own = self.own.listeners.as_ref();
+        match self.node.ports.foreign(namespace, own).await? {
+            Some(port) => Err(Failure::PortInUse(port)),
+            None => Ok(false),
         }
     }
 
     /// A refused pod is handed over again, less and less often.
-    fn hand_again(
+    async fn hand_again(
         &mut self,
         wish: &Wish,
         namespace: Netns,
@@ -101,6 +114,7 @@ impl Worker {
         match self.own.retry_at {
             Some(at) if at <= now => {
                 self.own.retry_at = None;
+                self.hold_ports(&namespace).await?;
                 self.hand_over(wish, namespace);
                 Ok(Taken::Pause(PROXY_WAIT))
             }
@@ -114,7 +128,8 @@ impl Worker {
     }
 
     fn hand_over(&self, wish: &Wish, namespace: Netns) {
-        self.node.hand_over(&wish.pod, namespace);
+        self.node
+            .hand_over(&wish.pod, namespace, self.own.listeners.clone());
         if !self.own.announced {
             self.report(
                 wish,
@@ -196,6 +211,7 @@ impl Worker {
             return Ok(Taken::Pause(self.own.settled_at - now));
         }
         self.node.proxies.remove(&self.uid);
+        self.own.listeners = None;
         self.own.handed = false;
         self.own.retry_at = None;
         if wish.wanted != Wanted::Out {

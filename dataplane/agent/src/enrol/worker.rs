@@ -11,6 +11,7 @@ use super::node::Node;
 use super::older::Seen;
 use crate::cluster::PodView;
 use crate::netns::{Netns, NetnsId};
+use crate::ports::Listeners;
 use crate::report::{PodReport, PodState, Standing, jittered};
 use crate::sockets::Ledger;
 use crate::zds::Serving;
@@ -39,6 +40,8 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub struct Adopted {
     pub namespace: Netns,
+    /// The mesh's ports in it, where they could be had.
+    pub listeners: Option<Listeners>,
     /// It was reported as captured.
     pub announced: bool,
 }
@@ -58,6 +61,8 @@ pub struct Worker {
 #[derive(Debug)]
 pub(super) struct Own {
     pub namespace: Option<Netns>,
+    /// The mesh's ports in it.
+    pub listeners: Option<Listeners>,
     pub handed: bool,
     pub rules: Rules,
     pub announced: bool,
@@ -82,6 +87,7 @@ impl Own {
         let now = Instant::now();
         Self {
             namespace: None,
+            listeners: None,
             handed: false,
             rules: Rules::None,
             announced: false,
@@ -134,6 +140,7 @@ impl Worker {
                 rules: Rules::Unknown,
                 announced: adopted.announced,
                 namespace: Some(adopted.namespace),
+                listeners: adopted.listeners,
                 ..own
             };
         }

@@ -55,6 +55,11 @@ impl Finder {
         })
     }
 
+    /// The process table.
+    pub fn table(&self) -> &Path {
+        &self.proc
+    }
+
     /// One pass over the process table.
     pub fn processes(&self) -> io::Result<Processes> {
         let mut found = Processes::new();

@@ -91,7 +91,7 @@ impl<'a> Connections<'a> {
 
 fn is_application_connection(socket: &TcpSocket, proxys_mark: u32) -> bool {
     matches!(socket.state, State::Established | State::HalfClosed)
-        && socket.held
+        && socket.inode != 0
         && !is_proxy_socket(socket, proxys_mark)
         && !socket.remote.ip().is_loopback()
         && !is_node_source(socket.remote.ip())
@@ -109,13 +109,23 @@ pub fn proxy_sockets(sockets: &[TcpSocket], proxys_mark: u32) -> usize {
         .count()
 }
 
-/// A port of the proxy's that something else listens on.
-pub fn foreign_listener(sockets: &[TcpSocket], proxys_mark: u32) -> Option<u16> {
+/// A listening socket on a port of the proxy's; whose it is, its inode tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub port: u16,
+    pub inode: u64,
+}
+
+pub fn listening(sockets: &[TcpSocket]) -> Vec<Listening> {
     sockets
         .iter()
-        .filter(|socket| socket.state == State::Listen && socket.mark != proxys_mark)
-        .map(|socket| socket.local.port())
-        .find(|port| PROXY_PORTS.contains(port))
+        .filter(|socket| socket.state == State::Listen)
+        .filter(|socket| PROXY_PORTS.contains(&socket.local.port()))
+        .map(|socket| Listening {
+            port: socket.local.port(),
+            inode: socket.inode,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,7 +143,7 @@ mod tests {
             local: local.parse().unwrap(),
             remote: remote.parse().unwrap(),
             mark: 0,
-            held: true,
+            inode: cookie,
             queued: 0,
             quiet_ms: 0,
         }
@@ -185,7 +195,7 @@ mod tests {
             connection(3, "127.0.0.1:5000", "127.0.0.1:5001"),
             connection(4, "10.0.0.2:8000", "169.254.7.127:5001"),
             TcpSocket {
-                held: false,
+                inode: 0,
                 ..connection(5, "10.0.0.2:40000", "10.0.0.9:80")
             },
             TcpSocket {
@@ -218,15 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_on_the_proxys_port_is_foreign_without_its_mark() {
-        let listener = TcpSocket {
-            state: State::Listen,
-            ..connection(1, "[::]:15008", "[::]:0")
+    fn r31_a_listener_on_the_proxys_port_is_told_by_its_inode_whatever_its_mark() {
+        let listener = |inode, address: &str| {
+            let socket = connection(inode, address, "[::]:0");
+            let state = State::Listen;
+            proxys(TcpSocket { state, ..socket })
         };
-        assert_eq!(
-            foreign_listener(std::slice::from_ref(&listener), MARK),
-            Some(15008)
-        );
-        assert_eq!(foreign_listener(&[proxys(listener)], MARK), None);
+        let dump = [
+            listener(1, "[::]:15008"),
+            listener(2, "127.0.0.1:15001"),
+            listener(3, "[::]:8000"),
+            connection(4, "10.0.0.2:15008", "10.0.0.9:33333"),
+        ];
+        let found = [(15008, 1), (15001, 2)].map(|(port, inode)| Listening { port, inode });
+        assert_eq!(listening(&dump), found);
     }
 }

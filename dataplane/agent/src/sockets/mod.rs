@@ -7,7 +7,7 @@ mod netlink;
 mod older;
 mod wire;
 
-pub use classify::{Connections, connections, foreign_listener, proxy_sockets};
+pub use classify::{Connections, Listening, connections, listening, proxy_sockets};
 pub use conntrack::Conntrack;
 pub use diag::{Sockets, destroy, dump};
 pub use older::{Ledger, Policy, Verdict};

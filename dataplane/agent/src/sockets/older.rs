@@ -125,7 +125,7 @@ mod tests {
             local: "10.0.0.2:40000".parse().unwrap(),
             remote: "10.0.0.9:80".parse().unwrap(),
             mark: 0,
-            held: true,
+            inode: 1,
             queued: 0,
             quiet_ms,
         }

@@ -76,8 +76,8 @@ pub struct TcpSocket {
     pub remote: SocketAddr,
     /// Packet mark (SO_MARK).
     pub mark: u32,
-    /// Whether a process still holds it.
-    pub held: bool,
+    /// As `/proc/<pid>/fd` names it; 0 once no process holds it.
+    pub inode: u64,
     /// Bytes received and not read, plus bytes written and not acknowledged.
     pub queued: u64,
     /// Milliseconds since data was last sent or received; 0 where the kernel does not say.
@@ -122,7 +122,7 @@ pub fn socket(body: &[u8]) -> Option<TcpSocket> {
             u16::from_be_bytes([raw[2], raw[3]]),
         )?,
         mark: 0,
-        held: u32_at(fixed, 68)? != 0,
+        inode: u64::from(u32_at(fixed, 68)?),
         queued: u64::from(u32_at(fixed, 56)?) + u64::from(u32_at(fixed, 60)?),
         quiet_ms: 0,
     };

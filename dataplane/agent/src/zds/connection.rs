@@ -1,5 +1,5 @@
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use prost::Message;
@@ -41,12 +41,17 @@ pub enum ConnectionError {
 /// Serves one proxy until it goes away.
 pub async fn serve_proxy(socket: SeqPacket, proxies: &Proxies) {
     let pid = socket.peer_pid();
-    if let Err(error) = hello(&socket).await {
-        warn!(err = %error, pid, "a proxy was turned away");
-        return;
-    }
-    let id = proxies.connect(pid);
-    info!(proxy = id, pid, "proxy connected");
+    let hello = match hello(&socket).await {
+        Ok(hello) => hello,
+        Err(error) => return warn!(err = %error, pid, "a proxy was turned away"),
+    };
+    let id = proxies.connect(pid, hello.takes_listeners);
+    info!(
+        proxy = id,
+        pid,
+        takes_listeners = hello.takes_listeners,
+        "proxy connected"
+    );
     let error = match converse(&socket, proxies, id).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -55,13 +60,13 @@ pub async fn serve_proxy(socket: SeqPacket, proxies: &Proxies) {
     warn!(proxy = id, pid, err = %error, "proxy gone");
 }
 
-async fn hello(socket: &SeqPacket) -> Result<(), ConnectionError> {
+async fn hello(socket: &SeqPacket) -> Result<ZdsHello, ConnectionError> {
     let received = timeout(HELLO_LIMIT, socket.receive())
         .await
         .map_err(|_| ConnectionError::NoHello)??;
     let hello = ZdsHello::decode(received.ok_or(ConnectionError::Closed)?.message.as_slice())?;
     if hello.version == Version::V1 as i32 {
-        Ok(())
+        Ok(hello)
     } else {
         Err(ConnectionError::Version(hello.version))
     }
@@ -80,7 +85,7 @@ async fn converse(
             Some(action) => perform(socket, proxies, id, action).await?,
             None if !snapshot_sent => {
                 snapshot_sent = true;
-                match ask(socket, Payload::SnapshotSent(SnapshotSent {}), None).await? {
+                match ask(socket, Payload::SnapshotSent(SnapshotSent {}), &[]).await? {
                     Ok(()) => info!(proxy = id, "proxy has every pod of the node"),
                     Err(message) => warn!(
                         proxy = id,
@@ -115,12 +120,16 @@ async fn perform(
                 uid: uid.clone(),
                 workload_info: Some(handover.info),
             };
-            let outcome = ask(socket, Payload::Add(add), Some(handover.namespace.as_fd())).await?;
+            let mut descriptors = vec![handover.namespace.as_fd()];
+            if let Some(listeners) = &handover.listeners {
+                descriptors.extend(listeners.descriptors());
+            }
+            let outcome = ask(socket, Payload::Add(add), &descriptors).await?;
             proxies.added(id, &uid, attempt, outcome);
         }
         Action::Del { uid } => {
             if let Err(message) =
-                ask(socket, Payload::Del(DelWorkload { uid: uid.clone() }), None).await?
+                ask(socket, Payload::Del(DelWorkload { uid: uid.clone() }), &[]).await?
             {
                 // There is nothing to do again: what the proxy does not know it does not hold.
                 warn!(
@@ -138,12 +147,12 @@ async fn perform(
 async fn ask(
     socket: &SeqPacket,
     payload: Payload,
-    descriptor: Option<std::os::fd::BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> Result<Result<(), String>, ConnectionError> {
     let request = WorkloadRequest {
         payload: Some(payload),
     };
-    socket.send(&request.encode_to_vec(), descriptor).await?;
+    socket.send(&request.encode_to_vec(), descriptors).await?;
     let received = timeout(ACK_LIMIT, socket.receive())
         .await
         .map_err(|_| ConnectionError::NoAck)??;

@@ -5,12 +5,15 @@ use tokio::sync::watch;
 use tulle_wire::zds::WorkloadInfo;
 
 use crate::netns::Netns;
+use crate::ports::Listeners;
 
 /// A pod as the proxies get it.
 #[derive(Clone, Debug)]
 pub struct Handover {
     pub info: WorkloadInfo,
     pub namespace: Netns,
+    /// For proxies that take them; another listens in the pod itself.
+    pub listeners: Option<Listeners>,
 }
 
 /// Whether a pod is served by a proxy.
@@ -72,6 +75,7 @@ struct Pod {
 
 struct Connection {
     pid: Option<i32>,
+    takes_listeners: bool,
     holds: HashMap<String, Held>,
 }
 
@@ -94,21 +98,20 @@ impl Proxies {
     /// of what was refused, and nothing where it was not.
     pub fn add(&self, uid: &str, handover: Handover) {
         let mut state = self.lock();
-        let retry = match state.pods.get_mut(uid) {
-            Some(pod) if pod.handover.namespace == handover.namespace => {
-                pod.attempt.retry += 1;
-                true
+        let attempt = match state.pods.get(uid) {
+            Some(pod) if pod.handover.namespace == handover.namespace => Attempt {
+                retry: pod.attempt.retry + 1,
+                ..pod.attempt
+            },
+            _ => {
+                state.generations += 1;
+                Attempt {
+                    generation: state.generations,
+                    retry: 0,
+                }
             }
-            _ => false,
         };
-        if !retry {
-            state.generations += 1;
-            let attempt = Attempt {
-                generation: state.generations,
-                retry: 0,
-            };
-            state.pods.insert(uid.to_owned(), Pod { handover, attempt });
-        }
+        state.pods.insert(uid.to_owned(), Pod { handover, attempt });
         drop(state);
         self.notify();
     }
@@ -167,7 +170,14 @@ impl Proxies {
         self.lock().connections.values().next_back()?.pid
     }
 
-    pub(super) fn connect(&self, pid: Option<i32>) -> ConnectionId {
+    /// Whether the newest proxy takes listeners the agent holds; `None` while there is no proxy.
+    pub fn takes_listeners(&self) -> Option<bool> {
+        let state = self.lock();
+        let newest = state.connections.values().next_back()?;
+        Some(newest.takes_listeners)
+    }
+
+    pub(super) fn connect(&self, pid: Option<i32>, takes_listeners: bool) -> ConnectionId {
         let mut state = self.lock();
         let id = state
             .connections
@@ -178,6 +188,7 @@ impl Proxies {
             id,
             Connection {
                 pid,
+                takes_listeners,
                 holds: HashMap::new(),
             },
         );
@@ -220,7 +231,7 @@ impl Proxies {
             .find(is_missing)
             .map(|(uid, pod)| Action::Add {
                 uid: uid.clone(),
-                handover: pod.handover.clone(),
+                handover: connection.given(&pod.handover),
                 attempt: pod.attempt,
             })
     }
@@ -257,6 +268,17 @@ impl Proxies {
     }
 }
 
+impl Connection {
+    /// A pod as this proxy is to get it.
+    fn given(&self, handover: &Handover) -> Handover {
+        let mut given = handover.clone();
+        if !self.takes_listeners {
+            given.listeners = None;
+        }
+        given
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -268,6 +290,7 @@ mod tests {
         Handover {
             info: WorkloadInfo::default(),
             namespace,
+            listeners: None,
         }
     }
 
@@ -290,12 +313,12 @@ mod tests {
         let proxies = Proxies::default();
         proxies.add("a", handover("net"));
         assert_eq!(proxies.serving("a"), Serving::NoProxy);
-        let older = proxies.connect(None);
+        let older = proxies.connect(None, true);
         assert_eq!(proxies.serving("a"), Serving::Waiting);
         assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("add a"));
         assert_eq!(proxies.serving("a"), Serving::Served);
 
-        let newer = proxies.connect(None);
+        let newer = proxies.connect(None, true);
         proxies.add("b", handover("net"));
         assert_eq!(act(&proxies, older, Ok(())), None);
         assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("add a"));
@@ -310,8 +333,8 @@ mod tests {
     #[test]
     fn when_the_newest_goes_the_one_before_takes_its_place() {
         let proxies = Proxies::default();
-        let older = proxies.connect(Some(1));
-        let newer = proxies.connect(Some(2));
+        let older = proxies.connect(Some(1), true);
+        let newer = proxies.connect(Some(2), true);
         proxies.add("a", handover("net"));
         assert_eq!(
             (act(&proxies, older, Ok(())), proxies.newest_pid()),
@@ -325,7 +348,7 @@ mod tests {
     #[test]
     fn a_refused_pod_is_handed_over_again_only_when_it_is_added_again() {
         let proxies = Proxies::default();
-        let proxy = proxies.connect(None);
+        let proxy = proxies.connect(None, true);
         proxies.add("a", handover("net"));
         act(&proxies, proxy, Err("no certificate".into()));
         assert_eq!(
@@ -348,7 +371,7 @@ mod tests {
     #[test]
     fn another_namespace_of_the_same_pod_is_taken_back_and_handed_over_anew() {
         let proxies = Proxies::default();
-        let proxy = proxies.connect(None);
+        let proxy = proxies.connect(None, true);
         proxies.add("a", handover("net"));
         act(&proxies, proxy, Ok(()));
         proxies.add("a", handover("mnt"));

@@ -15,10 +15,10 @@ pub struct SeqPacket {
     fd: AsyncFd<OwnedFd>,
 }
 
-/// A message as received, and the first descriptor that came with it.
+/// A message as received, and the descriptors that came with it.
 pub struct Received {
     pub message: Vec<u8>,
-    pub descriptor: Option<OwnedFd>,
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// Longest message of the protocol, bytes.
@@ -70,8 +70,8 @@ impl SeqPacket {
         (credentials.pid() > 0).then_some(credentials.pid())
     }
 
-    pub async fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let raw: Vec<_> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+    pub async fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
         self.fd
@@ -135,6 +135,6 @@ fn receive_now(socket: &OwnedFd) -> io::Result<Option<Received>> {
     buffer.truncate(length);
     Ok((length > 0).then(|| Received {
         message: buffer,
-        descriptor: descriptors.into_iter().next(),
+        descriptors,
     }))
 }

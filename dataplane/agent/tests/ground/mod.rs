@@ -132,6 +132,12 @@ impl PodNet {
         run(&format!("ip netns exec {} {line}", self.outside))
     }
 
+    /// How many sockets listen in the pod on ports of the proxy's.
+    pub fn listening(&self) -> usize {
+        let sockets = self.in_pod("ss -Hltn");
+        sockets.lines().filter(|line| line.contains(":150")).count()
+    }
+
     /// Everything of rules and routes in the pod's namespace that an enrolment could leave behind.
     pub fn traces(&self) -> String {
         [

@@ -15,6 +15,9 @@ use super::{OUTSIDE_IP, PodNet, echo_server};
 
 pub const UID: &str = "3f0c2a6e-6b1a-4a39-9d52-0a4d1c1e8f11";
 
+/// The pod of the node's proxies, which are in this process.
+const PROXY_UID: &str = "7a1d3c55-0d0f-4c39-8f5f-2f3c6b0a9e02";
+
 pub struct TestNode {
     root: tempfile::TempDir,
     pub cluster: Arc<FakeCluster>,
@@ -71,6 +74,19 @@ impl TestNode {
         .unwrap();
         let cluster = FakeCluster::new(mesh);
         cluster.label("shop", None);
+        cluster.put_pod(PodView {
+            uid: PROXY_UID.into(),
+            namespace: "tulle-system".into(),
+            name: "tulle-proxy".into(),
+            ..PodView::default()
+        });
+        let proxy = root.path().join(format!("proc/{}", std::process::id()));
+        std::fs::create_dir_all(proxy.join("fd")).unwrap();
+        std::fs::write(
+            proxy.join("cgroup"),
+            format!("0::/kubepods/pod{PROXY_UID}/c1\n"),
+        )
+        .unwrap();
         let (agent, released) = start_agent(root.path().to_owned(), &cluster).await;
         Self {
             root,
@@ -100,6 +116,11 @@ impl TestNode {
 
     pub fn zds(&self) -> PathBuf {
         self.path("run").join(ZDS_SOCKET)
+    }
+
+    /// Where the process table shows the descriptors of the node's proxies.
+    pub fn descriptors(&self) -> PathBuf {
+        self.path(&format!("proc/{}/fd", std::process::id()))
     }
 
     /// Puts a process of the pod into the process table.

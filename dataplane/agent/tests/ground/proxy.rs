@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, listen,
@@ -15,7 +16,7 @@ use nix::sys::socket::{
 use prost::Message;
 use tulle_agent::agent::PROXIES;
 use tulle_agent::netns::Netns;
-use tulle_agent::wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
+use tulle_agent::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS};
 use tulle_agent::zds::SeqPacket;
 use tulle_socket_owner::SocketOwner;
 use tulle_wire::zds::{
@@ -23,6 +24,7 @@ use tulle_wire::zds::{
     workload_response,
 };
 
+use super::node::TestNode;
 use super::status::Status;
 
 /// What the proxy was told and did.
@@ -34,31 +36,72 @@ pub struct Seen {
     pub inbound: AtomicUsize,
 }
 
+/// How a proxy behaves.
+#[derive(Clone, Copy)]
+pub struct Manner {
+    /// Refuses every pod with these words.
+    pub refusal: Option<&'static str>,
+    /// Accepts on the agent's listeners; else it says nothing of them and listens itself.
+    pub takes_listeners: bool,
+}
+
+const PLAIN: Manner = Manner {
+    refusal: None,
+    takes_listeners: true,
+};
+
 /// A connected proxy; dropping it is its crash.
 pub struct Proxy {
     pub seen: Arc<Seen>,
     pub status: Status,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    held: Arc<Held>,
+    zds: tokio::task::JoinHandle<()>,
+    pages: tokio::task::JoinHandle<()>,
 }
 
-type Pods = Arc<Mutex<HashMap<String, Vec<TcpListener>>>>;
-type Relays = Arc<Mutex<Vec<TcpStream>>>;
+/// What a proxy has of its pods.
+struct Held {
+    /// By pod: dropped, its ports are accepted on no more.
+    pods: Mutex<HashMap<String, Vec<Accepting>>>,
+    relays: Mutex<Vec<TcpStream>>,
+    /// Its descriptors, as the node's process table shows them.
+    descriptors: PathBuf,
+    /// What its sockets are known by.
+    owner: SocketOwner,
+}
 
 impl Proxy {
-    pub async fn connect(path: &Path) -> Self {
-        Self::refusing(path, None).await
+    pub async fn connect(node: &TestNode) -> Self {
+        Self::with(node, PLAIN).await
     }
 
     /// A proxy that refuses every pod with `refusal`.
-    pub async fn refusing(path: &Path, refusal: Option<&'static str>) -> Self {
+    pub async fn refusing(node: &TestNode, refusal: &'static str) -> Self {
+        let refusal = Some(refusal);
+        Self::with(node, Manner { refusal, ..PLAIN }).await
+    }
+
+    /// A proxy of another make, that listens in pods itself.
+    pub async fn foreign(node: &TestNode) -> Self {
+        let takes_listeners = false;
+        let manner = Manner {
+            takes_listeners,
+            ..PLAIN
+        };
+        Self::with(node, manner).await
+    }
+
+    async fn with(node: &TestNode, manner: Manner) -> Self {
         let hello = ZdsHello {
             version: Version::V1 as i32,
+            takes_listeners: manner.takes_listeners,
         }
         .encode_to_vec();
+        let path = node.zds();
         let socket = loop {
             // An agent that is going or not yet there: try again.
-            if let Ok(socket) = SeqPacket::connect(path)
-                && socket.send(&hello, None).await.is_ok()
+            if let Ok(socket) = SeqPacket::connect(&path)
+                && socket.send(&hello, &[]).await.is_ok()
             {
                 break socket;
             }
@@ -67,21 +110,22 @@ impl Proxy {
         let run_dir = path.parent().unwrap();
         let owner = tulle_socket_owner::read(run_dir).unwrap().unwrap();
         let seen = Arc::new(Seen::default());
-        let status = Status::default();
-        let tasks = [
-            status.serve(&path.with_file_name(PROXIES)),
-            tokio::spawn(converse(
-                socket,
-                Arc::clone(&seen),
-                status.clone(),
-                refusal,
-                owner,
-            )),
-        ];
+        let status = Status::new(&node.cluster);
+        let held = Arc::new(Held {
+            pods: Mutex::default(),
+            relays: Mutex::default(),
+            descriptors: node.descriptors(),
+            owner,
+        });
+        let pages = status.serve(&path.with_file_name(PROXIES));
+        let (told, holds, says) = (Arc::clone(&seen), Arc::clone(&held), status.clone());
+        let zds = tokio::spawn(converse(socket, told, says, holds, manner));
         Self {
             seen,
             status,
-            tasks,
+            held,
+            zds,
+            pages,
         }
     }
 
@@ -92,61 +136,59 @@ impl Proxy {
     pub fn has(&self, message: &str) -> bool {
         self.messages().iter().any(|seen| seen == message)
     }
+
+    /// Begins to drain, as on SIGTERM: it leaves the agent, accepts no more, carries what it has
+    /// and says so.
+    pub fn drain(&self) {
+        self.zds.abort();
+        self.held.pods.lock().unwrap().clear();
+        self.status.drains();
+    }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    }
-}
-
-/// Ends what it holds when the proxy crashes or lets go.
-struct Held {
-    pods: Pods,
-    relays: Relays,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.pods
-            .lock()
-            .unwrap()
-            .values()
-            .flatten()
-            .for_each(close_listener);
-        for relay in self.relays.lock().unwrap().drain(..) {
+        self.zds.abort();
+        self.pages.abort();
+        self.held.pods.lock().unwrap().clear();
+        for relay in self.held.relays.lock().unwrap().drain(..) {
             let _ = relay.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Wakes the thread in accept(): shutdown makes it return an error.
-fn close_listener(listener: &TcpListener) {
-    use std::os::fd::AsRawFd;
-    let _ = nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+/// A port that is accepted on until this is dropped, and not after.
+struct Accepting {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().map(JoinHandle::join);
+    }
 }
 
 async fn converse(
     socket: SeqPacket,
     seen: Arc<Seen>,
     status: Status,
-    refusal: Option<&'static str>,
-    owner: SocketOwner,
+    held: Arc<Held>,
+    manner: Manner,
 ) {
-    let held = Held {
-        pods: Pods::default(),
-        relays: Relays::default(),
-    };
     while let Ok(Some(received)) = socket.receive().await {
         let request = WorkloadRequest::decode(received.message.as_slice()).unwrap();
         let (message, error) = match request.payload.unwrap() {
             Payload::Add(add) => {
-                let namespace =
-                    Netns::from_fd(received.descriptor.expect("an add carries a descriptor"))
-                        .unwrap();
-                let error = match refusal {
+                let mut descriptors = received.descriptors.into_iter();
+                let namespace = descriptors.next().expect("an add carries a namespace");
+                let namespace = Netns::from_fd(namespace).unwrap();
+                let listeners: Vec<_> = descriptors.map(TcpListener::from).collect();
+                assert!(manner.takes_listeners || listeners.is_empty());
+                let error = match manner.refusal {
                     Some(words) => words.to_owned(),
-                    None => open(&namespace, &add.uid, &seen, &held, owner)
+                    None => serve(&namespace, listeners, &add.uid, &seen, &held)
                         .await
                         .err()
                         .map_or(String::new(), |e| e.to_string()),
@@ -158,9 +200,7 @@ async fn converse(
             }
             Payload::Del(del) => {
                 status.lets_go(&del.uid);
-                if let Some(listeners) = held.pods.lock().unwrap().remove(&del.uid) {
-                    listeners.iter().for_each(close_listener);
-                }
+                held.pods.lock().unwrap().remove(&del.uid);
                 (format!("del {}", del.uid), String::new())
             }
             Payload::SnapshotSent(_) => ("snapshot".to_owned(), String::new()),
@@ -170,34 +210,44 @@ async fn converse(
         let response = WorkloadResponse {
             payload: Some(workload_response::Payload::Ack(Ack { error })),
         };
-        if socket.send(&response.encode_to_vec(), None).await.is_err() {
+        if socket.send(&response.encode_to_vec(), &[]).await.is_err() {
             return;
         }
     }
 }
 
-async fn open(
+async fn serve(
     namespace: &Netns,
+    mut listeners: Vec<TcpListener>,
     uid: &str,
     seen: &Arc<Seen>,
-    held: &Held,
-    owner: SocketOwner,
+    held: &Arc<Held>,
 ) -> io::Result<()> {
-    let listeners = namespace
-        .run(move || {
-            [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT]
-                .into_iter()
-                .map(|port| listener(port, owner))
-                .collect::<io::Result<Vec<_>>>()
-        })
-        .await?;
-    for listener in &listeners {
-        let (listener, namespace, seen) =
-            (listener.try_clone()?, namespace.clone(), Arc::clone(seen));
-        let relays = Arc::clone(&held.relays);
-        std::thread::spawn(move || accept(listener, namespace, seen, relays, owner));
+    if listeners.is_empty() {
+        let owner = held.owner;
+        let open = move || {
+            let open = |port| listener(port, owner);
+            PROXY_PORTS.into_iter().map(open).collect()
+        };
+        listeners = namespace.run(open).await?;
     }
-    held.pods.lock().unwrap().insert(uid.to_owned(), listeners);
+    let accepting = listeners.into_iter().map(|listener| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let entry = held.descriptors.join(listener.as_raw_fd().to_string());
+        let inode = nix::sys::stat::fstat(&listener).unwrap().st_ino;
+        std::os::unix::fs::symlink(format!("socket:[{inode}]"), &entry).unwrap();
+        let (namespace, seen) = (namespace.clone(), Arc::clone(seen));
+        let (stopped, held) = (Arc::clone(&stop), Arc::clone(held));
+        let thread = std::thread::spawn(move || {
+            accept(&listener, &namespace, &seen, &held, &stopped);
+            drop(listener);
+            let _ = std::fs::remove_file(entry);
+        });
+        let thread = Some(thread);
+        Accepting { stop, thread }
+    });
+    let accepting = accepting.collect();
+    held.pods.lock().unwrap().insert(uid.to_owned(), accepting);
     Ok(())
 }
 
@@ -217,24 +267,38 @@ fn owned_socket(owner: SocketOwner) -> io::Result<std::os::fd::OwnedFd> {
 }
 
 fn listener(port: u16, owner: SocketOwner) -> io::Result<TcpListener> {
-    use std::os::fd::AsRawFd;
     let fd = owned_socket(owner)?;
     bind(fd.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port))?;
     listen(&fd, Backlog::new(64)?)?;
-    Ok(TcpListener::from(fd))
+    let listener = TcpListener::from(fd);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
-fn accept(
-    listener: TcpListener,
-    namespace: Netns,
-    seen: Arc<Seen>,
-    relays: Relays,
-    owner: SocketOwner,
-) {
+/// The next connection; `None` once told to stop. Others may accept from the same queue.
+fn next(listener: &TcpListener, stop: &AtomicBool) -> Option<(TcpStream, SocketAddr)> {
+    while !stop.load(Ordering::SeqCst) {
+        let mut ready = libc::pollfd {
+            fd: listener.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one entry, and the length says one.
+        unsafe { libc::poll(&raw mut ready, 1, 20) };
+        if let Ok((stream, peer)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            return Some((stream, peer));
+        }
+    }
+    None
+}
+
+fn accept(listener: &TcpListener, namespace: &Netns, seen: &Seen, held: &Held, stop: &AtomicBool) {
     use nix::sched::{CloneFlags, setns};
     setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
     let port = listener.local_addr().unwrap().port();
-    while let Ok((stream, peer)) = listener.accept() {
+    while let Some((stream, peer)) = next(listener, stop) {
         let counter = if port == OUTBOUND_PORT {
             &seen.outbound
         } else {
@@ -247,10 +311,10 @@ fn accept(
             u16::from_be(raw.sin_port),
         );
         let source = (port == INBOUND_PORT).then_some(peer);
-        let Ok(upstream) = dial(original, source, owner) else {
+        let Ok(upstream) = dial(original, source, held.owner) else {
             continue;
         };
-        relays
+        held.relays
             .lock()
             .unwrap()
             .extend([stream.try_clone().unwrap(), upstream.try_clone().unwrap()]);
@@ -260,7 +324,6 @@ fn accept(
 }
 
 fn dial(to: SocketAddr, source: Option<SocketAddr>, owner: SocketOwner) -> io::Result<TcpStream> {
-    use std::os::fd::AsRawFd;
     let fd = owned_socket(owner)?;
     if let Some(SocketAddr::V4(source)) = source {
         bind(

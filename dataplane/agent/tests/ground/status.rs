@@ -6,20 +6,39 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-#[derive(Clone, Default)]
+use super::cluster::FakeCluster;
+
+#[derive(Clone)]
 pub struct Status(Arc<Mutex<Said>>);
 
-#[derive(Default)]
 struct Said {
+    cluster: Arc<FakeCluster>,
     served: Vec<String>,
-    not_announced: bool,
+    /// None: what is captured is announced, at once.
+    announced: Option<bool>,
+    draining: bool,
     carried: usize,
+    /// How often it was asked for its status.
+    asked: usize,
     orders: Vec<serde_json::Value>,
     /// Whether quiet ones are ended as ordered.
     quiet: bool,
 }
 
 impl Status {
+    pub fn new(cluster: &Arc<FakeCluster>) -> Self {
+        Self(Arc::new(Mutex::new(Said {
+            cluster: Arc::clone(cluster),
+            served: Vec::new(),
+            announced: None,
+            draining: false,
+            carried: 0,
+            asked: 0,
+            orders: Vec::new(),
+            quiet: false,
+        })))
+    }
+
     /// Answers on a socket in `directory` until the task is aborted.
     pub fn serve(&self, directory: &Path) -> tokio::task::JoinHandle<()> {
         static SOCKETS: AtomicUsize = AtomicUsize::new(0);
@@ -43,17 +62,23 @@ impl Status {
     fn answer(&self, request: &str) -> String {
         let mut said = self.0.lock().unwrap();
         if !request.starts_with("POST /older/end ") {
+            said.asked += 1;
             let workloads: Vec<_> = said
                 .served
                 .iter()
                 .map(|uid| {
+                    let is_captured =
+                        || said.cluster.stored_pod(uid).is_some_and(|pod| pod.captured);
                     serde_json::json!({
-                        "uid": uid, "announced": !said.not_announced, "olderConnections": said.carried,
+                        "uid": uid,
+                        "announced": said.announced.unwrap_or_else(is_captured),
+                        "olderConnections": said.carried,
                     })
                 })
                 .collect();
             return serde_json::json!({
-                "version": "test", "ready": true, "trustBundleSha256": null, "workloads": workloads,
+                "version": "test", "ready": true, "trustBundleSha256": null,
+                "draining": said.draining, "workloads": workloads,
             })
             .to_string();
         }
@@ -77,13 +102,21 @@ impl Status {
         self.0.lock().unwrap().served.retain(|served| served != uid);
     }
 
-    /// Whether the control plane tells peers to tunnel to the pods; it does at first.
+    /// Whether the control plane tells peers to tunnel to the pods, whatever is captured.
     pub fn announces(&self, announced: bool) {
-        self.0.lock().unwrap().not_announced = !announced;
+        self.0.lock().unwrap().announced = Some(announced);
+    }
+
+    pub fn drains(&self) {
+        self.0.lock().unwrap().draining = true;
     }
 
     pub fn carries(&self, count: usize) {
         self.0.lock().unwrap().carried = count;
+    }
+
+    pub fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
     }
 
     pub fn carried(&self) -> usize {

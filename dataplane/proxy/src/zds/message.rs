@@ -94,6 +94,7 @@ fn filled(field: &'static str, value: String) -> Result<String, ZdsError> {
 pub fn hello() -> Vec<u8> {
     ZdsHello {
         version: Version::V1.into(),
+        takes_listeners: false,
     }
     .encode_to_vec()
 }
