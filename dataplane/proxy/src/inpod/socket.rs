@@ -1,7 +1,7 @@
 //! Making the sockets a pod needs. A socket belongs to the namespace it was made in, wherever it is used.
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -20,15 +20,14 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long sent data may stay unacknowledged before a dead peer is given up.
 const UNACKNOWLEDGED: u32 = 60_000;
 
-/// Opens a listener on all the pod's addresses. Several processes may listen
-/// at once, so that a successor can take over without a gap.
+/// Opens a listener on all the pod's addresses, that nobody shares.
 ///
 /// # Errors
 /// When the pod itself already listens there, or the namespace is gone.
 pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
     let socket =
         netns.run(
-            || match listening(netns, Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port) {
+            || match listening(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into(), port) {
                 // A kernel without IPv6, or a namespace with it disabled.
                 Err(err)
                     if matches!(
@@ -36,7 +35,7 @@ pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
                         Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
                     ) =>
                 {
-                    listening(netns, Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port)
+                    listening(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into(), port)
                 }
                 other => other,
             },
@@ -44,13 +43,31 @@ pub fn listen(netns: &NetNs, port: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn listening(netns: &NetNs, domain: Domain, ip: IpAddr, port: u16) -> io::Result<Socket> {
-    let socket = owned(netns, domain)?;
+/// Listens with a socket that somebody else has made.
+///
+/// # Errors
+/// When it is not listening, or not on this port.
+pub fn listener(descriptor: OwnedFd, port: u16) -> io::Result<TcpListener> {
+    let socket = Socket::from(descriptor);
+    let address = socket.local_addr()?.as_socket();
+    if !socket.is_listener()? || address.is_none_or(|address| address.port() != port) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // The flag is the socket's, not the descriptor's: it is the same for all who hold it.
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn listening(domain: Domain, ip: IpAddr, port: u16) -> io::Result<Socket> {
+    let socket = stream(domain)?;
+    // What it accepts inherits the mark, where everybody can read it: never the secret one.
+    socket.set_mark(PROXY_MARK)?;
     if domain == Domain::IPV6 {
         socket.set_only_v6(false)?;
     }
+    // Shares no listening port (socket(7)); the port can be bound while connections of an earlier
+    // listener are remembered (TIME_WAIT).
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     socket.bind(&SocketAddr::new(ip, port).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -58,14 +75,17 @@ fn listening(netns: &NetNs, domain: Domain, ip: IpAddr, port: u16) -> io::Result
 
 /// A socket that the pod's rules know as the proxy's.
 fn owned(netns: &NetNs, domain: Domain) -> io::Result<Socket> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let open = || Socket::new(domain, kind, Some(Protocol::TCP));
     let Some(owner) = netns.owner() else {
-        let socket = open()?;
+        let socket = stream(domain)?;
         socket.set_mark(PROXY_MARK)?;
         return Ok(socket);
     };
-    owner.open(open)
+    owner.open(|| stream(domain))
+}
+
+fn stream(domain: Domain) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    Socket::new(domain, kind, Some(Protocol::TCP))
 }
 
 /// Connects from the pod's namespace, as the pod.

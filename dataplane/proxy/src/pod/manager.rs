@@ -1,6 +1,5 @@
 //! The pods of this node that are ours to serve.
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -138,12 +137,12 @@ impl PodManager {
             (roster.keep(&HashSet::new()), leaving)
         };
         let pods = entries.len() + leaving.len();
-        let handing_over = entries.into_iter().map(async |entry| {
-            entry.accepting.hand_over().await;
+        let serving = entries.into_iter().map(async |entry| {
+            entry.accepting.stop().await;
             self.finish(&entry.pod).await
         });
         let finishing = leaving.iter().map(|pod| self.finish(pod));
-        let (left, late) = tokio::join!(join_all(handing_over), join_all(finishing));
+        let (left, late) = tokio::join!(join_all(serving), join_all(finishing));
         let cut_off = left.iter().chain(&late).sum::<usize>();
         tracing::info!(pods, cut_off, "drained");
     }
@@ -156,11 +155,11 @@ impl PodManager {
     }
 
     /// Serves a pod; nothing of it is kept when anything fails.
-    async fn serve(self: &Arc<Self>, info: zds::Pod, netns: OwnedFd) -> Result<(), Fault> {
+    async fn serve(self: &Arc<Self>, info: zds::Pod, handed: zds::Handed) -> Result<(), Fault> {
         let deadline = Instant::now() + ADD_LIMIT;
         let owner = tulle_socket_owner::read(&self.shared.config.run_dir)
             .map_err(|err| format!("what the proxy's sockets are known by: {err}"))?;
-        let netns = NetNs::new(netns, owner)
+        let netns = NetNs::new(handed.netns, owner)
             .map_err(|err| format!("looking at the pod's namespace: {err}"))?;
         let domain = &self.shared.config.trust_domain;
         let identity = SpiffeId::service_account(domain, &info.namespace, &info.service_account)
@@ -183,7 +182,8 @@ impl PodManager {
         let slot = self.shared.certificates.acquire(&identity);
         slot.ready(deadline.saturating_duration_since(Instant::now()))
             .await?;
-        let listeners = Listeners::open(&netns).map_err(|err| Fault::OfPod(err.to_string()))?;
+        let listeners = Listeners::new(handed.listeners, &netns)
+            .map_err(|err| Fault::OfPod(err.to_string()))?;
 
         let pod = Arc::new(Pod::new(info, netns, slot, self.shared.clone()));
         let accepting = Arc::new(listeners.accept(&pod));
@@ -223,9 +223,9 @@ impl PodManager {
 }
 
 impl zds::Handler for Arc<PodManager> {
-    async fn add(&self, pod: zds::Pod, netns: OwnedFd) -> Result<(), String> {
+    async fn add(&self, pod: zds::Pod, handed: zds::Handed) -> Result<(), String> {
         let uid = pod.uid.clone();
-        let result = self.serve(pod, netns).await;
+        let result = self.serve(pod, handed).await;
         let answer = result.as_ref().map_err(ToString::to_string).copied();
         match result {
             Ok(()) => lock(&self.failed).remove(&uid),

@@ -4,7 +4,6 @@ mod listeners;
 mod manager;
 mod plaintext;
 mod roster;
-mod steer;
 
 pub use connections::Connections;
 pub use manager::{PodManager, Served};

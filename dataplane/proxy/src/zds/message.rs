@@ -19,11 +19,21 @@ pub struct Pod {
     pub service_account: String,
 }
 
+/// What comes with a pod, as descriptors in this order.
+#[derive(Debug)]
+pub struct Handed {
+    /// Its network namespace.
+    pub netns: OwnedFd,
+    /// Listening sockets there for outbound, plaintext and HBONE, in this order. An agent that
+    /// does not hold them sends none, and the proxy opens its own.
+    pub listeners: Option<[OwnedFd; 3]>,
+}
+
 /// What the agent asks for.
 #[derive(Debug)]
 pub enum Request {
-    /// Serve this pod; the descriptor is its network namespace.
-    Add(Pod, OwnedFd),
+    /// Serve this pod.
+    Add(Pod, Handed),
     Keep {
         uid: String,
     },
@@ -44,7 +54,7 @@ pub enum ZdsError {
     #[error("the proxy has no descriptors left to receive one")]
     NoDescriptors,
     #[error("{0} descriptors came where {1} belong")]
-    Descriptors(usize, usize),
+    Descriptors(usize, &'static str),
     #[error("the message asks for nothing this proxy knows")]
     Unknown,
     #[error("{0} is empty")]
@@ -52,16 +62,12 @@ pub enum ZdsError {
 }
 
 /// Reads one message and the descriptors that came with it. Descriptors not used are closed.
-pub fn parse(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
+pub fn parse(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
     let request =
         WorkloadRequest::decode(bytes).map_err(|err| ZdsError::Decode(err.to_string()))?;
-    let payload = request.payload.ok_or(ZdsError::Unknown)?;
-    let wanted = usize::from(matches!(payload, Payload::Add(_)));
-    if descriptors.len() != wanted {
-        return Err(ZdsError::Descriptors(descriptors.len(), wanted));
-    }
-    match (payload, descriptors.pop()) {
-        (Payload::Add(add), Some(netns)) => {
+    match request.payload.ok_or(ZdsError::Unknown)? {
+        Payload::Add(add) => {
+            let handed = handed(descriptors)?;
             let info = add.workload_info.ok_or(ZdsError::Empty("workload_info"))?;
             let pod = Pod {
                 uid: filled("uid", add.uid)?,
@@ -69,16 +75,32 @@ pub fn parse(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Request, Zds
                 namespace: filled("namespace", info.namespace)?,
                 service_account: filled("service_account", info.service_account)?,
             };
-            Ok(Request::Add(pod, netns))
+            Ok(Request::Add(pod, handed))
         }
-        (Payload::Add(_), None) => Err(ZdsError::Descriptors(0, 1)),
-        (Payload::Keep(keep), _) => Ok(Request::Keep {
+        _ if !descriptors.is_empty() => Err(ZdsError::Descriptors(descriptors.len(), "none")),
+        Payload::Keep(keep) => Ok(Request::Keep {
             uid: filled("uid", keep.uid)?,
         }),
-        (Payload::Del(del), _) => Ok(Request::Delete {
+        Payload::Del(del) => Ok(Request::Delete {
             uid: filled("uid", del.uid)?,
         }),
-        (Payload::SnapshotSent(_), _) => Ok(Request::SnapshotSent),
+        Payload::SnapshotSent(_) => Ok(Request::SnapshotSent),
+    }
+}
+
+fn handed(descriptors: Vec<OwnedFd>) -> Result<Handed, ZdsError> {
+    match <[OwnedFd; 4]>::try_from(descriptors) {
+        Ok([netns, outbound, plaintext, hbone]) => Ok(Handed {
+            netns,
+            listeners: Some([outbound, plaintext, hbone]),
+        }),
+        Err(descriptors) => match <[OwnedFd; 1]>::try_from(descriptors) {
+            Ok([netns]) => Ok(Handed {
+                netns,
+                listeners: None,
+            }),
+            Err(descriptors) => Err(ZdsError::Descriptors(descriptors.len(), "1 or 4")),
+        },
     }
 }
 
@@ -94,7 +116,7 @@ fn filled(field: &'static str, value: String) -> Result<String, ZdsError> {
 pub fn hello() -> Vec<u8> {
     ZdsHello {
         version: Version::V1.into(),
-        takes_listeners: false,
+        takes_listeners: true,
     }
     .encode_to_vec()
 }
@@ -173,11 +195,11 @@ mod tests {
         ));
         assert_eq!(
             parse(&add("web"), vec![]).unwrap_err(),
-            ZdsError::Descriptors(0, 1)
+            ZdsError::Descriptors(0, "1 or 4")
         );
         assert_eq!(
             parse(&add("web"), vec![fd(), fd()]).unwrap_err(),
-            ZdsError::Descriptors(2, 1)
+            ZdsError::Descriptors(2, "1 or 4")
         );
         assert_eq!(
             parse(&add(""), vec![fd()]).unwrap_err(),
@@ -187,7 +209,7 @@ mod tests {
         assert_eq!(parse(&del, vec![]).unwrap_err(), ZdsError::Empty("uid"));
         assert!(matches!(
             parse(&del, vec![fd()]),
-            Err(ZdsError::Descriptors(1, 0))
+            Err(ZdsError::Descriptors(1, "none"))
         ));
         let bare = encode(Payload::Add(AddWorkload {
             uid: "u".into(),
@@ -200,21 +222,53 @@ mod tests {
     }
 
     #[test]
+    fn r31_a_pod_comes_with_its_namespace_alone_or_with_three_listeners() {
+        let listeners = |count| {
+            let descriptors = (0..count).map(|_| fd()).collect();
+            match parse(&add("web"), descriptors) {
+                Ok(Request::Add(_, handed)) => Ok(handed.listeners.is_some()),
+                Ok(other) => panic!("{other:?}"),
+                Err(err) => Err(err),
+            }
+        };
+        assert_eq!((listeners(1), listeners(4)), (Ok(false), Ok(true)));
+        for count in [0, 2, 3, 5] {
+            let refused = Err(ZdsError::Descriptors(count, "1 or 4"));
+            assert_eq!(listeners(count), refused);
+        }
+    }
+
+    #[test]
+    fn r31_the_hello_says_that_listeners_are_taken_where_older_agents_do_not_look() {
+        // Field 1: version 1. Field 1000: true.
+        assert_eq!(hello(), [0x08, 0x01, 0xc0, 0x3e, 0x01]);
+    }
+
+    #[test]
     fn r28_random_bytes_never_panic() {
-        let mut random = fastrand::Rng::with_seed(28);
-        let good = add("web");
-        for round in 0..100_000 {
-            let mut bytes = if round % 2 == 0 {
-                good.clone()
-            } else {
-                vec![0; random.usize(..64)]
-            };
-            for byte in &mut bytes {
-                if round % 2 == 1 || random.u8(..10) == 0 {
-                    *byte = random.u8(..);
+        for seed in [28, fastrand::u64(..)] {
+            println!("seed {seed}");
+            let mut random = fastrand::Rng::with_seed(seed);
+            let good = add("web");
+            let mut pods = 0;
+            for round in 0..50_000 {
+                let mut bytes = if round % 2 == 0 {
+                    good.clone()
+                } else {
+                    vec![0; random.usize(..64)]
+                };
+                for byte in &mut bytes {
+                    if round % 2 == 1 || random.u8(..10) == 0 {
+                        *byte = random.u8(..);
+                    }
+                }
+                let descriptors = (0..random.usize(..6)).map(|_| fd()).collect();
+                if let Ok(Request::Add(pod, _)) = parse(&bytes, descriptors) {
+                    assert!(!pod.uid.is_empty() && !pod.namespace.is_empty());
+                    pods += 1;
                 }
             }
-            let _ = parse(&bytes, vec![]);
+            assert!(pods > 100, "damaged messages that are still a pod: {pods}");
         }
     }
 

@@ -2,11 +2,10 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use super::message::{Pod, Request, ack, hello, parse};
+use super::message::{Handed, Pod, Request, ack, hello, parse};
 use super::socket::ZdsSocket;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -15,7 +14,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// Whoever serves the pods. Answers go back to the agent word for word.
 pub trait Handler: Send + Sync {
     /// Begins to serve `pod`; returns once it is served, or with what failed and nothing left half done.
-    fn add(&self, pod: Pod, netns: OwnedFd) -> impl Future<Output = Result<(), String>> + Send;
+    fn add(&self, pod: Pod, handed: Handed) -> impl Future<Output = Result<(), String>> + Send;
     /// Whether the pod is served.
     fn keep(&self, uid: &str) -> Result<(), String>;
     fn delete(&self, uid: &str);
@@ -81,9 +80,9 @@ async fn serve(
         }
     };
     match request {
-        Request::Add(pod, netns) => {
+        Request::Add(pod, handed) => {
             list(&pod.uid);
-            handler.add(pod, netns).await
+            handler.add(pod, handed).await
         }
         Request::Keep { uid } => {
             list(&uid);

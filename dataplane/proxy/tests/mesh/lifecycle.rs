@@ -1,6 +1,7 @@
 //! Coming, staying and going: of pods, of the proxy, and of those it talks to.
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::harness::agent::Listeners;
 use crate::harness::app::{exchange, greeting, refused};
 use crate::harness::hammer::Hammer;
 use crate::harness::http::get_port;
@@ -113,18 +114,24 @@ async fn malformed_requests_are_answered_and_the_conversation_goes_on() {
             .contains("0 descriptors")
     );
     let netns = a.ns.0.as_raw_fd();
-    assert!(
-        mesh.conversation
-            .add_with(&a, &[netns, netns])
-            .unwrap_err()
-            .contains("2 descriptors")
-    );
-    assert!(
-        mesh.conversation
-            .add_with(&a, &[netns; 9])
-            .unwrap_err()
-            .contains("9 descriptors")
-    );
+    for count in [2, 3, 5, 9] {
+        let refused = mesh.conversation.add_with(&a, &vec![netns; count]);
+        assert_eq!(
+            refused.unwrap_err(),
+            format!("{count} descriptors came where 1 or 4 belong")
+        );
+    }
+    let unheard = Listeners::open(&a);
+    let [outbound, plaintext, hbone] = unheard.0.each_ref().map(AsRawFd::as_raw_fd);
+    for (descriptors, port) in [
+        ([netns, netns, plaintext, hbone], 15001),
+        ([netns, outbound, hbone, plaintext], 15006),
+        ([netns, outbound, plaintext, null.as_raw_fd()], 15008),
+    ] {
+        let err = mesh.conversation.add_with(&a, &descriptors).unwrap_err();
+        assert!(err.contains(&format!("for port {port}")), "{err}");
+    }
+    drop(unheard);
     assert!(
         mesh.conversation.add_with(&a, &[null.as_raw_fd()]).is_err(),
         "not a namespace"
@@ -215,30 +222,49 @@ async fn it_goes_on_without_the_control_plane() {
     );
 }
 
+/// Two pods of one node whose ports the agent holds.
+async fn held_pods(mesh: &mut Mesh) -> [(Pod, Listeners); 2] {
+    let pods = ["a", "b"].map(|name| {
+        let pod = mesh.outsider(name);
+        let listeners = Listeners::open(&pod);
+        (pod, listeners)
+    });
+    for (pod, listeners) in &pods {
+        mesh.control.announce(pod, |_| {});
+        mesh.conversation.hand(pod, listeners).unwrap();
+        pod.capture();
+    }
+    mesh.conversation.snapshot_sent().unwrap();
+    pods
+}
+
+/// The second proxy of a node has ports of its own: in a namespace of its own, as its pod is.
+fn second_proxy(mesh: &Mesh) -> Proxy {
+    let elsewhere = mesh.network.proxy_namespace(&mesh.control);
+    Proxy::start(&elsewhere, &mesh.folder.0, "proxy-2", &[])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r25_a_successor_takes_over_without_a_failed_connection() {
     let mut mesh = Mesh::start().await;
-    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let [(a, of_a), (b, of_b)] = held_pods(&mut mesh).await;
     let _app = b.echo(8080).await;
-    mesh.conversation.snapshot_sent().unwrap();
     let mut long = a.connect(b.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut long).await.unwrap(), "b");
 
-    // The second proxy of a node has ports of its own: in a namespace of its own, as its pod is.
-    let elsewhere = mesh.network.proxy_namespace(&mesh.control);
-    let second = Proxy::start(&elsewhere, &mesh.folder.0, "proxy-2", &[]);
+    let second = second_proxy(&mesh);
     let newer = mesh.agent.accept();
-    newer.add(&a).unwrap();
-    newer.add(&b).unwrap();
+    newer.hand(&a, &of_a).unwrap();
+    newer.hand(&b, &of_b).unwrap();
     newer.snapshot_sent().unwrap();
     eventually("the successor to be ready", || second.ready().then_some(())).await;
+    assert_eq!(listens(&a), 3, "both accept from the same sockets");
 
     let hammer = Hammer::start(&a, b.ip, 8080, 16);
     eventually("visits before", || (hammer.served() > 200).then_some(())).await;
     mesh.proxy.terminate();
-    // Its ports are closed when only the successor has a listener on them.
-    eventually("the old listeners to close", || {
-        (listens(&a) == 3).then_some(())
+    eventually("the old one to leave", || {
+        (!mesh.proxy.ready()).then_some(())
     })
     .await;
     let at_handover = hammer.served();
@@ -253,6 +279,23 @@ async fn r25_a_successor_takes_over_without_a_failed_connection() {
     let status = eventually("the old proxy to end", || mesh.proxy.ended()).await;
     assert!(status.success());
     assert!(second.access_log().len() > 200, "the successor served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r25_connections_wait_for_the_next_proxy_after_a_crash() {
+    let mut mesh = Mesh::start().await;
+    let [(a, of_a), (b, of_b)] = held_pods(&mut mesh).await;
+    let _app = b.echo(8080).await;
+    mesh.proxy.kill();
+    let mut waiting = a.connect(b.ip, 8080).await.unwrap();
+
+    let second = second_proxy(&mesh);
+    let newer = mesh.agent.accept();
+    newer.hand(&b, &of_b).unwrap();
+    newer.hand(&a, &of_a).unwrap();
+    assert_eq!(greeting(&mut waiting).await.unwrap(), "b");
+    assert_eq!(exchange(&mut waiting, b"on").await.unwrap(), b"on");
+    drop(second);
 }
 
 #[tokio::test(flavor = "multi_thread")]

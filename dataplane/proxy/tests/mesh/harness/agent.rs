@@ -1,5 +1,6 @@
 //! An agent: hands pods to proxies.
 use std::io::IoSlice;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -51,8 +52,18 @@ impl Agent {
         let conversation = Conversation(unsafe { OwnedFd::from_raw_fd(fd) });
         limit(&conversation.0);
         let hello = ZdsHello::decode(conversation.receive().as_slice()).unwrap();
-        assert_eq!(hello.version, 1);
+        assert_eq!((hello.version, hello.takes_listeners), (1, true));
         conversation
+    }
+}
+
+/// A pod's ports, held by the agent.
+pub struct Listeners(pub [TcpListener; 3]);
+
+impl Listeners {
+    pub fn open(pod: &Pod) -> Self {
+        let open = |port| TcpListener::bind(("::", port)).unwrap();
+        Self(pod.ns.run(|| [15001, 15006, 15008].map(open)))
     }
 }
 
@@ -68,6 +79,12 @@ pub struct Conversation(OwnedFd);
 impl Conversation {
     pub fn add(&self, pod: &Pod) -> Result<(), String> {
         self.add_with(pod, &[pod.ns.0.as_raw_fd()])
+    }
+
+    /// Hands a pod over with listeners that stay the agent's, as Tulle's own agent does.
+    pub fn hand(&self, pod: &Pod, listeners: &Listeners) -> Result<(), String> {
+        let [outbound, plaintext, hbone] = listeners.0.each_ref().map(AsRawFd::as_raw_fd);
+        self.add_with(pod, &[pod.ns.0.as_raw_fd(), outbound, plaintext, hbone])
     }
 
     /// The same with any descriptors.
