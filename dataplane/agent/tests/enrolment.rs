@@ -84,6 +84,36 @@ fn leaving_the_mesh_keeps_proxied_connections_until_they_end_and_leaves_nothing(
 }
 
 #[test]
+fn r30_a_pod_that_leaves_is_served_until_control_has_told_its_peers() {
+    on_a_node(async {
+        let (node, net) = running_pod(mesh(LONG)).await;
+        let before = net.traces();
+        let proxy = Proxy::connect(&node).await;
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        // Control is away: what it said last stands.
+        proxy.status.announces(true);
+        node.cluster.label("shop", None);
+        eventually("it is leaving", || node.is("Pending/Leaving", false)).await;
+        let asked = proxy.status.asked();
+        eventually("the proxy is asked for longer than a second", || {
+            proxy.status.asked() > asked + 8
+        })
+        .await;
+        assert!(!proxy.has(&format!("del {UID}")), "{:?}", proxy.messages());
+        assert!(net.in_pod("nft list ruleset").contains("redirect"));
+        assert!(echoes(&connect(&net.pod(), &server()).await.unwrap()));
+        assert_eq!(proxy.seen.outbound.load(Ordering::SeqCst), 1);
+        let message = node.cluster.stored_pod(UID).unwrap().message;
+        assert!(message.contains("tulle-control"), "{message}");
+
+        proxy.status.announces(false);
+        eventually("nothing is left", || net.traces() == before).await;
+        assert!(proxy.has(&format!("del {UID}")));
+    });
+}
+
+#[test]
 fn r40_a_pod_that_opts_out_is_named_and_counted_and_comes_back() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;

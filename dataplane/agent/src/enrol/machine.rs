@@ -9,13 +9,16 @@
 //!      │                          │    then rules)                     │  └───┘
 //!      │ Sweep                    │ Hand, when no proxy serves it      │ Withdraw
 //!      │ (rules off)              │ any more (rules stay: what the     ▼
-//!    LetGo ◄──────── Drained ◄────┼─ pod sends is refused, never    Withdrawn
-//!      (ZDS del, the   LetGo      │  plaintext)                        │ Drain (rules let new
-//!       proxy drains)             └──────── wanted again ◄─────────────┘  connections pass)
+//!    LetGo ◄──────── Drained ◄────┼─ pod sends waits, is never      Withdrawn ─┐ Settle (until
+//!      (ZDS del, the   LetGo      │  plaintext)                        │  ▲    │ peers are told)
+//!       proxy drains)             │                                    │  └────┘
+//!                                 │                                    │ Drain (rules let new
+//!                                 └──────── wanted again ◄─────────────┘  connections pass)
 //! ```
 //!
 //! In: the proxy acknowledges before there is a rule, rules are there before
-//! peers are told to tunnel. Out: peers are told first, then new connections
+//! peers are told to tunnel. Out: peers are told first, and everything stays as
+//! it is until the node's own proxy has heard it too; then new connections
 //! pass, then the proxy is told to let go; what it had drains through the
 //! rules that are left, and only then are those removed. A pod that has ended
 //! is let go of at once: its namespace takes the rules with it.
@@ -55,6 +58,8 @@ pub struct Facts {
     pub rules: Rules,
     /// MeshNode says captured, or may say so.
     pub announced: bool,
+    /// Peers have been told that it leaves, or are waited for no longer.
+    pub settled: bool,
 }
 
 impl Facts {
@@ -66,6 +71,7 @@ impl Facts {
         served: false,
         rules: Rules::None,
         announced: false,
+        settled: false,
     };
 }
 
@@ -84,6 +90,8 @@ pub enum Step {
     Look,
     /// MeshNode: not captured.
     Withdraw,
+    /// Wait until control has told peers.
+    Settle,
     /// Let new connections pass; those the proxy has keep their way.
     Drain,
     /// Take it back from the proxies.
@@ -127,6 +135,13 @@ fn out(facts: Facts) -> Step {
         Facts {
             announced: true, ..
         } => Step::Withdraw,
+        // Who is with no proxy has no tunnels to be waited for.
+        Facts {
+            rules: Rules::Capture | Rules::Unknown,
+            handed: true,
+            settled: false,
+            ..
+        } => Step::Settle,
         Facts {
             rules: Rules::Capture | Rules::Unknown,
             ..
@@ -153,208 +168,5 @@ fn away(facts: Facts, last: Step) -> Step {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What a step does to the facts when it succeeds.
-    fn after(step: Step, facts: Facts) -> Facts {
-        match step {
-            Step::Find => Facts {
-                found: true,
-                ..facts
-            },
-            Step::Hand => Facts {
-                handed: true,
-                served: true,
-                ..facts
-            },
-            Step::Write => Facts {
-                rules: Rules::Capture,
-                ..facts
-            },
-            Step::Announce => Facts {
-                announced: true,
-                ..facts
-            },
-            Step::Withdraw => Facts {
-                announced: false,
-                ..facts
-            },
-            Step::Drain => Facts {
-                rules: Rules::Drain,
-                ..facts
-            },
-            Step::LetGo => Facts {
-                handed: false,
-                served: false,
-                ..facts
-            },
-            Step::Sweep => Facts {
-                rules: Rules::None,
-                ..facts
-            },
-            Step::Forget => Facts::ABSENT,
-            Step::Look | Step::Done => facts,
-        }
-    }
-
-    fn way(wanted: Wanted, mut facts: Facts) -> Vec<Step> {
-        let mut steps = Vec::new();
-        loop {
-            let step = next(wanted, facts);
-            steps.push(step);
-            if matches!(step, Step::Look | Step::Done) {
-                return steps;
-            }
-            facts = after(step, facts);
-            assert!(steps.len() < 20, "{steps:?}");
-        }
-    }
-
-    const CAPTURED: Facts = Facts {
-        found: true,
-        moved: false,
-        handed: true,
-        served: true,
-        rules: Rules::Capture,
-        announced: true,
-    };
-
-    #[test]
-    fn a_pod_is_acknowledged_before_it_is_captured_and_captured_before_it_is_announced() {
-        assert_eq!(
-            way(Wanted::In, Facts::ABSENT),
-            [
-                Step::Find,
-                Step::Hand,
-                Step::Write,
-                Step::Announce,
-                Step::Look
-            ]
-        );
-    }
-
-    #[test]
-    fn a_pod_leaves_in_the_order_announcement_rules_proxy() {
-        assert_eq!(
-            way(Wanted::Out, CAPTURED),
-            [
-                Step::Withdraw,
-                Step::Drain,
-                Step::LetGo,
-                Step::Sweep,
-                Step::Done
-            ]
-        );
-    }
-
-    #[test]
-    fn a_pod_whose_proxy_is_gone_stays_captured_and_is_handed_over_again() {
-        assert_eq!(
-            way(
-                Wanted::In,
-                Facts {
-                    served: false,
-                    ..CAPTURED
-                }
-            ),
-            [Step::Hand, Step::Look]
-        );
-    }
-
-    #[test]
-    fn a_pod_ruled_by_an_agent_before_is_never_let_go_of_in_between() {
-        let adopted = Facts {
-            handed: false,
-            served: false,
-            rules: Rules::Unknown,
-            ..CAPTURED
-        };
-        assert_eq!(
-            way(Wanted::In, adopted),
-            [Step::Hand, Step::Write, Step::Look]
-        );
-    }
-
-    #[test]
-    fn a_sandbox_made_anew_is_enrolled_from_the_start() {
-        assert_eq!(
-            way(
-                Wanted::In,
-                Facts {
-                    moved: true,
-                    ..CAPTURED
-                }
-            ),
-            [
-                Step::LetGo,
-                Step::Withdraw,
-                Step::Forget,
-                Step::Find,
-                Step::Hand,
-                Step::Write,
-                Step::Announce,
-                Step::Look
-            ]
-        );
-    }
-
-    #[test]
-    fn a_pod_that_has_ended_is_only_let_go_of() {
-        assert_eq!(
-            way(Wanted::Ended, CAPTURED),
-            [Step::LetGo, Step::Withdraw, Step::Done]
-        );
-    }
-
-    fn any_facts() -> impl Strategy<Value = Facts> {
-        let rules = prop_oneof![
-            Just(Rules::None),
-            Just(Rules::Unknown),
-            Just(Rules::Capture),
-            Just(Rules::Drain)
-        ];
-        (any::<[bool; 5]>(), rules).prop_map(
-            |([found, moved, handed, served, announced], rules)| Facts {
-                found,
-                moved,
-                handed,
-                served,
-                rules,
-                announced,
-            },
-        )
-    }
-
-    fn any_wanted() -> impl Strategy<Value = Wanted> {
-        prop_oneof![Just(Wanted::In), Just(Wanted::Out), Just(Wanted::Ended)]
-    }
-
-    proptest! {
-        /// However often the wish changes on the way, the last wish is reached,
-        /// and no step ever announces what is not captured and served.
-        #[test]
-        fn every_wish_is_reached_from_everywhere(start in any_facts(), wishes in proptest::collection::vec((any_wanted(), 0usize..6), 1..12)) {
-            let mut facts = start;
-            for (wanted, steps) in &wishes {
-                for _ in 0..*steps {
-                    let step = next(*wanted, facts);
-                    if step == Step::Announce {
-                        prop_assert!(facts.served && facts.rules == Rules::Capture);
-                    }
-                    if step == Step::Write {
-                        prop_assert!(facts.served);
-                    }
-                    if step == Step::LetGo && facts.found && *wanted == Wanted::Out {
-                        prop_assert!(!facts.announced && facts.rules != Rules::Capture);
-                    }
-                    facts = after(step, facts);
-                }
-            }
-            let (last, _) = wishes[wishes.len() - 1];
-            way(last, facts);
-        }
-    }
-}
+#[path = "machine_test.rs"]
+mod tests;

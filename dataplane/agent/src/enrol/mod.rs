@@ -13,6 +13,7 @@ mod machine;
 mod node;
 mod older;
 mod outside;
+mod settle;
 mod steps;
 mod worker;
 

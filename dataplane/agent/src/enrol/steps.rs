@@ -16,9 +16,9 @@ use crate::zds::Serving;
 
 /// How long a change of MeshNode may take before a step counts as failed.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
-/// How long peers may still tunnel to a pod that MeshNode says is leaving:
-/// the proxy takes their connections meanwhile.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How far another node's proxy may be behind this node's with what control says: tunnels to a
+/// leaving pod are taken for as long once this node's has heard.
+const PEERS_LAG: Duration = Duration::from_secs(1);
 /// Between two looks at a draining pod.
 const DRAIN_LOOK: Duration = Duration::from_millis(250);
 /// Over the proxy's own drain time, for its last words.
@@ -37,6 +37,7 @@ impl Worker {
             Step::Announce => Ok(self.announce(wish)),
             Step::Look => self.look(wish).await,
             Step::Withdraw => self.withdraw(wish).await,
+            Step::Settle => self.settle(wish),
             Step::Drain => self.drain(wish).await,
             Step::LetGo => self.let_go(wish).await,
             Step::Sweep => self.sweep().await,
@@ -160,6 +161,7 @@ impl Worker {
     fn announce(&mut self, wish: &Wish) -> Taken {
         // From here on MeshNode may say so, whether or not the write is known to have come through.
         self.own.announced = true;
+        self.own.settled = false;
         self.node.sightings.forget(&self.uid);
         self.report(
             wish,
@@ -182,6 +184,9 @@ impl Worker {
         match self.node.board.written(revision, WRITE_LIMIT).await {
             Ok(_) => {
                 self.own.announced = false;
+                self.own.withdrawn_at = Instant::now();
+                // What was seen before does not tell whether the withdrawal has been heard.
+                self.node.sightings.forget(&self.uid);
                 Ok(Taken::On)
             }
             Err(_) => Err(Failure::NotReported(
@@ -198,7 +203,7 @@ impl Worker {
             .write_pod_rules(&namespace, self.rules(wish, Phase::Drain), ipv6)
             .await?;
         self.own.rules = Rules::Drain;
-        self.own.settled_at = Instant::now() + SETTLE;
+        self.own.lag_until = Instant::now() + PEERS_LAG;
         self.own.drain_until = Instant::now() + self.node.mesh().drain + DRAIN_MARGIN;
         self.node.addresses.remove(&self.uid).await?;
         self.tell_progress();
@@ -207,8 +212,8 @@ impl Worker {
 
     async fn let_go(&mut self, wish: &Wish) -> Result<Taken, Failure> {
         let now = Instant::now();
-        if wish.wanted == Wanted::Out && now < self.own.settled_at {
-            return Ok(Taken::Pause(self.own.settled_at - now));
+        if wish.wanted == Wanted::Out && now < self.own.lag_until {
+            return Ok(Taken::Pause(self.own.lag_until - now));
         }
         self.node.proxies.remove(&self.uid);
         self.own.listeners = None;

@@ -71,8 +71,12 @@ pub(super) struct Own {
     pub ledger: Ledger,
     pub seen: Seen,
     pub next_look: Instant,
-    /// When peers can be expected to know that the pod leaves.
-    pub settled_at: Instant,
+    /// When MeshNode was told that the pod is not captured any more.
+    pub withdrawn_at: Instant,
+    /// Peers know that, as far as can be told.
+    pub settled: bool,
+    /// When the slowest of them can be expected to.
+    pub lag_until: Instant,
     /// When to stop waiting for the proxy's connections to end.
     pub drain_until: Instant,
     /// When a refused pod is handed over again.
@@ -95,7 +99,9 @@ impl Own {
             ledger: Ledger::default(),
             seen: Seen::default(),
             next_look: now,
-            settled_at: now,
+            withdrawn_at: now,
+            settled: false,
+            lag_until: now,
             drain_until: now,
             retry_at: None,
             refusals: 0,
@@ -185,7 +191,7 @@ impl Worker {
             tokio::select! {
                 changed = self.wish.changed() => if changed.is_err() { return },
                 _ = proxies.changed(), if matches!(step, Step::Hand | Step::Look) => {}
-                _ = sightings.changed(), if step == Step::Look => {}
+                _ = sightings.changed(), if matches!(step, Step::Look | Step::Settle) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -203,6 +209,7 @@ impl Worker {
             served: self.own.handed && self.node.proxies.serving(&self.uid) == Serving::Served,
             rules: self.own.rules,
             announced: self.own.announced,
+            settled: self.own.settled,
         }
     }
 
