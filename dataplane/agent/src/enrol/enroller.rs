@@ -36,6 +36,8 @@ pub(super) struct Pods {
     ended: BTreeSet<String>,
     /// Pods reported without a worker, and how.
     outside: BTreeMap<String, PodReport>,
+    /// Pods that may have rules of an agent before this one; it could not be told yet.
+    pub(super) unsettled: BTreeSet<String>,
 }
 
 pub(super) struct Entry {
@@ -84,6 +86,7 @@ impl Enroller {
                 self.apply(pod, decision);
             }
         }
+        self.adopt_unsettled(view).await;
         self.end_vanished(view).await;
     }
 
@@ -269,7 +272,9 @@ impl Enroller {
         let uid = wish.pod.uid.clone();
         let (wish, wishes) = watch::channel(wish);
         let (sender, progress) = watch::channel(Progress {
-            namespace: adopted.as_ref().map(|adopted| adopted.namespace.id()),
+            namespace: adopted
+                .as_ref()
+                .and_then(|adopted| Some(adopted.namespace.as_ref()?.id())),
             ..Progress::default()
         });
         let mut worker = Worker::new(Arc::clone(&self.node), wishes, sender, adopted);

@@ -109,6 +109,8 @@ pub fn next(wanted: Wanted, facts: Facts) -> Step {
     match wanted {
         Wanted::In if facts.moved => away(facts, Step::Forget),
         Wanted::In => towards(facts),
+        // There may be rules of an agent before this one: they are looked for until they are found.
+        Wanted::Out if !facts.found && facts.rules == Rules::Unknown => Step::Find,
         Wanted::Out if !facts.found => away(facts, Step::Done),
         Wanted::Out => out(facts),
         Wanted::Ended => away(facts, Step::Done),

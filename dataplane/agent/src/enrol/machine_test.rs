@@ -103,6 +103,25 @@ fn a_pod_leaves_in_the_order_announcement_rules_proxy() {
 }
 
 #[test]
+fn r35_rules_that_may_be_there_are_found_before_a_pod_is_done_with() {
+    let unseen = Facts {
+        rules: Rules::Unknown,
+        announced: true,
+        ..Facts::ABSENT
+    };
+    assert_eq!(
+        way(Wanted::Out, unseen),
+        [
+            Step::Find,
+            Step::Withdraw,
+            Step::Drain,
+            Step::Sweep,
+            Step::Done
+        ]
+    );
+}
+
+#[test]
 fn a_pod_whose_proxy_is_gone_stays_captured_and_is_handed_over_again() {
     assert_eq!(
         way(

@@ -53,7 +53,14 @@ impl Worker {
     async fn find(&mut self, wish: &Wish) -> Result<Taken, Failure> {
         let namespace = match &wish.namespace {
             Some(brought) => brought.clone(),
-            None => self.node.finder.find(&self.uid, &wish.pod.ips).await?,
+            None => match self.node.finder.find(&self.uid, &wish.pod.ips).await {
+                // With its last process the namespace has gone, and what rules there were.
+                Err(FindError::NoProcess) if wish.wanted == Wanted::Out => {
+                    self.own.rules = Rules::None;
+                    return Ok(Taken::On);
+                }
+                found => found?,
+            },
         };
         self.own.wanted_since = Instant::now();
         self.own.namespace = Some(namespace);

@@ -36,12 +36,15 @@ pub struct Progress {
     pub failure: Option<String>,
 }
 
-/// What is left of a pod's enrolment by an agent before this one; proxies are to hold it already.
-#[derive(Clone, Debug)]
+/// What is left of a pod's enrolment by an agent before this one.
+#[derive(Clone, Debug, Default)]
 pub struct Adopted {
-    pub namespace: Netns,
+    /// Where it could be found.
+    pub namespace: Option<Netns>,
     /// The mesh's ports in it, where they could be had.
     pub listeners: Option<Listeners>,
+    /// Proxies are to hold it already.
+    pub handed: bool,
     /// It was reported as captured.
     pub announced: bool,
 }
@@ -142,10 +145,10 @@ impl Worker {
         let mut own = Own::absent();
         if let Some(adopted) = adopted {
             own = Own {
-                handed: true,
+                handed: adopted.handed,
                 rules: Rules::Unknown,
                 announced: adopted.announced,
-                namespace: Some(adopted.namespace),
+                namespace: adopted.namespace,
                 listeners: adopted.listeners,
                 ..own
             };

@@ -68,39 +68,51 @@ impl Finder {
             let Some(pid) = name.to_str().and_then(|text| text.parse::<i32>().ok()) else {
                 continue;
             };
-            if let Some(uid) = self.pod_of(pid) {
+            if let Some(uid) = self.pod_of(pid)? {
                 found.entry(uid).or_default().insert(pid);
             }
         }
         Ok(found)
     }
 
-    /// The namespace among those of `pids` that has one of the pod's
-    /// addresses: a container may have made namespaces of its own inside.
-    pub async fn namespace(
+    /// The namespaces of `pids` that can be the pod's: those with one of its addresses, because a
+    /// container may have made namespaces of its own inside; while it has none, all but the node's.
+    pub async fn namespaces(
         &self,
         uid: &str,
         pids: &BTreeSet<i32>,
         ips: &[IpAddr],
-    ) -> Result<Netns, FindError> {
+    ) -> io::Result<Vec<Netns>> {
         let mut seen = Vec::new();
+        let mut fitting = Vec::new();
         for pid in pids {
-            let Some(candidate) = self.open_of(uid, *pid) else {
+            let Some(candidate) = self.open_of(uid, *pid)? else {
                 continue;
             };
             if candidate.id() == self.host || seen.contains(&candidate.id()) {
                 continue;
             }
             seen.push(candidate.id());
-            if has_address(&candidate, ips).await? {
-                return Ok(candidate);
+            if ips.is_empty() || has_address(&candidate, ips).await? {
+                fitting.push(candidate);
             }
         }
-        Err(if pids.is_empty() {
-            FindError::NoProcess
-        } else {
-            FindError::NoNamespace
-        })
+        Ok(fitting)
+    }
+
+    /// The pod's namespace, by its processes and addresses.
+    pub async fn namespace(
+        &self,
+        uid: &str,
+        pids: &BTreeSet<i32>,
+        ips: &[IpAddr],
+    ) -> Result<Netns, FindError> {
+        let mut fitting = self.namespaces(uid, pids, ips).await?.into_iter();
+        match (fitting.next(), fitting.next()) {
+            (Some(_), Some(_)) if ips.is_empty() => Err(FindError::NoNamespace),
+            (Some(first), _) => Ok(first),
+            (None, _) => Err(FindError::NoNamespace),
+        }
     }
 
     /// [`Self::processes`] and [`Self::namespace`] for one pod. A pass made
@@ -128,16 +140,33 @@ impl Finder {
         self.namespace(uid, pids, ips).await
     }
 
-    fn pod_of(&self, pid: i32) -> Option<String> {
-        // A process may end at any moment: what cannot be read belongs to nobody.
-        pod_uid(&std::fs::read_to_string(self.proc.join(pid.to_string()).join("cgroup")).ok()?)
+    /// `None` for a process of no pod, or one that has ended: it may at any moment.
+    fn pod_of(&self, pid: i32) -> io::Result<Option<String>> {
+        let path = self.proc.join(pid.to_string()).join("cgroup");
+        Ok(unless_ended(std::fs::read_to_string(path))?.and_then(|text| pod_uid(&text)))
     }
 
     /// Opens the namespace of `pid`, which must be the pod's after the open
     /// too: the number may have passed to another process in between.
-    fn open_of(&self, uid: &str, pid: i32) -> Option<Netns> {
-        let namespace = Netns::open(&self.proc.join(pid.to_string()).join("ns/net")).ok()?;
-        (self.pod_of(pid)? == uid).then_some(namespace)
+    fn open_of(&self, uid: &str, pid: i32) -> io::Result<Option<Netns>> {
+        let path = self.proc.join(pid.to_string()).join("ns/net");
+        let namespace = unless_ended(Netns::open(&path))?;
+        let is_still = self.pod_of(pid)?.as_deref() == Some(uid);
+        Ok(namespace.filter(|_| is_still))
+    }
+}
+
+/// What a look at a process has shown; `None` when it has ended.
+fn unless_ended<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -199,10 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn r35_a_process_that_cannot_be_looked_at_is_not_taken_for_one_that_has_ended() {
+        let table = process_table("42", UID);
+        let cgroup = table.path().join("42/cgroup");
+        std::fs::remove_file(&cgroup).unwrap();
+        let finder = Finder::new(table.path()).unwrap();
+        assert!(finder.processes().unwrap().is_empty());
+        std::fs::create_dir(&cgroup).unwrap();
+        assert!(finder.processes().is_err());
+    }
+
+    #[test]
     fn a_number_that_passed_to_another_process_is_not_opened() {
         let table = process_table("42", UID);
         let finder = Finder::new(table.path()).unwrap();
-        assert!(finder.open_of(UID, 42).is_some());
-        assert!(finder.open_of("another", 42).is_none());
+        assert!(finder.open_of(UID, 42).unwrap().is_some());
+        assert!(finder.open_of("another", 42).unwrap().is_none());
     }
 }

@@ -13,7 +13,7 @@ pub enum RuleError {
         program: &'static str,
         cause: io::Error,
     },
-    #[error("{program} refused the rules: {message}")]
+    #[error("{program} failed: {message}")]
     Refused {
         program: &'static str,
         message: String,
@@ -58,12 +58,16 @@ impl Ruler {
         .await
     }
 
-    /// Whether a table of ours, complete or draining, is in the pod.
+    /// Whether a table of ours, complete or draining, is in the pod. An error
+    /// when that cannot be told: it is no answer.
     pub async fn has_pod_rules(&self, namespace: &Netns) -> Result<bool, RuleError> {
         inside(namespace, || {
-            Ok(run("nft", &["list", "table", "inet", "tulle"], "")?
-                .status
-                .success())
+            let output = run("nft", &["list", "tables"], "")?;
+            if !output.status.success() {
+                return Err(refused("nft", &output));
+            }
+            let tables = String::from_utf8_lossy(&output.stdout);
+            Ok(tables.lines().any(|line| line.trim() == "table inet tulle"))
         })
         .await
     }

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod forge;
+pub mod nft;
 pub mod node;
 pub mod proxy;
 pub mod status;
