@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use ground::node::{TestNode, UID, mesh, pod, running_pod, server};
 use ground::proxy::Proxy;
-use ground::{PodNet, connect, echoes, eventually, nft, on_a_node};
+use ground::{PodNet, capture, connect, echoes, eventually, nft, on_a_node};
 use tulle_agent::cluster::PodView;
-use tulle_agent::rules::{PodRules, Ruler};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -41,13 +40,6 @@ fn is_captured_since(node: &TestNode, writes: usize) -> bool {
         pods.iter().any(|pod| pod.uid == UID && pod.captured)
     };
     stored[writes..].iter().all(|one| is_captured(&one.pods))
-}
-
-/// Rules as an agent leaves them that ends before it has told anybody.
-async fn capture(net: &PodNet) {
-    let pod = net.pod();
-    let written = Ruler.write_pod_rules(&pod, PodRules::Capture, true);
-    written.await.unwrap();
 }
 
 async fn leaves_nothing(node: &TestNode, net: &PodNet, before: &str) {
@@ -158,14 +150,14 @@ fn r35_rules_that_nobody_wants_are_taken_out_also_when_nft_fails_at_first() {
         let (mut node, net) = running_pod(mesh(LONG)).await;
         node.stop();
         let before = net.traces();
-        capture(&net).await;
+        capture(&net.pod()).await;
         node.restart().await;
         let proxy = Proxy::connect(&node).await;
         leaves_nothing(&node, &net, &before).await;
 
         node.stop();
         drop(proxy);
-        capture(&net).await;
+        capture(&net.pod()).await;
         nft::fails_in(&net);
         node.restart().await;
         let proxy = Proxy::connect(&node).await;
@@ -175,7 +167,7 @@ fn r35_rules_that_nobody_wants_are_taken_out_also_when_nft_fails_at_first() {
         leaves_nothing(&node, &net, &before).await;
 
         node.stop();
-        capture(&net).await;
+        capture(&net.pod()).await;
         node.cluster.delete_pod(UID);
         node.restart().await;
         leaves_nothing(&node, &net, &before).await;

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+#[allow(dead_code, reason = "the node tests use the rest")]
 mod harness;
 
 mod certificates;
