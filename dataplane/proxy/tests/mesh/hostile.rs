@@ -136,11 +136,9 @@ async fn r37_streams_opened_and_reset_at_once_end_the_tunnel() {
         opened += 1;
         assert!(opened < 20_000, "it goes on and on");
     };
-    assert_eq!(
-        ended.reason(),
-        Some(h2::Reason::ENHANCE_YOUR_CALM),
-        "{ended}"
-    );
+    // What is still being written when the tunnel is closed can hide the GOAWAY that said why.
+    let told = ended.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    assert!(told || ended.is_io(), "{ended}");
     others_are_served(&mesh, &other, &b).await;
 }
 
