@@ -117,7 +117,7 @@ fn capture(rules: &PodRules) -> String {
                 format!("tcp dport {{ {INBOUND_PORT}, {HBONE_PORT} }} accept"),
             ],
             &probes[..],
-            &[refuse.clone()],
+            std::slice::from_ref(&refuse),
         ]
         .concat(),
     );

@@ -81,7 +81,7 @@ impl Node {
             namespace: NAMESPACE.into(),
             name: pod.name.clone(),
             service_account: pod.account.clone(),
-            ips: addresses(&pod).to_vec(),
+            ips: addresses(pod).to_vec(),
             probe_ports: probe_ports.iter().copied().collect(),
             ..PodView::default()
         });
