@@ -114,6 +114,13 @@ describe('R36 a node that joins under the mesh', () => {
     assert.deepEqual(await runningOn(joined), []);
     assert.ok(!(await joinedNode()).spec?.taints?.some(({ key }) => key === startupTaint.key));
     await loadImage(joined, nodeImage.archive);
+    // New pods of the DaemonSets start at once; the kubelet has backed off from those that lacked their image.
+    const there = [
+      `--field-selector=spec.nodeName=${joined.name}`,
+      '-l',
+      'app.kubernetes.io/name in (tulle-agent,tulle-proxy)',
+    ];
+    await mesh.kubectl('-n', 'tulle-system', 'delete', 'pods', '--force', '--grace-period=0', ...there);
     await until('all pods run again', async () => (await restartedPods()) === PODS, {
       limitMs: 300_000,
       everyMs: 1_000,
