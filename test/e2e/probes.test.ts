@@ -8,10 +8,11 @@ const NS = 'probes';
 
 /** Serves grpc.health.v1.Health/Check with SERVING: field 1 is 1, in a frame of two bytes (gRPC over HTTP/2). */
 const grpcHealth = `
-  require('http2').createServer((q, s) => {
-    s.stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
-    s.stream.on('wantTrailers', () => s.stream.sendTrailers({ 'grpc-status': '0' }));
-    s.stream.end(Buffer.from([0, 0, 0, 0, 2, 8, 1]));
+  require('http2').createServer().on('stream', (s) => {
+    s.on('error', () => {});
+    s.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    s.on('wantTrailers', () => s.sendTrailers({ 'grpc-status': '0' }));
+    s.end(Buffer.from([0, 0, 0, 0, 2, 8, 1]));
   }).listen(9000, '0.0.0.0');
   process.on('SIGTERM', () => process.exit(0));`;
 
