@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import { meshCluster } from '../e2e/suite.ts';
-import { createNamespace, httpServer, pod, podAddress, waitReady } from '../e2e/workloads.ts';
+import { createNamespace, httpServer, pod, podAddress, setMode, waitReady } from '../e2e/workloads.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { attack, attackContainer, attacker, loadAttackImage } from './attacker.ts';
 
@@ -39,19 +39,16 @@ describe('an enrolled pod in Strict, attacked by pods with a runtime’s default
       ANSWERED,
       'Permissive lets it in',
     );
-    await setMode('Strict');
+    await setMode(mesh, 'Strict');
     const refused = async () => (await attack(mesh, OUTSIDE, 'stranger', 'get', `${victim}:${PORT}`)) !== ANSWERED;
     await until('Strict is in force', refused, { limitMs: 30_000 });
     assert.equal(await attack(mesh, INSIDE, 'member', 'get', `${victim}:${PORT}`), ANSWERED, 'members are let in');
   });
 
   after(async () => {
-    await setMode('Permissive');
+    await setMode(mesh, 'Permissive');
     await mesh.kubectl('delete', 'namespace', INSIDE, OUTSIDE, '--wait=false');
   });
-
-  const setMode = (mode: string) =>
-    mesh.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', JSON.stringify({ spec: { mtls: { mode } } }));
 
   /** A pod with an application, probes on a port of their own, and a witness of what comes from the node's address. */
   function victimPod(): object {

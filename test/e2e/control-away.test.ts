@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { createNamespace, get, httpServer, idle, pod, podAddress, waitReady } from './workloads.ts';
+import { createNamespace, get, httpServer, idle, pod, podAddress, setMode, waitReady } from './workloads.ts';
 
 const NS = 'control-away';
 const OUTSIDE = 'control-away-outside';
@@ -26,7 +26,7 @@ describe('while the control plane is down', () => {
     await waitReady(mesh, OUTSIDE, 'stranger');
     await mesh.untilSecured(NS, 2);
     server = await podAddress(mesh, NS, 'server');
-    await setMode('Strict');
+    await setMode(mesh, 'Strict');
     await until('Strict is in force', async () => !(await fromOutside()).startsWith('200'), { limitMs: 30_000 });
     // The operator would bring the control plane back at once.
     await scale('tulle-operator', 0);
@@ -41,14 +41,12 @@ describe('while the control plane is down', () => {
     await mesh.kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/tulle-operator', '--timeout=120s');
     await scale('tulle-control', 2);
     await mesh.kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/tulle-control', '--timeout=120s');
-    await setMode('Permissive');
+    await setMode(mesh, 'Permissive');
     await mesh.kubectl('delete', 'namespace', NS, OUTSIDE, '--wait=false');
   });
 
   const scale = (deployment: string, replicas: number) =>
     mesh.kubectl('-n', SYSTEM, 'scale', `deployment/${deployment}`, `--replicas=${replicas}`);
-  const setMode = (mode: string) =>
-    mesh.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', JSON.stringify({ spec: { mtls: { mode } } }));
   const fromOutside = () => get(mesh, OUTSIDE, 'stranger', `http://${server}:8080/`);
 
   it('R17 new connections between known workloads go on', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { createNamespace, get, httpServer, idle, pod, podAddress, waitReady } from './workloads.ts';
+import { createNamespace, get, httpServer, idle, pod, podAddress, setMode, waitReady } from './workloads.ts';
 
 const NS = 'modes';
 const OUTSIDE = 'modes-outside';
@@ -30,12 +30,10 @@ describe('mTLS modes', () => {
   });
 
   after(async () => {
-    await setMode('Permissive');
+    await setMode(mesh, 'Permissive');
     await mesh.kubectl('delete', 'namespace', NS, OUTSIDE, '--wait=false');
   });
 
-  const setMode = (mode: string) =>
-    mesh.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', JSON.stringify({ spec: { mtls: { mode } } }));
   const fromOutside = () => get(mesh, OUTSIDE, 'stranger', `http://${server}:8080/`);
 
   it('Permissive accepts plaintext from a pod outside the mesh, with its address', async () => {
@@ -44,7 +42,7 @@ describe('mTLS modes', () => {
   });
 
   it('Strict refuses plaintext, and only plaintext', async () => {
-    await setMode('Strict');
+    await setMode(mesh, 'Strict');
     await until('plaintext is refused', async () => /^(ECONNRESET|ECONNREFUSED)/.test(await fromOutside()), {
       limitMs: 30_000,
     });
@@ -71,6 +69,6 @@ describe('mTLS modes', () => {
   });
 
   it('is refused by the API server when it is none of the two', async () => {
-    await assert.rejects(setMode('Lenient'), /Permissive.*Strict/s);
+    await assert.rejects(setMode(mesh, 'Lenient'), /Permissive.*Strict/s);
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
-import { createNamespace, httpServer, pod, waitReady } from './workloads.ts';
+import { createNamespace, httpServer, pod, setMode, waitReady } from './workloads.ts';
 
 const NS = 'probes';
 
@@ -29,18 +29,15 @@ describe('the kubelet’s probes in Strict', () => {
   before(async function () {
     this.timeout(900_000);
     mesh = await meshCluster();
-    await setMode('Strict');
+    await setMode(mesh, 'Strict');
     await createNamespace(mesh, NS, 'ambient');
     await mesh.apply(Object.entries(kinds).map(([name, { script, probe }]) => probed(name, script, probe)));
   });
 
   after(async () => {
-    await setMode('Permissive');
+    await setMode(mesh, 'Permissive');
     await mesh.kubectl('delete', 'namespace', NS, '--wait=false');
   });
-
-  const setMode = (mode: string) =>
-    mesh.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', JSON.stringify({ spec: { mtls: { mode } } }));
 
   function probed(name: string, script: string, probe: object): object {
     const made = pod({ name, namespace: NS, node: 'node-1', script }) as { spec: { containers: object[] } };

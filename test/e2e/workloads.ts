@@ -95,3 +95,7 @@ export async function waitReady(mesh: MeshCluster, namespaceName: string, ...pod
   const names = pods.map((name) => `pod/${name}`);
   await mesh.kubectl('-n', namespaceName, 'wait', '--for=condition=Ready', ...names, '--timeout=60s');
 }
+
+export function setMode(mesh: MeshCluster, mode: string): Promise<string> {
+  return mesh.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', JSON.stringify({ spec: { mtls: { mode } } }));
+}

@@ -1,5 +1,5 @@
 import { until } from '../../hack/process.ts';
-import { createNamespace, httpServer, pod } from '../e2e/workloads.ts';
+import { createNamespace, httpServer, pod, setMode } from '../e2e/workloads.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 
 const SYSTEM = 'tulle-system';
@@ -9,7 +9,7 @@ const PODS_AT_ONCE = 4;
 /** One thing that happens to a mesh on an ordinary day. */
 export interface Upheaval {
   readonly title: string;
-  readonly happen: () => Promise<void>;
+  readonly happen: () => Promise<unknown>;
 }
 
 export async function prepareChurn(mesh: MeshCluster): Promise<void> {
@@ -46,10 +46,6 @@ export function upheavals(mesh: MeshCluster): readonly Upheaval[] {
     { title: 'the control plane is replaced', happen: () => restart(mesh, 'deployment/tulle-control') },
     { title: 'the operator is replaced', happen: () => restart(mesh, 'deployment/tulle-operator') },
   ];
-}
-
-async function setMode(mesh: MeshCluster, mode: 'Permissive' | 'Strict'): Promise<void> {
-  await mesh.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', JSON.stringify({ spec: { mtls: { mode } } }));
 }
 
 async function restart(mesh: MeshCluster, workload: string): Promise<void> {
