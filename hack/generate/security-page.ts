@@ -47,7 +47,7 @@ function evidence(root: string): ReadonlyMap<string, readonly Evidence[]> {
   const all = [...read('test/**/*.{test,bench}.ts', titlesOfMocha), ...read('dataplane/**/*.rs', titlesOfCargo)];
   const shown = new Map<string, Evidence[]>();
   for (const { title, file } of all) {
-    for (const number of new Set(title.match(/\bR\d\d\b/g))) {
+    for (const number of new Set(numbersOf(title))) {
       if (promises[number] === undefined) {
         throw new TulleError('GeneratedFilesStale', `${file} shows ${number}, which is no promise: ${title}`);
       }
@@ -57,10 +57,19 @@ function evidence(root: string): ReadonlyMap<string, readonly Evidence[]> {
   return shown;
 }
 
-/** Titles that begin with a number. */
+/** Titles of tests that begin with a number, and of groups whose number no test in the file has. */
 function titlesOfMocha(source: string): readonly string[] {
-  const titles = [...source.matchAll(/\bit\(\s*(['"`])((?:R\d\d)(?:(?!\1).)*)\1/g)].map(([, , title = '']) => title);
-  return titles.map((title) => title.replaceAll(/\$\{[^}]*\}/g, '…').replaceAll('\\', ''));
+  const titled = (kind: string) =>
+    [...source.matchAll(new RegExp(`\\b${kind}\\(\\s*(['"\`])((?:R\\d\\d)(?:(?!\\1).)*)\\1`, 'g'))].map(
+      ([, , title = '']) => title.replaceAll(/\$\{[^}]*\}/g, '…').replaceAll('\\', ''),
+    );
+  const tests = titled('it');
+  const shown = new Set(tests.flatMap(numbersOf));
+  return [...titled('describe').filter((title) => numbersOf(title).some((number) => !shown.has(number))), ...tests];
+}
+
+function numbersOf(title: string): readonly string[] {
+  return title.match(/\bR\d\d\b/g) ?? [];
 }
 
 /** A test of R07 is a function `r07_what_holds`. */

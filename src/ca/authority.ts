@@ -219,7 +219,9 @@ export class CertificateAuthority {
   }
 
   async #publish({ pem, sha256 }: TrustBundle): Promise<void> {
-    await this.#options.bundles.publish({ pem, sha256 });
+    await this.#options.bundles.publish({ pem, sha256 }).catch((cause: unknown) => {
+      throw unpublished(cause);
+    });
     this.#options.log.info({ bundleSha256: sha256 }, 'trust bundle published');
   }
 
@@ -297,6 +299,14 @@ function expired(active: ActiveAuthority): TulleError {
     `The root ${active.root.id} is valid from ${notBefore.toISOString()} to ${notAfter.toISOString()}, not now.`,
     { mend: 'Check the clock of the node tulle-control runs on.' },
   );
+}
+
+function unpublished(cause: unknown): TulleError {
+  const message = `The trust bundle cannot be published: ${explain(cause)}`;
+  return new TulleError('TrustBundleNotPublished', message, {
+    mend: 'See whether tulle-control may write the ConfigMap tulle-trust-bundle in tulle-system.',
+    cause,
+  });
 }
 
 function unreachable(cause: unknown): TulleError {

@@ -59,11 +59,14 @@ export function enrolled(mesh: Mesh, namespaces: number, index: EnrolmentIndex):
   if (pods.pending > 0)
     return say('False', 'PodsPending', `${pods.pending} of ${all} pods are on their way into the mesh or out of it.`);
   if (all === 0) {
-    const message =
-      namespaces === 0 ? 'No namespace is labelled into the mesh.' : 'No pod is reported by any node yet.';
-    return say('False', 'NothingEnrolled', message);
+    return say('False', 'NothingEnrolled', nothing(namespaces, pods.optedOut));
   }
   return say('True', 'AllSecured', `All ${all} pods are secured.`);
+}
+
+function nothing(namespaces: number, optedOut: number): string {
+  if (namespaces === 0) return 'No namespace is labelled into the mesh.';
+  return optedOut > 0 ? 'No pod is in the mesh.' : 'No pod is reported by any node yet.';
 }
 
 function leftInPlaintext(optedOut: number, index: EnrolmentIndex): string {

@@ -76,7 +76,13 @@ function waitOf(node: Node, meshNode: MeshNode | undefined): Wait | undefined {
     const message = `The Node has no label ${osLabel} yet, so no agent is placed on it.`;
     return { reason: 'OperatingSystemUnknown', message };
   }
-  const status = isOwnedBy(meshNode, node) ? meshNode?.status : undefined;
+  if (meshNode !== undefined && !isOwnedBy(meshNode, node)) {
+    const message =
+      'The MeshNode is that of a Node of this name before, and stays while pods that it captured are there: ' +
+      'drain the node, its enrolled DaemonSet pods too.';
+    return { reason: 'MeshNodeOfEarlierNode', message };
+  }
+  const status = meshNode?.status;
   if (status?.agent === undefined) {
     return { reason: 'AgentNotReported', message: 'tulle-agent has not reported from this node yet.' };
   }
@@ -89,6 +95,6 @@ function waitOf(node: Node, meshNode: MeshNode | undefined): Wait | undefined {
   return { reason: 'ProxyNotReady', message: 'tulle-proxy is connected and does not serve yet.' };
 }
 
-function isOwnedBy(meshNode: KubeObject | undefined, node: Node): boolean {
-  return meshNode?.metadata.ownerReferences?.some(({ uid }) => uid === node.metadata.uid) ?? false;
+function isOwnedBy(meshNode: KubeObject, node: Node): boolean {
+  return meshNode.metadata.ownerReferences?.some(({ uid }) => uid === node.metadata.uid) ?? false;
 }

@@ -18,6 +18,7 @@ export const errorCodes = {
   AuthorityWithheld: 'This replica may not sign with the authority it holds, or not yet.',
   AuthorityExpired: 'The root certificate that signs is not valid now.',
   CsrInvalid: 'A certificate signing request cannot be used.',
+  TrustBundleNotPublished: 'The trust bundle could not be written to its ConfigMap.',
   TrustBundleInvalid: 'A trust bundle holds something that is not a CA certificate.',
   CertificateProfileInvalid: 'A certificate was asked for that this authority never signs.',
 

@@ -93,7 +93,7 @@ describe('R36 whether a node takes pods', () => {
       meshNode(serves, 'old'),
       mesh,
       auto,
-      waitsFor('AgentNotReported'),
+      waitsFor('MeshNodeOfEarlierNode'),
     ],
     ['CNI plugin and proxy serve', node(), ready, mesh, auto, served],
     ['they serve, and it was never tainted', node({ tainted: false }), ready, mesh, auto, served],
