@@ -5,7 +5,7 @@ mod ground;
 
 use std::net::SocketAddr;
 
-use ground::forge::bare_ack;
+use ground::forge::{bare_ack, tagged_ack};
 use ground::{PodNet, on_a_node, run};
 use tulle_agent::rules::{NodeAddresses, Ruler};
 
@@ -128,6 +128,58 @@ fn r32_a_pod_on_the_same_bridge_cannot_pass_for_the_node() {
             run(&format!("ip link set {link} master br0"));
         });
         nobody_believes(&pods, addresses).await;
+    });
+}
+
+const TAGS: [&[u16]; 7] = [
+    &[0x8100],
+    &[0x88a8],
+    &[0x8100, 0x8100],
+    &[0x8100, 0x88a8],
+    &[0x88a8, 0x8100],
+    &[0x8100, 0x8100, 0x8100],
+    &[],
+];
+
+#[test]
+fn r32_priority_tags_hide_no_forged_packet_from_a_bridge() {
+    on_a_node(async {
+        let addresses = [["10.98.0.2", "fd98::2"], ["10.98.0.3", "fd98::3"]];
+        run("ip link add br0 type bridge && ip link set br0 up");
+        let neighbours = [["10.98.0.3", "fd98::3"], ["10.98.0.2", "fd98::2"]];
+        let [attacker, victim] = two_pods(addresses, neighbours, |_, link| {
+            run(&format!("ip link set {link} master br0"));
+        });
+        victim.in_pod(&format!("nft '{COUNTERS}'"));
+        let mac = victim.in_pod("cat /sys/class/net/eth0/address");
+        let bytes: Vec<u8> = mac
+            .trim()
+            .split(':')
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect();
+        let mac: [u8; 6] = bytes.try_into().unwrap();
+        let send = async || {
+            for tags in TAGS {
+                for from in [NODE_SOURCES[0], addresses[0][0]] {
+                    let from = SocketAddr::new(from.parse().unwrap(), 40_000);
+                    let to = SocketAddr::new(addresses[1][0].parse().unwrap(), 8000);
+                    tagged_ack(&attacker.pod(), mac, tags, from, to).await;
+                }
+            }
+        };
+        send().await;
+        let before = counted(&victim);
+        assert_eq!(
+            before[0],
+            u64::try_from(TAGS.len()).unwrap(),
+            "without the node's rules they all arrive"
+        );
+        let node = NodeAddresses::new(Ruler);
+        node.open().await.unwrap();
+        send().await;
+        // Untagged and with one tag its own packets still arrive; the one untagged comes last.
+        ground::eventually("its own arrive", || counted(&victim)[2] == before[2] + 3).await;
+        assert_eq!(counted(&victim)[0], before[0], "a forged packet arrived");
     });
 }
 

@@ -84,6 +84,7 @@ pub async fn run(config: Config) -> io::Result<()> {
     overview.draining.store(true, Ordering::Release);
     // No pod may come while all are being let go.
     agent.abort();
+    let _ = agent.await;
     overview.pods.drain().await;
     remove_socket(&overview);
     Ok(())

@@ -26,6 +26,10 @@ pub enum Failure {
         "the pod itself listens on port {0}, which the mesh needs (15001, 15006, 15008); let it listen on another, or label it mesh.tulle.dev/mode=none"
     )]
     PortInUse(u16),
+    #[error(
+        "the pod has a user namespace of its own (hostUsers: false), in which its rules cannot tell the proxy's sockets: it cannot be in the mesh; label it mesh.tulle.dev/mode=none if that is meant"
+    )]
+    UserNamespace,
     #[error("cannot hold the mesh's ports in the pod: {0}")]
     Ports(std::io::Error),
     #[error("{0}")]
@@ -65,6 +69,7 @@ impl Failure {
             Self::ProxyRefused(_) => "ProxyRefused",
             Self::CertificateRefused(_) => "CertificateRefused",
             Self::PortInUse(_) => "PortInUse",
+            Self::UserNamespace => "UserNamespace",
             Self::Ports(_) => "PortsNotHeld",
             Self::Rules(_) => "RulesFailed",
             Self::Sockets(_) => "SocketsNotRead",

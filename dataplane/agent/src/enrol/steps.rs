@@ -71,6 +71,9 @@ impl Worker {
     async fn hand(&mut self, wish: &Wish) -> Result<Taken, Failure> {
         let namespace = self.namespace()?.clone();
         if !self.own.handed {
+            if !namespace.is_of_own_users().map_err(FindError::Io)? {
+                return Err(Failure::UserNamespace);
+            }
             self.hold_ports(&namespace).await?;
             self.hand_over(wish, namespace);
             self.own.handed = true;

@@ -5,7 +5,7 @@ mod find;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,6 +47,25 @@ impl Netns {
 
     pub fn id(&self) -> NetnsId {
         self.id
+    }
+
+    /// Whether it is owned by this process's user namespace (ioctl_nsfs(2)). Rules in a namespace
+    /// that a pod's own user namespace owns see users and groups of this process as nobody.
+    pub fn is_of_own_users(&self) -> io::Result<bool> {
+        const NS_GET_USERNS: libc::c_ulong = 0xb701;
+        // SAFETY: the descriptor is open for the call, which takes no argument and returns a new one.
+        let raw = unsafe { libc::ioctl(self.fd.as_raw_fd(), NS_GET_USERNS) };
+        if raw < 0 {
+            return match io::Error::last_os_error() {
+                // The owner is above this process's own: certainly another.
+                refused if refused.raw_os_error() == Some(libc::EPERM) => Ok(false),
+                failed => Err(failed),
+            };
+        }
+        // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+        let owner = unsafe { OwnedFd::from_raw_fd(raw) };
+        let (owner, own) = (fstat(&owner)?, fstat(File::open("/proc/self/ns/user")?)?);
+        Ok((owner.st_dev, owner.st_ino) == (own.st_dev, own.st_ino))
     }
 
     /// Runs `work` inside the namespace, on a thread that ends with it: no

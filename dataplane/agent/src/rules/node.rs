@@ -14,6 +14,8 @@ use crate::wire::{NODE_SOURCE_V4, NODE_SOURCE_V6};
 /// The node gives its packets that source on their way out, so one that comes in with it is forged,
 /// whoever sent it, and goes nowhere: neither through the node (`inet`, routed pods and other
 /// nodes') nor from one port of a bridge of the node's to another (`bridge`), which the first does not see.
+/// A receiver takes any number of priority tags (VLAN identifier 0) off a frame, but only the first
+/// is off when the bridge looks at the source: a frame with a tag behind a priority tag is dropped.
 pub fn node_table(pods: &BTreeSet<IpAddr>) -> String {
     let v4 = set("pods4", "ipv4_addr", pods.iter().filter(|ip| ip.is_ipv4()));
     let v6 = set("pods6", "ipv6_addr", pods.iter().filter(|ip| ip.is_ipv6()));
@@ -38,6 +40,7 @@ delete table bridge tulle_node
 table bridge tulle_node {{
     chain forged {{
         type filter hook prerouting priority -300; policy accept;
+        meta protocol {{ 8021q, 8021ad }} @ll,116,12 0 drop
         ip saddr {NODE_SOURCE_V4} drop
         ip6 saddr {NODE_SOURCE_V6} drop
         arp saddr ip {NODE_SOURCE_V4} drop

@@ -116,10 +116,74 @@ fn checksum(from: IpAddr, to: IpAddr, tcp: &[u8]) -> u16 {
     bytes.extend(u32::try_from(tcp.len()).unwrap().to_be_bytes());
     bytes.extend([0, 0, 0, 6]);
     bytes.extend(tcp);
+    folded(&bytes)
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn folded(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes
         .chunks(2)
         .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
         .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
+}
+
+/// Sends the same segment in an Ethernet frame of its own making with priority tags (VLAN
+/// identifier 0) of these types (IEEE 802.1Q), past the sender's own network stack (packet(7)).
+pub async fn tagged_ack(
+    namespace: &Netns,
+    to_mac: [u8; 6],
+    tags: &[u16],
+    from: SocketAddr,
+    to: SocketAddr,
+) {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else {
+        panic!("frames are made for IPv4 only");
+    };
+    let segment = segment(from, to);
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0];
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    let length = u16::try_from(packet.len() + segment.len()).unwrap();
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    let sum = folded(&packet).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(segment);
+    let mut frame = to_mac.to_vec();
+    frame.extend([2, 0, 0, 0, 0, 1]);
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 0]);
+    }
+    frame.extend([8, 0]);
+    frame.extend(packet);
+    namespace
+        .run(move || {
+            let link = nix::net::if_::if_nametoindex("eth0")?;
+            // SAFETY: the structure is plain numbers, for which all zeros is a value.
+            let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+            address.sll_family = libc::AF_PACKET.try_into().unwrap();
+            address.sll_ifindex = link.try_into().unwrap();
+            // SAFETY: no pointers; the descriptor returned is owned at once.
+            let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
+            assert!(raw >= 0, "{}", io::Error::last_os_error());
+            // SAFETY: the kernel has just made this descriptor for us.
+            let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(raw) };
+            // SAFETY: frame and address outlive the call, and the lengths are theirs.
+            let sent = unsafe {
+                libc::sendto(
+                    socket.as_raw_fd(),
+                    frame.as_ptr().cast(),
+                    frame.len(),
+                    0,
+                    std::ptr::from_ref(&address).cast(),
+                    size_of::<libc::sockaddr_ll>().try_into().unwrap(),
+                )
+            };
+            assert_eq!(usize::try_from(sent).unwrap(), frame.len());
+            Ok(())
+        })
+        .await
+        .unwrap();
 }

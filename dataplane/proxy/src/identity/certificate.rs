@@ -82,7 +82,7 @@ impl CertificateRequest {
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match()?;
         // Our own certificate goes through the check that peers will make.
-        verify_server(&certified.cert, &roots, &self.identity)?;
+        verify_server(&certified.cert, &roots, &self.identity, UnixTime::now())?;
         let leaf = certified.cert.first().ok_or(CertificateError::Malformed)?;
         let validity = Validity::of(leaf)?;
 
@@ -106,6 +106,7 @@ fn verify_server(
     chain: &[CertificateDer<'static>],
     roots: &Arc<RootCertStore>,
     identity: &SpiffeId,
+    at: UnixTime,
 ) -> Result<(), rustls::Error> {
     let [leaf, intermediates @ ..] = chain else {
         return Err(rustls::Error::NoCertificatesPresented);
@@ -116,7 +117,7 @@ fn verify_server(
         intermediates,
         &unused_name,
         &[],
-        UnixTime::now(),
+        at,
     )?;
     Ok(())
 }
@@ -172,20 +173,21 @@ impl WorkloadCertificate {
         &self.root_set
     }
 
-    /// Verifies again, now and by these roots, the chain a peer showed when its tunnel began.
+    /// Verifies again, by these roots, the chain a peer showed when its tunnel began.
     ///
     /// # Errors
-    /// When it would not be believed if it dialled, or were dialled, now.
+    /// When it would not be believed if it dialled, or were dialled, at that time.
     pub fn verify(
         &self,
         chain: &[CertificateDer<'static>],
         role: &Role,
+        at: UnixTime,
     ) -> Result<(), rustls::Error> {
         match (role, chain) {
-            (Role::Server(expected), chain) => verify_server(chain, &self.roots, expected),
+            (Role::Server(expected), chain) => verify_server(chain, &self.roots, expected, at),
             (Role::Client, [leaf, intermediates @ ..]) => self
                 .clients
-                .verify_client_cert(leaf, intermediates, UnixTime::now())
+                .verify_client_cert(leaf, intermediates, at)
                 .map(drop),
             (Role::Client, []) => Err(rustls::Error::NoCertificatesPresented),
         }

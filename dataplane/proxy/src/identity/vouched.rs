@@ -1,9 +1,10 @@
 //! Whether the roots in force still vouch for a peer that was believed when its tunnel began.
 //! Roots change while tunnels are open; a tunnel whose peer only a retired root vouches for must
-//! not outlive that root.
+//! not outlive that root. That the peer's certificate has expired since is no reason to end its
+//! tunnel: the roots are asked about the time when it began.
 use std::sync::{Arc, Mutex};
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::WorkloadCertificate;
 use super::spiffe::SpiffeId;
@@ -22,6 +23,8 @@ pub enum Role {
 pub struct Vouched {
     chain: Vec<CertificateDer<'static>>,
     role: Role,
+    /// When its certificates were verified for the first time.
+    began: UnixTime,
     last: Mutex<(Arc<WorkloadCertificate>, bool)>,
 }
 
@@ -35,6 +38,7 @@ impl Vouched {
         Self {
             chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
             role,
+            began: UnixTime::now(),
             last: Mutex::new((certificate, true)),
         }
     }
@@ -46,7 +50,7 @@ impl Vouched {
         if !Arc::ptr_eq(before, now) {
             // The same roots would say the same.
             if before.root_set() != now.root_set() {
-                *vouched = now.verify(&self.chain, &self.role).is_ok();
+                *vouched = now.verify(&self.chain, &self.role, self.began).is_ok();
             }
             *before = now.clone();
         }
