@@ -78,13 +78,15 @@ async fn r34_a_tunnel_dies_with_the_root_that_vouches_for_its_peer_and_no_sooner
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r06_a_tunnel_takes_no_stream_past_its_peers_certificate() {
-    let mut mesh = Mesh::start().await;
+    let mut mesh = Mesh::with(&[("TULLE_DRAIN_SECONDS", "1")]).await;
+    let (old, second) = (mesh.authority.clone(), Authority::new());
+    mesh.trust(&[&old, &second]).await;
     let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
     let (peer, far) = (mesh.outsider("peer"), mesh.outsider("far"));
     let _app = b.echo(8080).await;
     let brief = |name: &str| {
         let life = Validity::For(Duration::from_secs(3));
-        mesh.authority.credentials(&[uri(name)], life)
+        old.credentials(&[uri(name)], life)
     };
     let _server = Server::start(&far, &brief(&far.identity()));
     mesh.control.announce(&far, |_| {});
@@ -93,7 +95,16 @@ async fn r06_a_tunnel_takes_no_stream_past_its_peers_certificate() {
     let mut outbound = a.connect(far.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut outbound).await.unwrap(), "far");
     let inbound = tunnel(&peer, &b, client(Some(&brief(PEER)))).await.unwrap();
-    assert_eq!(ask_for(&inbound, &b, 8080).await, Ok(StatusCode::OK));
+    let target = format!("{}:8080", b.ip);
+    let (_, mut sink, mut body) = open(&inbound, request(Method::CONNECT, &target))
+        .await
+        .unwrap();
+    assert_eq!(body.data().await.unwrap().unwrap(), "b\n");
+    let lasting = second.credentials(&[uri(PEER)], Validity::Now);
+    let retired = tunnel(&peer, &b, client(Some(&lasting))).await.unwrap();
+    let (_, _sink, mut cut) = open(&retired, request(Method::CONNECT, &target))
+        .await
+        .unwrap();
 
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
     // Asked for a port that nobody listens on: answers without data, of which there may be many.
@@ -108,9 +119,17 @@ async fn r06_a_tunnel_takes_no_stream_past_its_peers_certificate() {
     while !refused(a.connect(far.ip, 8080).await).await {
         assert!(tokio::time::Instant::now() < deadline, "streams go on out");
     }
+
+    // A root goes, by which the other tunnel ends, and another comes.
+    mesh.trust(&[&old, &Authority::new()]).await;
+    limited(async { while let Some(Ok(_)) = cut.data().await {} })
+        .await
+        .expect("what a retired root vouches for is cut");
     assert_eq!(
         exchange(&mut outbound, b"on").await.unwrap(),
         b"on",
-        "what is open goes on"
+        "what is open goes on out"
     );
+    sink.send_data("on".into(), false).unwrap();
+    assert_eq!(body.data().await.unwrap().unwrap(), "on", "and in");
 }
