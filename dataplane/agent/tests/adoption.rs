@@ -104,6 +104,41 @@ fn r35_a_pod_whose_addresses_are_not_posted_yet_is_taken_over() {
 }
 
 #[test]
+fn r35_a_pod_whose_posted_addresses_are_others_is_taken_over() {
+    on_a_node(async {
+        let (mut node, _net, writes) = left_alone().await;
+        node.cluster.put_pod(PodView {
+            ips: vec!["10.99.7.7".parse().unwrap()],
+            ..pod()
+        });
+        node.restart().await;
+        let proxy = Proxy::connect(&node).await;
+        eventually("the pod is secured", || {
+            node.is("Secured/Secured", true) && proxy.has("snapshot")
+        })
+        .await;
+        assert_eq!(proxy.messages()[0], format!("add {UID}"), "from the first");
+        assert!(is_captured_since(&node, writes));
+    });
+}
+
+#[test]
+fn r35_a_pod_without_any_of_its_addresses_stays_captured() {
+    on_a_node(async {
+        let (mut node, net, writes) = left_alone().await;
+        for (ip, length) in PodNet::ips().iter().zip([24, 64]) {
+            net.in_pod(&format!("ip addr del {ip}/{length} dev eth0"));
+        }
+        node.restart().await;
+        let _proxy = Proxy::connect(&node).await;
+        eventually("it says why", || node.is("Failed/NetnsNotFound", true)).await;
+        net.in_pod(&format!("ip addr add {}/24 dev eth0", PodNet::ips()[0]));
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        assert!(is_captured_since(&node, writes));
+    });
+}
+
+#[test]
 fn r35_a_pod_the_api_server_lost_goes_on_as_it_was() {
     on_a_node(async {
         let (mut node, net, writes) = left_alone().await;

@@ -214,6 +214,34 @@ fn a_pod_that_listens_on_the_meshs_port_itself_stays_outside_and_says_so() {
 }
 
 #[test]
+fn r31_the_rules_follow_the_pods_addresses_and_probe_ports() {
+    on_a_node(async {
+        let (node, net) = running_pod(mesh(LONG)).await;
+        node.cluster.put_pod(PodView {
+            ips: vec![PodNet::ips()[0]],
+            ..pod()
+        });
+        let _proxy = Proxy::connect(&node).await;
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        assert!(!run("nft list table inet tulle_node").contains(&PodNet::ips()[1].to_string()));
+        node.cluster.put_pod(PodView {
+            probe_ports: [8181].into(),
+            ..pod()
+        });
+        eventually("the pod's rules have the port", || {
+            net.in_pod("nft list ruleset").contains("8181")
+        })
+        .await;
+        eventually("the node's have the address", || {
+            run("nft list table inet tulle_node").contains(&PodNet::ips()[1].to_string())
+        })
+        .await;
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+    });
+}
+
+#[test]
 fn an_api_server_that_lost_its_memory_undoes_nothing() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;

@@ -10,6 +10,7 @@
 //! An adopted pod goes on or leaves in order, as is wanted; one the API server does not know goes
 //! on as it was reported, as it would have under the agent before, and leaves where it was not.
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -28,6 +29,8 @@ enum Look {
     /// Rules of ours are in this namespace.
     Rules(Netns),
     None,
+    /// None of its namespaces has one of its addresses.
+    Nowhere,
     /// It cannot be told; they may be in this namespace.
     Unknown(Option<Netns>),
 }
@@ -85,15 +88,19 @@ impl Enroller {
         }
         let last = self.node.board.pod(uid);
         let pod = described(uid, in_view, last.as_ref());
-        let was_captured = last.is_some_and(|last| last.captured);
-        let namespace = match self.look_for_rules(&pod, pids).await {
+        let was_captured = last.as_ref().is_some_and(|last| last.captured);
+        // Its rules are where it was, whatever address it has been given since.
+        let mut ips = pod.ips.clone();
+        ips.extend(last.into_iter().flat_map(|last| last.ips));
+        let namespace = match self.look_for_rules(&pod, pids, &ips).await {
             Look::Rules(namespace) => Some(namespace),
             Look::Unknown(namespace) if was_captured => namespace,
+            Look::Nowhere if was_captured => None,
             Look::Unknown(_) => {
                 self.lock().unsettled.insert(uid.to_owned());
                 return;
             }
-            Look::None => return,
+            Look::None | Look::Nowhere => return,
         };
         let wanted = match in_view.map(|pod| wanted(view, pod)) {
             Some(Some(Decision::Enrol) | None) => Wanted::In,
@@ -103,12 +110,13 @@ impl Enroller {
         self.adopt_pod(pod, namespace, wanted, was_captured).await;
     }
 
-    async fn look_for_rules(&self, pod: &PodView, pids: &BTreeSet<i32>) -> Look {
+    async fn look_for_rules(&self, pod: &PodView, pids: &BTreeSet<i32>, ips: &[IpAddr]) -> Look {
         let told = |error: &dyn std::fmt::Display| {
             warn!(workload = %pod.name, namespace = %pod.namespace, uid = %pod.uid, err = %error, "cannot look for rules in a pod");
         };
-        let fitting = self.node.finder.namespaces(&pod.uid, pids, &pod.ips);
+        let fitting = self.node.finder.namespaces(&pod.uid, pids, ips);
         let candidates = match fitting.await {
+            Ok(candidates) if candidates.is_empty() => return Look::Nowhere,
             Ok(candidates) => candidates,
             Err(error) => {
                 told(&error);

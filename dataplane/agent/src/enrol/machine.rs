@@ -38,7 +38,7 @@ pub enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
     None,
-    /// Of an agent before this one; it may be of another version.
+    /// Of an agent before this one, maybe of another version, or of the pod as it was before.
     Unknown,
     Capture,
     Drain,

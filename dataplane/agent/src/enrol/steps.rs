@@ -7,7 +7,7 @@ use super::connections::proxy_sockets;
 use super::failure::Failure;
 use super::machine::{Rules, Step, Wanted};
 use super::older::Seen;
-use super::worker::{Own, Taken, Wish, Worker, backoff};
+use super::worker::{Own, Taken, Wish, Worker, Written, backoff};
 use crate::netns::{FindError, Netns};
 use crate::report::Standing;
 use crate::rules::{Phase, PodRules};
@@ -155,10 +155,11 @@ impl Worker {
         let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
         self.node
             .ruler
-            .write_pod_rules(&namespace, self.rules(wish, Phase::Capture), ipv6)
+            .write_pod_rules(&namespace, self.pod_rules(wish, Phase::Capture), ipv6)
             .await?;
         let now = Instant::now();
         self.own.rules = Rules::Capture;
+        self.own.written = Some(Written::from(&wish.pod));
         self.own.captured_at = now;
         self.own.next_look = now;
         self.own.ledger = Ledger::default();
@@ -210,7 +211,7 @@ impl Worker {
         let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
         self.node
             .ruler
-            .write_pod_rules(&namespace, self.rules(wish, Phase::Drain), ipv6)
+            .write_pod_rules(&namespace, self.pod_rules(wish, Phase::Drain), ipv6)
             .await?;
         self.own.rules = Rules::Drain;
         self.own.lag_until = Instant::now() + PEERS_LAG;
@@ -249,7 +250,7 @@ impl Worker {
         Ok(Taken::On)
     }
 
-    fn rules(&self, wish: &Wish, phase: Phase) -> PodRules {
+    fn pod_rules(&self, wish: &Wish, phase: Phase) -> PodRules {
         PodRules {
             phase,
             owner: self.node.owner,

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +70,8 @@ pub(super) struct Own {
     pub listeners: Option<Listeners>,
     pub handed: bool,
     pub rules: Rules,
+    /// What the capturing rules, and the node's, were made from.
+    pub written: Option<Written>,
     pub announced: bool,
     /// When the capturing rules were written, or found.
     pub captured_at: Instant,
@@ -89,6 +93,22 @@ pub(super) struct Own {
     pub wanted_since: Instant,
 }
 
+/// What of a pod its rules say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub ips: Vec<IpAddr>,
+    pub probe_ports: BTreeSet<u16>,
+}
+
+impl From<&PodView> for Written {
+    fn from(pod: &PodView) -> Self {
+        Self {
+            ips: pod.ips.clone(),
+            probe_ports: pod.probe_ports.clone(),
+        }
+    }
+}
+
 impl Own {
     pub fn absent() -> Self {
         let now = Instant::now();
@@ -97,6 +117,7 @@ impl Own {
             listeners: None,
             handed: false,
             rules: Rules::None,
+            written: None,
             announced: false,
             captured_at: now,
             ledger: Ledger::default(),
@@ -210,9 +231,18 @@ impl Worker {
             moved,
             handed: self.own.handed,
             served: self.own.handed && self.node.proxies.serving(&self.uid) == Serving::Served,
-            rules: self.own.rules,
+            rules: self.rules(&wish.pod),
             announced: self.own.announced,
             settled: self.own.settled,
+        }
+    }
+
+    /// The rules in the pod; what was made from other addresses or probe ports is written again.
+    fn rules(&self, pod: &PodView) -> Rules {
+        let is_current = self.own.written.as_ref() == Some(&Written::from(pod));
+        match self.own.rules {
+            Rules::Capture if !is_current => Rules::Unknown,
+            rules => rules,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A packet mark alone does not tell: since Linux 5.17 CAP_NET_RAW, which container runtimes give
 //! by default, is enough to set one. So the rules ask for the credentials of the file a socket was
 //! opened as (nftables `meta skuid` and `meta skgid`): a user and a group that the agent draws by
-//! lot once for each start of the node. They are 60 bits that a pod cannot read: /proc/net/tcp
+//! lot and keeps until the node starts anew. They are 60 bits that a pod cannot read: /proc/net/tcp
 //! shows the owner of the socket's inode, which is root again before the socket is used, and the
 //! rules can be read only with CAP_NET_ADMIN in the pod, which could as well remove them.
 //!
