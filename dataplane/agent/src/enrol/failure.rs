@@ -13,7 +13,7 @@ pub enum Failure {
     )]
     NoProxy,
     #[error(
-        "tulle-proxy is not connected: the pod's connections fail until it is back; see the pods of DaemonSet tulle-system/tulle-proxy"
+        "tulle-proxy is not connected: the pod's new connections wait until it is back; see the pods of DaemonSet tulle-system/tulle-proxy"
     )]
     ProxyDown,
     #[error("tulle-proxy has not taken the pod over yet")]
