@@ -218,6 +218,25 @@ describe('who gets which certificate from a real replica, with tokens of real po
       await refused({ token: namesake, identity: cart }, 'PERMISSION_DENIED', /only tulle-system\/tulle-proxy/);
     });
 
+    it('R37 keeps no proxy waiting by taking certificates as fast as it can', async () => {
+      const [total, atOnce] = [2_000, 16];
+      const greedy = new CertificateClient(port, await cluster.roots());
+      const csr = pemRequest(certificateRequest({ privateKey: p256Key() }));
+      let asked = 0;
+      let taken = 0;
+      const take = async () => {
+        while (asked++ < total) if ((await greedy.ask({ token, csr })).chain) taken++;
+      };
+      const flood = Promise.all(Array.from({ length: atOnce }, take));
+      for (let turn = 0; turn < 20; turn++) {
+        strictEqual(await given({ token: proxyTokens['node-1'], identity: cart }), own);
+      }
+      ok(taken < total / 2, `20 certificates of the proxy took as long as ${taken} of the pod`);
+      await flood;
+      strictEqual(taken, total);
+      greedy.close();
+    });
+
     it('R37 hears nothing of the mesh, nor does any part of Tulle but the node proxy', async () => {
       const roots = await cluster.roots();
       const tokens = [
