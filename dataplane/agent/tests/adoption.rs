@@ -139,6 +139,20 @@ fn r35_a_pod_without_any_of_its_addresses_stays_captured() {
 }
 
 #[test]
+fn r35_a_pod_without_a_process_stays_captured() {
+    on_a_node(async {
+        let (mut node, net, writes) = left_alone().await;
+        node.end_process(4242);
+        node.restart().await;
+        let _proxy = Proxy::connect(&node).await;
+        eventually("it says why", || node.is("Failed/NetnsNotFound", true)).await;
+        node.run_process(4243, UID, &net);
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        assert!(is_captured_since(&node, writes));
+    });
+}
+
+#[test]
 fn r35_a_pod_the_api_server_lost_goes_on_as_it_was() {
     on_a_node(async {
         let (mut node, net, writes) = left_alone().await;

@@ -7,8 +7,9 @@
 //!                                           └─ not reported so ─────► looked at again
 //! ```
 //!
-//! An adopted pod goes on or leaves in order, as is wanted; one the API server does not know goes
-//! on as it was reported, as it would have under the agent before, and leaves where it was not.
+//! A pod without processes cannot be told either. An adopted pod goes on or leaves in order, as is
+//! wanted; one the API server does not know goes on as it was reported, as it would have under the
+//! agent before, and leaves where it was not.
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +46,19 @@ impl Enroller {
         let processes = self.node.finder.processes()?;
         for (uid, pids) in &processes {
             self.adopt_one(&view, uid, pids).await;
+        }
+        // Its sandbox may be on its way to be made anew.
+        let is_without_process = |pod: &PodStatus| {
+            pod.captured && view.pods.contains_key(&pod.uid) && !processes.contains_key(&pod.uid)
+        };
+        for pod in self
+            .node
+            .board
+            .pods()
+            .iter()
+            .filter(|pod| is_without_process(pod))
+        {
+            self.adopt_one(&view, &pod.uid, &BTreeSet::new()).await;
         }
         let adopted = {
             let pods = self.lock();
