@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { annotations, labels, ports, startupTaint } from '../../../src/api/names.ts';
+import { annotations, labels, meshFinalizer, meshNodeFinalizer, ports, startupTaint } from '../../../src/api/names.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -41,8 +41,9 @@ describe('the pages', () => {
     }
   });
 
-  it('name only labels, annotations and taints the mesh has', () => {
-    const known = new Set<string>([...Object.values(labels), ...Object.values(annotations), startupTaint.key]);
+  it('name only labels, annotations, finalizers and taints the mesh has', () => {
+    const keys = [meshFinalizer, meshNodeFinalizer, startupTaint.key];
+    const known = new Set<string>([...Object.values(labels), ...Object.values(annotations), ...keys]);
     for (const page of pages) {
       for (const [label] of read(page).matchAll(/mesh\.tulle\.dev\/(?!v1)[a-z-]*[a-z]/g)) {
         assert.ok(known.has(label), `${page} names ${label}`);
