@@ -5,7 +5,7 @@
 #[path = "../../../agent/tests/ground/mod.rs"]
 mod ground;
 #[path = "../mesh/harness/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the mesh tests use the rest")]
 mod harness;
 mod node;
 
