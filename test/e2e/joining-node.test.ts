@@ -73,10 +73,16 @@ describe('R36 a node that joins under the mesh', () => {
 
   const joinedNode = () => mesh.json<Node>('get', 'node', joined.name);
 
-  /** What each of the pods said first, by pod. */
+  /** What each of the pods said first: a container runs before its process has said anything. */
   async function firstWords(): Promise<string[]> {
-    const lines = await mesh.kubectl('-n', NS, 'logs', '-l', 'app=crowd', '--tail=-1', `--max-log-requests=${PODS}`);
-    return lines.trim().split('\n');
+    const logs = ['logs', '-l', 'app=crowd', '--tail=-1', `--max-log-requests=${PODS}`];
+    let lines: string[] = [];
+    const allSpoke = async () => {
+      lines = (await mesh.kubectl('-n', NS, ...logs)).split('\n').filter((line) => line !== '');
+      return lines.length >= PODS;
+    };
+    await until('each pod has said whether it is in the mesh', allSpoke, { limitMs: 60_000, everyMs: 500 });
+    return lines;
   }
 
   it('R36 runs no pod outside the mesh, while a Deployment scales onto it', async function () {

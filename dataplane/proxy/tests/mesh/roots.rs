@@ -3,12 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
+use tulle_proxy::hbone::pool::{Peer, Pool, TunnelError};
+use tulle_proxy::identity::ca_client::{Issuer, Issuing};
+use tulle_proxy::identity::certificate::CertificateRequest;
+use tulle_proxy::identity::manager::CertificateManager;
+use tulle_proxy::identity::spiffe::SpiffeId;
+use tulle_proxy::inpod::netns::NetNs;
+use tulle_proxy::telemetry::metrics::Metrics;
 
 use crate::harness::app::{exchange, greeting, limited, refused};
 use crate::harness::authority::{Authority, Validity, client, uri};
 use crate::harness::foreign::{Server, ask_for, open, request, tunnel};
 use crate::harness::hammer::Hammer;
+use crate::harness::network::Network;
 use crate::harness::{Mesh, eventually};
 
 const PEER: &str = "spiffe://cluster.local/ns/shop/sa/peer";
@@ -74,6 +82,58 @@ async fn r34_a_tunnel_dies_with_the_root_that_vouches_for_its_peer_and_no_sooner
     })
     .await;
     assert_eq!(hammer.stop(), Vec::<String>::new(), "nobody else noticed");
+}
+
+struct SilentIssuer;
+
+impl Issuer for SilentIssuer {
+    fn issue<'a>(&'a self, _: &'a SpiffeId, _: &'a str) -> Issuing<'a> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// The moment between a certificate with other roots and the tunnel's own notice of it: here the
+/// tunnel is never told of one.
+#[tokio::test]
+async fn r34_no_stream_is_opened_in_a_tunnel_whose_peer_the_callers_roots_do_not_vouch_for() {
+    let network = Network::new();
+    let (a, far) = (network.pod("a"), network.pod("far"));
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = Server::start(
+        &far,
+        &old.credentials(&[uri(&far.identity())], Validity::Now),
+    );
+    let identity: SpiffeId = a.identity().parse().unwrap();
+    let signed_by = |authority: &Authority| {
+        let request = CertificateRequest::new(&identity).unwrap();
+        let answer = authority.sign(request.csr(), identity.as_str());
+        Arc::new(request.complete(&answer).unwrap())
+    };
+    let metrics = Arc::new(Metrics::new());
+    let manager = CertificateManager::new(Arc::new(SilentIssuer), metrics.clone());
+    let pool = Pool::new(manager.acquire(&identity), metrics, Duration::ZERO);
+    let netns = NetNs::new(a.ns.0.try_clone().unwrap(), None).unwrap();
+    let peer = Peer {
+        identity: far.identity().parse().unwrap(),
+        address: (far.ip, 15008).into(),
+    };
+    let target = (far.ip, 8080).into();
+
+    let before = signed_by(&old);
+    let _held = pool
+        .open(&netns, &before, &peer, target, HeaderMap::new())
+        .await
+        .unwrap();
+    old.also_trust(&new);
+    pool.open(&netns, &signed_by(&old), &peer, target, HeaderMap::new())
+        .await
+        .expect("another root beside it changes nothing");
+    assert_eq!(server.tunnels(), 1);
+
+    let refused = pool
+        .open(&netns, &signed_by(&new), &peer, target, HeaderMap::new())
+        .await;
+    assert!(matches!(refused, Err(TunnelError::Tls(..))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
