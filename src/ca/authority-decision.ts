@@ -3,6 +3,7 @@ import {
   type AuthorityState,
   contradicts,
   followsReport,
+  goesBack,
   isSuccessor,
   parseAuthorityState,
 } from './authority-state.ts';
@@ -40,7 +41,7 @@ export function decide(observation: Observation): Decision {
   if (stored === undefined) return hasEvidence(observation) ? refuse(observation, lost()) : { action: 'create' };
   const state = parsed(stored.state, trustDomain);
   if (state instanceof TulleError) return refuse(observation, state);
-  if (!isOfThisMesh(observation, state)) return refuse(observation, swapped(state));
+  if (!isOfThisMesh(observation, state)) return refuse(observation, swapped(observation, state));
   return { action: 'serve', state, publish: differs(published, state) };
 }
 
@@ -56,10 +57,12 @@ function hasEvidence({ held, published, evidence }: Observation): boolean {
 
 /**
  * Whether `state` is the authority of this mesh: it follows from what this replica holds or, when that is nothing or has been
- * missing a whole rotation, from what the mesh remembers. The first that can be read decides: the report in the Mesh, which names
- * every authority before it signs; the bundle; the nodes. A replica that holds something gives it up on the Mesh's word alone.
+ * missing a whole rotation, from what the mesh remembers. The first that can be read decides: the report in the Mesh, the bundle,
+ * the nodes. The report is written after the Secret, so what it says is never undone. A replica that holds something gives it up
+ * on the Mesh's word alone.
  */
 function isOfThisMesh({ trustDomain, held, published, evidence }: Observation, state: AuthorityState): boolean {
+  if (goesBack(evidence.reported?.authorities ?? [], state)) return false;
   if (held !== undefined) {
     if (isSuccessor(held, state)) return true;
     if (contradicts(held, state)) return false;
@@ -114,10 +117,13 @@ function lost(): TulleError {
   });
 }
 
-function swapped(state: AuthorityState): TulleError {
+function swapped({ held, evidence }: Observation, { active }: AuthorityState): TulleError {
+  const reported = evidence.reported?.authorities.find(({ state }) => state === 'active');
+  const expected = reported?.id ?? held?.active.root.id;
+  const which = expected === undefined ? '' : `, ${expected},`;
   return new TulleError(
     'AuthoritySwapped',
-    `The Secret tulle-ca holds the authority ${state.active.root.id}, which does not follow from the one this mesh has.`,
-    { mend: restore },
+    `The Secret tulle-ca holds the authority ${active.root.id}, which does not follow from the one${which} that this mesh has.`,
+    { mend: `${restore} A backup from before a rotation is of no use.` },
   );
 }

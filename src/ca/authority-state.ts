@@ -18,7 +18,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { type AuthorityPhase, authorityStates } from '../api/mesh.ts';
-import { TulleError } from '../errors/tulle-error.ts';
+import { explain, TulleError } from '../errors/tulle-error.ts';
 import { type RootCertificate, readRootCertificate } from './root-certificate.ts';
 import type { TrustDomain } from './spiffe-id.ts';
 import { type TrustBundle, trustBundle } from './trust-bundle.ts';
@@ -84,7 +84,15 @@ export function encodeAuthorityState(trustDomain: TrustDomain, authorities: read
 export function parseAuthorityState(text: string, trustDomain: TrustDomain): AuthorityState {
   const stored = decode(text);
   if (stored.trustDomain !== trustDomain) {
-    throw invalid(`it is of another trust domain than the Mesh, which says ${trustDomain}`);
+    throw new TulleError(
+      'AuthorityStateInvalid',
+      `The Secret tulle-ca holds the authority of the trust domain ${stored.trustDomain}, and the Mesh is of ${trustDomain}.`,
+      {
+        mend:
+          'Restore a backup of this trust domain; or delete the Mesh, and create it again with the trust domain of the ' +
+          'Secret and then restore it, or without the Secret to start over.',
+      },
+    );
   }
   const authorities = stored.authorities.map((each) => readAuthority(each, trustDomain));
   const ids = new Set(authorities.map((authority) => authority.root.id));
@@ -117,7 +125,7 @@ export function contradicts(held: AuthorityState, next: AuthorityState): boolean
 
 /**
  * Whether `next` can have come from the authorities that were reported: the one that signs now was among them, and nothing went
- * backwards. An authority is reported when it is prepared, long before it signs.
+ * backwards. All but the first must be reported before they sign.
  */
 export function followsReport(reported: readonly AuthorityAt[], next: AuthorityState): boolean {
   return reported.some(({ id }) => id === next.active.root.id) && !goesBack(reported, next);
@@ -133,7 +141,8 @@ function phasesOf(state: AuthorityState): readonly AuthorityAt[] {
   return state.authorities.map(({ root, phase }) => ({ id: root.id, state: phase }));
 }
 
-function goesBack(before: readonly AuthorityAt[], next: AuthorityState): boolean {
+/** Whether an authority of `before` is at an earlier phase in `next`. */
+export function goesBack(before: readonly AuthorityAt[], next: AuthorityState): boolean {
   const after = new Map(next.authorities.map(({ root, phase }) => [root.id, phase]));
   return before.some(({ id, state }) => order(after.get(id) ?? state) < order(state));
 }
@@ -164,7 +173,7 @@ function parseJson(text: string): unknown {
 }
 
 function readAuthority(stored: StoredAuthority, trustDomain: TrustDomain): Authority {
-  const root = readRootCertificate(stored.certificate, trustDomain, 'AuthorityStateInvalid');
+  const root = readRoot(stored.certificate, trustDomain);
   if (root.id !== stored.id) throw invalid('an id is not that of its certificate');
   if (stored.privateKey === undefined) {
     if (stored.state !== 'retiring') throw invalid(`the ${stored.state} authority ${root.id} has no private key`);
@@ -177,6 +186,14 @@ function readAuthority(stored: StoredAuthority, trustDomain: TrustDomain): Autho
   return { root, phase: stored.state, signingKey };
 }
 
+function readRoot(pem: string, trustDomain: TrustDomain): RootCertificate {
+  try {
+    return readRootCertificate(pem, trustDomain, 'AuthorityStateInvalid');
+  } catch (error) {
+    throw invalid(explain(error).replace(/\.$/, ''));
+  }
+}
+
 function readPrivateKey(pem: string, id: string): KeyObject {
   try {
     return createPrivateKey(pem);
@@ -186,7 +203,11 @@ function readPrivateKey(pem: string, id: string): KeyObject {
 }
 
 function invalid(why: string): TulleError {
-  return new TulleError('AuthorityStateInvalid', `The stored authority cannot be used: ${why}.`, {
-    mend: 'Restore the Secret tulle-ca in tulle-system from its backup.',
-  });
+  return new TulleError(
+    'AuthorityStateInvalid',
+    `What the Secret tulle-ca in tulle-system holds cannot be used: ${why}.`,
+    {
+      mend: 'Restore the Secret tulle-ca in tulle-system from its backup.',
+    },
+  );
 }

@@ -11,11 +11,13 @@
  *      holds     └── refuse: as before ──┘      ▲                  │
  *      nothing                                  └──── serve ───────┘        restored, or a rotation that was missed
  *
- * Nothing is signed but in `issuing`. A pass that cannot look, because the API server is away, moves nothing.
+ * Nothing is signed but in `issuing`. A pass that cannot look, because the API server is away, moves nothing; one that can read
+ * the Secret, and neither bundle nor evidence, may still refuse. A root that is not valid now withholds as a refusal does.
  */
 
 import type { MeshStatus } from '../api/mesh.ts';
 import { explain, isTulleError, TulleError } from '../errors/tulle-error.ts';
+import { ApiError } from '../kube/api-error.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Log } from '../kube/log.ts';
@@ -39,8 +41,8 @@ import type { TrustBundle } from './trust-bundle.ts';
 export interface AuthorityOptions {
   /** The Mesh's `spec.trustDomain`. */
   readonly trustDomain: string;
-  /** The Mesh's `spec.authority.rootTtlSeconds`; used when a root is made. */
-  readonly rootTtlSeconds: number;
+  /** The Mesh's `spec.authority.rootTtlSeconds`, asked when a root is made. */
+  readonly rootTtlSeconds: () => number;
   /** The Mesh's `spec.authority.leafTtlSeconds`, asked at every signature. */
   readonly leafTtlSeconds: () => number;
   readonly secrets: SecretStore;
@@ -58,7 +60,10 @@ export interface AuthorityOptions {
 export interface AuthorityReport {
   /** Whether certificates are signed. */
   readonly issuing: boolean;
-  /** What is wrong; also while certificates are signed, when the API server cannot be asked. Its code fits a condition's reason. */
+  /**
+   * Why nothing is signed; or what else is wrong while certificates are signed, as when the API server cannot be asked. Its code
+   * fits a condition's reason.
+   */
   readonly problem: TulleError | undefined;
   /** What is held, in the form of the Mesh's `status.authority`; also while nothing is signed. */
   readonly status: MeshStatus['authority'];
@@ -103,7 +108,7 @@ export class CertificateAuthority {
 
   report(): AuthorityReport {
     const held = this.#held;
-    return { issuing: this.#isIssuing(), problem: this.#problem, status: held && statusOf(held) };
+    return { issuing: this.#isIssuing(), problem: this.#withheld ?? this.#problem, status: held && statusOf(held) };
   }
 
   /** What clients should trust, undefined until something is held. */
@@ -155,22 +160,30 @@ export class CertificateAuthority {
       for (let pass = 0; pass < passesInARow; pass++) {
         const decision = await this.#look();
         await this.#act(decision);
-        if (decision.action !== 'create') return decision.action === 'serve';
+        if (decision.action !== 'create') return this.#isIssuing();
       }
       return false;
     } catch (error) {
-      this.#report(isTulleError(error) ? error : unreachable(error));
+      this.#report(isTulleError(error) ? error : notRead(error));
       return false;
     }
   }
 
   async #look(): Promise<Decision> {
     const { bundles, evidence, secrets } = this.#options;
+    const known = { trustDomain: this.trustDomain, held: this.#held };
     // The Secret is read last: see Observation.
-    const published = await bundles.read();
-    const told = await evidence.read();
-    const stored = await secrets.read();
-    return decide({ trustDomain: this.trustDomain, held: this.#held, published, evidence: told, stored });
+    const beside = await Promise.all([bundles.read(), evidence.read()]).catch((error: unknown) => ({ error }));
+    if (Array.isArray(beside)) {
+      const [published, told] = beside;
+      return decide({ ...known, published, evidence: told, stored: await secrets.read() });
+    }
+    // What a replica holds is enough to see that the Secret is another one or gone, and not to go on with another state.
+    if (this.#held === undefined) throw beside.error;
+    const nothingTold = { published: undefined, evidence: { reported: undefined, acknowledged: [] } };
+    const decision = decide({ ...known, ...nothingTold, stored: await secrets.read() });
+    if (decision.action !== 'refuse') throw beside.error;
+    return { ...decision, publish: false };
   }
 
   async #act(decision: Decision): Promise<void> {
@@ -187,7 +200,7 @@ export class CertificateAuthority {
   /** Stores a new root and forgets it: the next pass reads what is really stored, which may be another replica's. */
   async #create(): Promise<void> {
     const { rootTtlSeconds, clock, secrets, log } = this.#options;
-    const root = makeRootAuthority(this.trustDomain, rootTtlSeconds, clock.now(), 'active');
+    const root = makeRootAuthority(this.trustDomain, rootTtlSeconds(), clock.now(), 'active');
     const outcome = await secrets.create(encodeAuthorityState(this.trustDomain, [root]));
     log.info({ authority: root.id, outcome }, outcome === 'created' ? 'authority created' : 'authority exists already');
   }
@@ -195,16 +208,16 @@ export class CertificateAuthority {
   async #serve(state: AuthorityState, publish: boolean): Promise<void> {
     const isSwitch = this.#held !== undefined && this.#held.active.root.id !== state.active.root.id;
     const isNew = isSwitch || this.#held?.bundle.sha256 !== state.bundle.sha256;
-    const changed = isNew || this.#problem !== undefined || this.#withheld !== undefined;
+    const over = this.#isValidNow(state) ? undefined : expired(state.active);
     // Should the bundle not be published, the root from before signs no more and the next one not yet.
-    if (isSwitch) this.#withheld = switching(state);
+    this.#withheld = isSwitch ? switching(state) : over;
     if (publish) await this.#publish(state.bundle);
     this.#held = state;
-    this.#withheld = undefined;
+    this.#withheld = over;
     const { id, validity } = state.active.root;
     if (isNew) this.#options.log.info({ authority: id, notAfter: validity.notAfter.toISOString() }, 'authority served');
-    if (changed) this.#report(undefined);
-    this.#ready.resolve();
+    this.#report(over, isNew);
+    if (over === undefined) this.#ready.resolve();
   }
 
   /** Signing ends before anything else is tried. */
@@ -229,12 +242,11 @@ export class CertificateAuthority {
     return this.#held !== undefined && this.#withheld === undefined;
   }
 
-  /** Logs and reports a problem once, not at every pass that finds it again. */
-  #report(problem: TulleError | undefined): void {
+  /** Logs and reports a problem, or that there is none, once: not at every pass that finds the same again. */
+  #report(problem: TulleError | undefined, isNew = false): void {
     const { log, onReport } = this.#options;
     const issuing = this.#isIssuing();
-    if (problem !== undefined && problem.message === this.#problem?.message && issuing === this.#reportedIssuing)
-      return;
+    if (!isNew && problem?.message === this.#problem?.message && issuing === this.#reportedIssuing) return;
     this.#problem = problem;
     this.#reportedIssuing = issuing;
     if (problem !== undefined) log.error({ code: problem.code, issuing }, explain(problem));
@@ -264,6 +276,11 @@ export class CertificateAuthority {
     return { ...certificate, chain: [certificate.pem, bundle.pem] };
   }
 
+  #isValidNow({ active }: AuthorityState): boolean {
+    const { clock, leafTtlSeconds } = this.#options;
+    return leafValidity(clock.now(), 0, leafTtlSeconds(), active.root.validity) !== undefined;
+  }
+
   #loaded(): AuthorityState {
     const reason = this.#withheld ?? this.#problem;
     const why = reason === undefined ? '' : ` ${explain(reason)}`;
@@ -288,8 +305,8 @@ function statusOf(state: AuthorityState): NonNullable<MeshStatus['authority']> {
 }
 
 function switching({ active }: AuthorityState): TulleError {
-  const message = `The root ${active.root.id} signs from now on, and its trust bundle is not published yet.`;
-  return new TulleError('AuthorityWithheld', message);
+  const message = `The root ${active.root.id} is to sign from now on, and its trust bundle is not published yet.`;
+  return new TulleError('AuthorityWithheld', message, { mend: mayWriteBundle });
 }
 
 function expired(active: ActiveAuthority): TulleError {
@@ -297,18 +314,24 @@ function expired(active: ActiveAuthority): TulleError {
   return new TulleError(
     'AuthorityExpired',
     `The root ${active.root.id} is valid from ${notBefore.toISOString()} to ${notAfter.toISOString()}, not now.`,
-    { mend: 'Check the clock of the node tulle-control runs on.' },
+    {
+      mend:
+        'Check the clock of the node tulle-control runs on. To start over with a new root when this one has really expired, ' +
+        'delete the Mesh and create it again.',
+    },
   );
 }
 
+const mayWriteBundle = 'See whether tulle-control may write the ConfigMap tulle-trust-bundle in tulle-system.';
+
 function unpublished(cause: unknown): TulleError {
   const message = `The trust bundle cannot be published: ${explain(cause)}`;
-  return new TulleError('TrustBundleNotPublished', message, {
-    mend: 'See whether tulle-control may write the ConfigMap tulle-trust-bundle in tulle-system.',
-    cause,
-  });
+  return new TulleError('TrustBundleNotPublished', message, { mend: mayWriteBundle, cause });
 }
 
-function unreachable(cause: unknown): TulleError {
-  return new TulleError('KubernetesUnreachable', `The stored authority cannot be read: ${explain(cause)}`, { cause });
+function notRead(cause: unknown): TulleError {
+  const message = `The stored authority, or what the mesh remembers of it, cannot be read or written: ${explain(cause)}`;
+  if (!(cause instanceof ApiError)) return new TulleError('KubernetesUnreachable', message, { cause });
+  const mend = 'See whether the rights of tulle-control are as installed.';
+  return new TulleError('KubernetesRequestFailed', message, { mend, cause });
 }

@@ -9,8 +9,8 @@ import type { EvidenceStore } from './stores.ts';
 const nodesAPage = 50;
 
 /**
- * Lists, which without a resourceVersion are answered from what is stored, never from an older copy. Nodes are asked only where
- * the Mesh has nothing to say, as on a new one, where they have little to say.
+ * Lists without a resourceVersion, which the API server answers from etcd, never from its cache. MeshNodes are read only where
+ * the Mesh reports no authority, as a new one does.
  */
 export function kubernetesEvidence(client: Pick<KubeClient, 'list'>): EvidenceStore {
   return {

@@ -41,6 +41,6 @@ export interface Evidence {
 }
 
 export interface EvidenceStore {
-  /** From the API server itself: no copy is so fresh that its silence could mean that there never was an authority. */
+  /** Never from a cache: an old one would look like a cluster that never had an authority. */
   read(): Promise<Evidence>;
 }

@@ -30,7 +30,10 @@ export function accept(mesh: Mesh, release: Release): Acceptance {
     );
   }
   if (spec.node.engine !== 'Tulle') {
-    return refuse('EngineNotSupported', `spec.node.engine is ${spec.node.engine}; this version drives Tulle only.`);
+    return refuse(
+      'EngineNotSupported',
+      `spec.node.engine is ${spec.node.engine}; this version drives Tulle only. Set it to Tulle, or leave it out.`,
+    );
   }
   return { spec, condition: verdict(mesh, 'True', 'Accepted', 'The spec is in effect.') };
 }

@@ -52,18 +52,24 @@ export class OwnedObjects {
   }
 }
 
+/**
+ * These end one by one, as watch events. While a list without any is a mistake, Nodes would be opened and MeshNodes let go; it
+ * must last so long, ms.
+ */
+const emptyMustLastMs = 5 * 60_000;
+
 /** Registers the reflectors with the operator. */
 export function createCaches(operator: Pick<MeshOperator, 'reflect'>, features: ServerFeatures): Caches {
   const enrolment = new EnrolmentIndex();
-  const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath });
+  const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath, emptyMustLastMs });
   meshNodes.onEvent((event) => {
     const pods = event.type === 'deleted' ? [] : (event.object.status?.pods ?? []);
     enrolment.set(event.object.metadata.name, pods);
   });
   return {
-    meshes: operator.reflect<Mesh>({ path: meshesPath }),
+    meshes: operator.reflect<Mesh>({ path: meshesPath, emptyMustLastMs }),
     meshNodes,
-    nodes: operator.reflect<Node>({ path: '/api/v1/nodes', transform: leanNode }),
+    nodes: operator.reflect<Node>({ path: '/api/v1/nodes', transform: leanNode, emptyMustLastMs }),
     namespaces: operator.reflect<Namespace>({ path: '/api/v1/namespaces' }),
     bundles: operator.reflect<ConfigMap>({
       path: '/api/v1/configmaps',

@@ -72,5 +72,5 @@ function nothing(namespaces: number, optedOut: number): string {
 function leftInPlaintext(optedOut: number, index: EnrolmentIndex): string {
   if (optedOut === 0) return '';
   const named = index.firstOptedOut(6).map(({ namespace, name }) => `${namespace}/${name}`);
-  return ` ${optedOut} opted out and ${optedOut === 1 ? 'is' : 'are'} left in plaintext: ${some(named, 5, optedOut)}.`;
+  return ` ${optedOut} ${optedOut === 1 ? 'pod has opted out and is' : 'pods have opted out and are'} left in plaintext: ${some(named, 5, optedOut)}.`;
 }

@@ -12,6 +12,7 @@ import { apiVersion, components, fieldManagers, meshName, meshNodeFinalizer, mes
 import type { EventNote, EventRecorder } from '../kube/events.ts';
 import { setFinalizers, withFinalizer, withoutFinalizer } from '../kube/finalizers.ts';
 import type { KubeObject, Manifest, Pod } from '../kube/objects.ts';
+import { isOwnedBy } from '../kube/ownership.ts';
 import { selectorLabels } from '../render/ownership.ts';
 import { isForAgents } from '../render/pod-parts.ts';
 import { done, type Outcome, type Reconcile, requeueAfter, type Source, source } from '../runtime/reconciler.ts';
@@ -69,7 +70,9 @@ async function keepOrLetGo(
   const fieldSelector = `spec.nodeName=${meshNode.metadata.name}`;
   const pods = hasCaptured(meshNode) ? await client.listAll<Pod>('/api/v1/pods', { fieldSelector }) : [];
   if (isCapturedLeft(meshNode, pods)) {
+    // Somebody may have taken the finalizer off, and Kubernetes deletes what belongs to a Node that is gone.
     if (isDeleted) await events.record(meshNode, stays);
+    else await setTo(withFinalizer(meshNode, meshNodeFinalizer));
     return requeueAfter(LOOK_AGAIN_MS);
   }
   if (isDeleted) await setTo(withoutFinalizer(meshNode, meshNodeFinalizer));
@@ -83,7 +86,8 @@ const stays: EventNote = {
   action: 'Keep',
   note:
     'It was deleted while its node has captured pods, and stays until they have ended or left the mesh: without it, peers ' +
-    'would be told to send them plaintext. The mesh works on meanwhile. To have it made anew, drain the node.',
+    'would be told to send them plaintext. The mesh works on meanwhile. To have it made anew, drain the node, ' +
+    'its enrolled DaemonSet pods too.',
 };
 
 /** Whether one of these pods of the node is still there, and was captured by its node's last word. */
@@ -95,11 +99,6 @@ export function isCapturedLeft({ status }: MeshNode, pods: readonly Pod[]): bool
 
 function hasCaptured({ status }: MeshNode): boolean {
   return status?.pods?.some(({ captured }) => captured) ?? false;
-}
-
-/** A Node that was deleted and made again under its old name is another one. */
-function isOwnedBy(meshNode: KubeObject, node: KubeObject | undefined): boolean {
-  return meshNode.metadata.ownerReferences?.some(({ uid }) => uid === node?.metadata.uid) ?? false;
 }
 
 /** Where an agent has been, its word is kept, whatever the Node's labels say now. */

@@ -81,8 +81,8 @@ export interface NodeCaches {
 }
 
 /**
- * Nodes that have not said Released. A node that is gone, or whose MeshNode an administrator deleted, is not waited
- * for; nor is one that never had an agent, when there is no agent now, or none is meant to run there.
+ * Nodes that have not said Released. A node that is gone is not waited for, nor is one whose MeshNode is gone (its
+ * finalizer keeps it while pods are captured there); nor is one that never had an agent, when there is no agent now, or none is meant to run there.
  */
 export function awaitedNodes({ meshNodes, nodes, owned }: NodeCaches): MeshNode[] {
   const agents = owned.get('DaemonSet', `${systemNamespace}/${components.agent}`) !== undefined;
@@ -101,7 +101,8 @@ function releasing(awaited: readonly MeshNode[]): string {
   });
   return (
     `Waiting until the agents have released ${some(nodes, 10)}. ` +
-    'To go on without a node that will not come back, delete its Node; or its MeshNode, and take the finalizer off that.'
+    'To go on without a node that will not come back, delete its Node; or its MeshNode, and take the finalizer ' +
+    `${meshNodeFinalizer} off that.`
   );
 }
 

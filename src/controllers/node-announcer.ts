@@ -32,7 +32,8 @@ export class NodeAnnouncer {
     const before = this.#waiting.get(name);
     if (state.state !== 'Waiting') {
       this.forget(name);
-      if (before?.told === true && before.uid === uid) await this.#events.record(node, inService);
+      const note = state.state === 'Served' ? ready : noLongerAwaited;
+      if (before?.told === true && before.uid === uid) await this.#events.record(node, note);
       return done;
     }
     const { reason, message } = state;
@@ -53,12 +54,20 @@ export class NodeAnnouncer {
   }
 }
 
-const inService: EventNote = {
+const ready: EventNote = {
   type: 'Normal',
   reason: 'MeshReady',
   action: 'Untaint',
-  note: `The node has lost the taint ${startupTaint.key}.`,
+  note: `The mesh serves here, and the node has lost the taint ${startupTaint.key}.`,
   isNews: true,
+};
+
+const noLongerAwaited: EventNote = {
+  ...ready,
+  reason: 'MeshNotAwaited',
+  note:
+    `The node has lost the taint ${startupTaint.key}, and pods do not wait for the mesh: spec.node.startupTaint is Off, ` +
+    'the node is older than the Mesh or does not run Linux, or the Mesh is being deleted.',
 };
 
 function notReady(reason: string, message: string): EventNote {

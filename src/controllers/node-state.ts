@@ -8,14 +8,15 @@
  *                              ▼                                       │
  *   older than the Mesh ───▶ Open ◀────────── Mesh deleted ────────────┘
  *
- * A Node that is made again under its old name is another one: it has no annotation, and the MeshNode of the one
- * before says nothing of it.
+ * A Node that is made again under its old name is another one: an annotation that it comes with (from a backup) has
+ * another UID, and the MeshNode of the one before says nothing of it.
  */
 import type { Mesh, MeshSpec } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
 import { annotations, startupTaint } from '../api/names.ts';
 import { findCondition } from '../kube/conditions.ts';
-import type { KubeObject, Node } from '../kube/objects.ts';
+import type { Node } from '../kube/objects.ts';
+import { isOwnedBy } from '../kube/ownership.ts';
 import { osLabel } from '../render/pod-parts.ts';
 
 /** What a node waits for: one stable CamelCase word, and a sentence. */
@@ -30,36 +31,49 @@ export type NodeState = { state: 'Open' } | { state: 'Served' } | ({ state: 'Wai
 const open: NodeState = { state: 'Open' };
 const served: NodeState = { state: 'Served' };
 
+export type StartupTaint = MeshSpec['node']['startupTaint'];
+
 /**
- * What a Node should be. `spec` is that of a Mesh in effect; without one, a Mesh that is there changes nothing: no Node
- * is tainted for it, and those that wait go on waiting for their agents.
+ * The startupTaint in force; undefined when the Mesh has never taken effect, by which no Node is tainted. A Mesh that
+ * cannot be used changes nothing of what runs: agents that are installed go on, and a node without one must wait. Then
+ * only the word Off itself is read from its spec.
  */
+export function startupTaintInForce(mesh: Mesh, accepted: MeshSpec | undefined, hasAgents: boolean) {
+  if (accepted !== undefined) return accepted.node.startupTaint;
+  if (!hasAgents) return undefined;
+  const { node } = (mesh.spec ?? {}) as { node?: { startupTaint?: unknown } | null };
+  return node?.startupTaint === 'Off' ? 'Off' : 'Auto';
+}
+
+/** What a Node should be under the Mesh. */
 export function nodeState(
   node: Node,
   meshNode: MeshNode | undefined,
   mesh: Mesh | undefined,
-  spec: MeshSpec | undefined,
+  taint: StartupTaint | undefined,
 ): NodeState {
-  if (mesh === undefined || mesh.metadata.deletionTimestamp !== undefined || isForeign(node)) return open;
+  if (mesh === undefined || mesh.metadata.deletionTimestamp !== undefined || isNotLinux(node)) return open;
   if (hasServed(node)) return served;
   const joined = hasJoinedUnder(node, mesh);
   const wait = waitOf(node, meshNode);
   if (wait === undefined) return joined ? served : open;
-  if (spec?.node.startupTaint === 'Off') return open;
-  if (isTainted(node) || (joined && spec !== undefined)) return { state: 'Waiting', ...wait };
+  if (taint === 'Off') return open;
+  if (isTainted(node) || (joined && taint !== undefined)) return { state: 'Waiting', ...wait };
   return open;
 }
 
+/** Whether our taint keeps pods away: one of the same key may only prefer that. */
 export function isTainted({ spec }: Node): boolean {
-  return spec?.taints?.some(({ key }) => key === startupTaint.key) ?? false;
+  const holds = ['NoSchedule', 'NoExecute'];
+  return spec?.taints?.some(({ key, effect }) => key === startupTaint.key && holds.includes(effect ?? '')) ?? false;
 }
 
 export function hasServed({ metadata }: Node): boolean {
-  return metadata.annotations?.[annotations.served] !== undefined;
+  return metadata.uid !== undefined && metadata.annotations?.[annotations.served] === metadata.uid;
 }
 
-/** Says that it runs something else than Linux. One that does not say yet may turn out to be for agents. */
-function isForeign({ metadata }: Node): boolean {
+/** One that does not say yet what it runs may turn out to be for agents. */
+function isNotLinux({ metadata }: Node): boolean {
   const os = metadata.labels?.[osLabel];
   return os !== undefined && os !== 'linux';
 }
@@ -84,17 +98,16 @@ function waitOf(node: Node, meshNode: MeshNode | undefined): Wait | undefined {
   }
   const status = meshNode?.status;
   if (status?.agent === undefined) {
-    return { reason: 'AgentNotReported', message: 'tulle-agent has not reported from this node yet.' };
+    return {
+      reason: 'AgentNotReported',
+      message: 'tulle-agent has not reported from this node yet: is its pod there running?',
+    };
   }
   const ready = findCondition(status.conditions, 'Ready');
   if (ready?.status !== 'True') {
     const { reason = 'AgentNotReady', message = '' } = ready ?? {};
-    return { reason, message: message || `tulle-agent says ${reason}.` };
+    return { reason, message: message || `tulle-agent says ${reason}: see its log.` };
   }
   if (status.proxy?.ready === true) return undefined;
-  return { reason: 'ProxyNotReady', message: 'tulle-proxy is connected and does not serve yet.' };
-}
-
-function isOwnedBy(meshNode: KubeObject, node: Node): boolean {
-  return meshNode.metadata.ownerReferences?.some(({ uid }) => uid === node.metadata.uid) ?? false;
+  return { reason: 'ProxyNotReady', message: 'tulle-proxy is connected and does not serve yet: see its log.' };
 }

@@ -3,7 +3,7 @@
  * both as `nodeState` decides. The admission policy of `render/startup-taint.ts` taints Nodes as they are created; this is who
  * takes the taint away, and who taints a Node that came without it.
  */
-import { annotations, fieldManagers, meshName, startupTaint } from '../api/names.ts';
+import { annotations, components, fieldManagers, meshName, startupTaint, systemNamespace } from '../api/names.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import type { Node } from '../kube/objects.ts';
 import { done, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
@@ -11,7 +11,7 @@ import { accept } from './acceptance.ts';
 import type { Caches } from './caches.ts';
 import type { MeshContext } from './context.ts';
 import { NodeAnnouncer } from './node-announcer.ts';
-import { hasServed, isTainted, type NodeState, nodeState } from './node-state.ts';
+import { hasServed, isTainted, type NodeState, nodeState, startupTaintInForce } from './node-state.ts';
 
 export interface NodeContext extends MeshContext {
   events: EventRecorder;
@@ -35,8 +35,9 @@ export function reconcileNode(context: NodeContext): Reconcile {
       return done;
     }
     const mesh = caches.meshes.store.get(meshName);
-    const spec = mesh === undefined ? undefined : accept(mesh, release).spec;
-    const state = nodeState(node, caches.meshNodes.store.get(key), mesh, spec);
+    const hasAgents = caches.owned.get('DaemonSet', `${systemNamespace}/${components.agent}`) !== undefined;
+    const taint = mesh && startupTaintInForce(mesh, accept(mesh, release).spec, hasAgents);
+    const state = nodeState(node, caches.meshNodes.store.get(key), mesh, taint);
     const patch = nodePatch(node, state);
     if (patch !== undefined) {
       signal.throwIfAborted();
@@ -53,17 +54,29 @@ export function reconcileNode(context: NodeContext): Reconcile {
  * write, so that a node which lost the taint is always known to have served.
  */
 export function nodePatch(node: Node, { state }: NodeState): object | undefined {
-  const [taint, annotation] = [state === 'Waiting', state === 'Served'];
-  if (isTainted(node) === taint && hasServed(node) === annotation) return undefined;
-  const { uid, resourceVersion } = node.metadata;
+  const isAsAsked = {
+    Waiting: isTainted(node) && !isAnnotated(node),
+    Served: !hasOurTaint(node) && hasServed(node),
+    Open: !hasOurTaint(node) && !isAnnotated(node),
+  };
+  if (isAsAsked[state]) return undefined;
+  const { uid = '', resourceVersion } = node.metadata;
   const others = (node.spec?.taints ?? []).filter(({ key }) => key !== startupTaint.key);
   return {
-    metadata: { uid, resourceVersion, annotations: { [annotations.served]: annotation ? 'true' : null } },
-    spec: { taints: taint ? [...others, startupTaint] : others },
+    metadata: { uid, resourceVersion, annotations: { [annotations.served]: state === 'Served' ? uid : null } },
+    spec: { taints: state === 'Waiting' ? [...others, startupTaint] : others },
   };
 }
 
-/** Nodes that have our taint or our annotation. */
+/** Nodes that have our taint or our annotation, whatever they say. */
 export function markedNodes(nodes: readonly Node[]): Node[] {
-  return nodes.filter((node) => isTainted(node) || hasServed(node));
+  return nodes.filter((node) => hasOurTaint(node) || isAnnotated(node));
+}
+
+function hasOurTaint({ spec }: Node): boolean {
+  return spec?.taints?.some(({ key }) => key === startupTaint.key) ?? false;
+}
+
+function isAnnotated({ metadata }: Node): boolean {
+  return metadata.annotations?.[annotations.served] !== undefined;
 }

@@ -59,6 +59,6 @@ function noteOf(pods: readonly string[]): EventNote {
   const who = pods.length === 1 ? '1 pod has' : `${pods.length} pods have`;
   const note =
     `${who} opted out by the label ${labels.mode}=${modes.none} and ${pods.length === 1 ? 'is' : 'are'} ` +
-    `left in plaintext: ${some(pods, 5)}.`;
+    `left in plaintext: ${some(pods, 5)}. Remove the label to bring them in; spec.enrolment.podOptOut: Denied refuses it.`;
   return { type: 'Warning', reason: 'PodsOptedOut', action: 'Enrol', note, isNews: true };
 }

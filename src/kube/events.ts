@@ -60,7 +60,7 @@ export class EventRecorder {
     const sent = this.#sent.get(name);
     try {
       if (sent === undefined) await this.#create(name, regarding, note);
-      else await this.#repeat(name, sent, note.isNews === true);
+      else if (!(await this.#repeat(name, sent, note.isNews === true))) await this.#create(name, regarding, note);
     } catch (error) {
       const fields = { object: regarding.metadata.name, reason: note.reason, err: error };
       this.#options.log.warn(fields, 'cannot write an event');
@@ -100,17 +100,20 @@ export class EventRecorder {
     }
   }
 
-  async #repeat(name: string, sent: Sent, isNews: boolean): Promise<void> {
+  /** False when the Event is there no longer: the API server keeps them for an hour, by default. */
+  async #repeat(name: string, sent: Sent, isNews: boolean): Promise<boolean> {
     sent.count += 1;
     const now = this.#clock.now();
-    if (!isNews && now - sent.at < REPEAT_MS) return;
+    if (!isNews && now - sent.at < REPEAT_MS) return true;
     sent.at = now;
     const series = { count: sent.count, lastObservedTime: microTime(now) };
     try {
       await this.#options.client.patch(sent.path, { series });
+      return true;
     } catch (error) {
       this.#sent.delete(name);
       if (!isNotFound(error)) throw error;
+      return false;
     }
   }
 

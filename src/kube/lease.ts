@@ -67,7 +67,7 @@ export class LeaderElection {
 
   /**
    * Whether nobody leads, as far as this process can tell: the Lease is free, or has been seen unchanged for its whole
-   * duration. It takes a call at least that long after the first to find out about a leader that is gone. Takes nothing.
+   * duration, which a second call at least that long after the first finds out. Only reads.
    */
   async vacant(): Promise<boolean> {
     const lease = await this.#read();

@@ -35,7 +35,8 @@ export function renderOptOut({ enrolment }: MeshSpec, mesh: string): Manifest[] 
               apiGroups: [''],
               apiVersions: ['v1'],
               operations: ['CREATE', 'UPDATE'],
-              resources: ['pods', 'pods/status'],
+              // The API server copies the labels of a Binding to its pod.
+              resources: ['pods', 'pods/status', 'pods/binding', 'bindings'],
             },
           ],
         },

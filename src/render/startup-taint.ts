@@ -37,7 +37,7 @@ export function renderStartupTaint(spec: MeshSpec, { mutatingAdmission }: Server
           },
           {
             name: 'not-tainted-already',
-            expression: `!object.?spec.?taints.orValue([]).exists(taint, taint.key == '${startupTaint.key}')`,
+            expression: `!object.?spec.?taints.orValue([]).exists(taint, taint.key == '${startupTaint.key}' && taint.effect in ['NoSchedule', 'NoExecute'])`,
           },
         ],
         mutations: [{ patchType: 'JSONPatch', jsonPatch: { expression: addTaint } }],

@@ -1,7 +1,7 @@
 import { type Metadata, type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { ErrorCode } from '../errors/codes.ts';
-import { isTulleError, TulleError } from '../errors/tulle-error.ts';
+import { explain, isTulleError, TulleError } from '../errors/tulle-error.ts';
 import { Gate } from './gate.ts';
 import { refusedStreams, streams } from './metrics.ts';
 import type { ResourceStore } from './resource-store.ts';
@@ -164,7 +164,7 @@ const statusOf: Partial<Record<ErrorCode, status>> = {
 /** What is not ours is not told to clients. */
 function toStatus(error: unknown): { code: status; details: string } {
   if (!isTulleError(error)) return { code: status.INTERNAL, details: 'internal error' };
-  return { code: statusOf[error.code] ?? status.INTERNAL, details: error.message };
+  return { code: statusOf[error.code] ?? status.INTERNAL, details: explain(error) };
 }
 
 function after(ms: number, action: () => void): Promise<void> {

@@ -21,7 +21,7 @@ export interface Wire {
 export interface StreamLimits {
   /** A response that is not acknowledged for so long ends the stream, ms. */
   readonly acknowledgeMs: number;
-  /** So does a client that is owed addresses and does not ask for the policies they rely on, ms. */
+  /** So does a client that asks for addresses and, while there are policies, not for these, ms. */
   readonly subscribeMs: number;
   /** Requests at once, and a second after that. */
   readonly requestBurst: number;
@@ -187,6 +187,7 @@ export class DiscoveryStream {
 
   /** Writes the next message once the last one has left and is answered. */
   #pump(): void {
+    this.#waitForGuard([...this.#channels.values()].every((channel) => this.#isGuarded(channel)));
     if (this.#writing || this.#awaited !== undefined || this.#closed) return;
     if (this.#turns.length === 0) this.#turns = this.#nextRound();
     const turn = this.#turns.shift();
@@ -196,7 +197,6 @@ export class DiscoveryStream {
   #nextRound(): Turn[] {
     const channels = [...this.#channels.values()];
     const guarded = channels.filter((channel) => this.#isGuarded(channel));
-    this.#waitForGuard(channels.some((channel) => channel.subscription.owes && !guarded.includes(channel)));
     const news = guarded.flatMap(({ subscription }) => subscription.news() ?? []);
     const turns = inOrder(new Map(news.map((all) => [all.type, all]))).map((part) => ({
       news: part,
@@ -215,8 +215,9 @@ export class DiscoveryStream {
     return this.#options.stores.every(({ type, size }) => type !== guard || size === 0);
   }
 
-  #waitForGuard(isMissing: boolean): void {
-    if (isMissing) {
+  #waitForGuard(isThere: boolean): void {
+    if (this.#closed) return;
+    if (!isThere) {
       const { subscribeMs } = this.#limits;
       this.#unguarded ??= setTimeout(() => this.#fail(policyNotAsked(subscribeMs)), subscribeMs).unref();
       return;

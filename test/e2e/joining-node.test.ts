@@ -102,7 +102,7 @@ describe('R36 a node that joins under the mesh', () => {
     );
     await mesh.untilSecured(NS, PODS);
     const { metadata, spec } = await joinedNode();
-    assert.equal(metadata.annotations?.[annotations.served], 'true');
+    assert.equal(metadata.annotations?.[annotations.served], metadata.uid);
     assert.ok(!spec?.taints?.some(({ key }) => key === startupTaint.key));
   });
 

@@ -139,7 +139,7 @@ describe('the authority on a real API server, with the rights control really has
     const reports = new Reports();
     const authority = createCertificateAuthority({
       trustDomain: 'cluster.local',
-      rootTtlSeconds: 315_360_000,
+      rootTtlSeconds: () => 315_360_000,
       leafTtlSeconds: () => 86_400,
       secrets: kubernetesSecretStore(client),
       bundles: kubernetesBundleStore(client),

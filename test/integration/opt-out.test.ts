@@ -87,9 +87,9 @@ describe('R40 a pod that leaves the mesh by its own label', () => {
     assert.deepEqual(counted?.status?.enrolment?.pods, { secured: 1, pending: 0, failed: 0, optedOut: 1 });
     const condition = findCondition(counted?.status?.conditions, 'Enrolled');
     assert.equal(condition?.status, 'True');
-    assert.match(condition?.message ?? '', /1 opted out and is left in plaintext: shop\/cart\./);
+    assert.match(condition?.message ?? '', /1 pod has opted out and is left in plaintext: shop\/cart\./);
     const event = await eventuallyEvent(admin, 'shop', 'PodsOptedOut');
-    assert.deepEqual([event.type, /: cart\.$/.test(event.note ?? '')], ['Warning', true]);
+    assert.deepEqual([event.type, /: cart\. /.test(event.note ?? '')], ['Warning', true]);
     const columns = await api.kubectl('get', 'meshnode', 'n1');
     assert.match(columns, /OPTEDOUT/);
   });
@@ -109,6 +109,19 @@ describe('R40 a pod that leaves the mesh by its own label', () => {
     assert.match(await refusal(admin.patch(`${pods('shop')}/in`, labelled, dryRun)), /pod in /);
     const status = admin.patch(`${pods('shop')}/in/status`, labelled, dryRun);
     assert.match(await refusal(status), /pod in /);
+  });
+
+  it('R40 is refused as a label of a Binding, which the API server copies to the pod', async () => {
+    const metadata = { name: 'in', namespace: 'shop', labels: { [label]: 'none' } };
+    const binding = {
+      apiVersion: 'v1',
+      kind: 'Binding',
+      metadata,
+      target: { apiVersion: 'v1', kind: 'Node', name: 'n1' },
+    };
+    for (const path of [`${pods('shop')}/in/binding`, '/api/v1/namespaces/shop/bindings']) {
+      assert.match(await refusal(admin.create(path, binding)), /pod in /);
+    }
   });
 
   it('R40 keeps the label it has, whatever else of it changes', async () => {

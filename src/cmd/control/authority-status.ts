@@ -1,7 +1,7 @@
 import type { Mesh, MeshStatus } from '../../api/mesh.ts';
 import { apiVersion, fieldManagers, meshName } from '../../api/names.ts';
 import type { AuthorityReport } from '../../ca/authority.ts';
-import { explain } from '../../errors/tulle-error.ts';
+import { explain, type TulleError } from '../../errors/tulle-error.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { conditionsFor, conditionTime, type Verdict } from '../../kube/conditions.ts';
@@ -27,8 +27,8 @@ const retryMs = 5_000;
 
 /**
  * Writes how the authority stands into the Mesh. A replica that signs and leads writes `status.authority` and the condition
- * AuthorityReady. One that does not sign writes an Event, and the condition only while nobody leads: a leader signs, so that the
- * trouble is this replica's own then. `status.authority` it never touches: that is the evidence of what the mesh had.
+ * AuthorityReady. One that does not sign writes an Event, and the condition only while nobody leads: while a leader signs, the
+ * mesh's authority is ready. `status.authority` it never touches: that is the evidence of what the mesh had.
  */
 export class AuthorityStatus {
   readonly #options: AuthorityStatusOptions;
@@ -50,12 +50,18 @@ export class AuthorityStatus {
 
   /** Until the signal aborts, which is when this replica signs. */
   async warn(signal: AbortSignal): Promise<void> {
-    let warnings = 0;
+    let told = false;
     const warn = async () => {
-      if (await this.#warn(warnings === 0)) warnings += 1;
+      const live = this.#options.mesh();
+      const { problem } = this.#options.report();
+      if (live === undefined || problem === undefined) return;
+      await this.#recordProblem(live, problem, !told);
+      told = true;
+      await this.#writeCondition(live);
     };
-    await this.#repeat(signal, warn, (asleep) => this.#options.clock.sleep(retryMs, asleep));
-    if (warnings > 0 && this.#options.report().issuing) await this.#sayItIsOver();
+    // Nothing shortens the pause: two replicas with different problems would overwrite each other's condition without one.
+    await this.#repeat(signal, warn, () => this.#options.clock.sleep(retryMs, signal));
+    if (told && this.#options.report().issuing) await this.#sayItIsOver();
   }
 
   async #repeat(
@@ -73,7 +79,7 @@ export class AuthorityStatus {
         await sleep(asleep);
       } catch (error) {
         log.warn({ err: error }, 'the status of the authority cannot be written');
-        await clock.sleep(retryMs, asleep);
+        await clock.sleep(retryMs, signal);
       }
     }
   }
@@ -88,20 +94,18 @@ export class AuthorityStatus {
     await this.#apply({ conditions, ...(authority === undefined ? {} : { authority }) }, fieldManagers.control);
   }
 
-  /** Says whether there was anything to warn of. */
-  async #warn(isNews: boolean): Promise<boolean> {
-    const { mesh, report, events, vacant } = this.#options;
-    const live = mesh();
-    const { problem } = report();
-    if (live === undefined || problem === undefined) return false;
+  async #recordProblem(live: Mesh, problem: TulleError, isNews: boolean): Promise<void> {
     const note = explain(problem);
-    await events.record(live, { type: 'Warning', reason: problem.code, action: 'SignCertificates', note, isNews });
+    const { code: reason } = problem;
+    await this.#options.events.record(live, { type: 'Warning', reason, action: 'SignCertificates', note, isNews });
+  }
+
+  /** With a field manager of its own: applied by the leader's, a status without an authority would take that away. */
+  async #writeCondition(live: Mesh): Promise<void> {
     const conditions = this.#conditions(live);
-    // With a field manager of its own: applied by the leader's, a status without an authority would take that away.
-    if (!hasConditions(live, conditions) && (await vacant())) {
+    if (!hasConditions(live, conditions) && (await this.#options.vacant())) {
       await this.#apply({ conditions }, fieldManagers.controlWarning);
     }
-    return true;
   }
 
   async #sayItIsOver(): Promise<void> {
@@ -137,7 +141,7 @@ export function authorityReady({ issuing, problem }: AuthorityReport, generation
 }
 
 function messageOf(issuing: boolean, problem: string | undefined): string {
-  if (issuing) return problem ?? 'Certificates are signed.';
+  if (issuing) return problem === undefined ? 'Certificates are signed.' : `Certificates are signed. ${problem}`;
   const consequence = 'No certificate is signed; those that were signed are good until they expire.';
   return problem === undefined ? consequence : `${problem} ${consequence}`;
 }

@@ -14,6 +14,7 @@ import {
 import { kubernetesEvidence } from '../../ca/kubernetes-evidence.ts';
 import { livePodLookup, watchedPodLookup } from '../../ca/kubernetes-pods.ts';
 import { type ServerCertificate, serverCertificate } from '../../ca/server-certificate.ts';
+import { explain } from '../../errors/tulle-error.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { systemClock } from '../../kube/clock.ts';
 import { EventRecorder } from '../../kube/events.ts';
@@ -143,14 +144,15 @@ export class ControlReplica {
   }
 
   #authorityProblem(): string {
-    return this.#authority?.report().problem?.message ?? 'no certificate can be signed yet';
+    const problem = this.#authority?.report().problem;
+    return problem === undefined ? 'no certificate can be signed yet' : explain(problem);
   }
 
   #startAuthority(spec: () => MeshSpec, signal: AbortSignal): CertificateAuthority {
     const { client, log, settings } = this.#options;
     const authority = createCertificateAuthority({
       trustDomain: settings.trustDomain,
-      rootTtlSeconds: spec().authority.rootTtlSeconds,
+      rootTtlSeconds: () => spec().authority.rootTtlSeconds,
       leafTtlSeconds: () => spec().authority.leafTtlSeconds,
       secrets: kubernetesSecretStore(client),
       bundles: kubernetesBundleStore(client),
@@ -175,7 +177,7 @@ export class ControlReplica {
     const election = new LeaderElection({ client, log, namespace: systemNamespace, name, identity: instance });
     const status = new AuthorityStatus({
       client,
-      events: new EventRecorder({ client, controller: `${apiGroup}/control`, instance, log }),
+      events: new EventRecorder({ client, controller: `${apiGroup}/${components.control}`, instance, log }),
       mesh: () => this.#feed.meshes.store.get(meshName),
       report,
       vacant: () => election.vacant(),

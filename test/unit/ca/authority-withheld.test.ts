@@ -106,6 +106,53 @@ describe('a replica with a stale authority', () => {
     }
   });
 
+  it('R11 does not serve a backup from before a rotation that it has missed itself', async () => {
+    moveOn(a, b);
+    moveOn(retiring(a), active(b));
+    cluster.edit(encoded(a));
+    assert.equal(await authority.reconcile(), false);
+    assert.equal(authority.report().problem?.code, 'AuthoritySwapped');
+    assert.match(authority.report().problem?.message ?? '', new RegExp(`${a.id}.*${b.id}`));
+    assert.equal(signer(), undefined);
+    assert.deepEqual(cluster.published, bundleOf(retiring(a), active(b)));
+  });
+
+  for (const unreadable of ['read bundle', 'read evidence']) {
+    it(`R11 stops when the Secret is gone or another one, also while it cannot ${unreadable}`, async () => {
+      for (const stored of [undefined, encoded(storedRoot()), encoded(a).slice(0, 200)]) {
+        cluster = new MemoryCluster();
+        authority = replica({ cluster });
+        moveOn(a);
+        await authority.reconcile();
+        cluster.before = (request) => {
+          if (request === unreadable) throw new Error('forbidden');
+        };
+        await authority.reconcile();
+        assert.equal(signer(), a.id, 'the Secret is as it was');
+        if (stored === undefined) cluster.secret = undefined;
+        else cluster.edit(stored);
+        assert.equal(await authority.reconcile(), false);
+        assert.equal(signer(), undefined);
+        assert.deepEqual([cluster.published, cluster.creations], [bundleOf(a), 0]);
+      }
+    });
+  }
+
+  it('R11 signs again with what was restored, also while the bundle cannot be published', async () => {
+    const { secret } = cluster;
+    cluster.secret = undefined;
+    await authority.reconcile();
+    assert.equal(signer(), undefined);
+    cluster.secret = secret;
+    cluster.published = undefined;
+    cluster.before = (request) => {
+      if (request === 'publish') throw new Error('forbidden');
+    };
+    await authority.reconcile();
+    assert.equal(signer(), a.id);
+    assert.equal(authority.report().problem?.code, 'TrustBundleNotPublished');
+  });
+
   it('R11 puts the bundle back over another one only where the Mesh says that it is the right one', async () => {
     cluster.secret = undefined;
     cluster.published = bundleOf(b);
@@ -136,7 +183,7 @@ describe('a replica with a stale authority', () => {
       throw new Error('connect ECONNREFUSED');
     };
     await authority.reconcile();
-    assert.equal(authority.report().problem?.code, 'KubernetesUnreachable');
+    assert.equal(authority.report().problem?.code, 'AuthorityLost', 'still the reason why nothing is signed');
     assert.throws(() => authority.signWorkload(cart, publicKeyOf(p256Key()), 0), {
       code: 'AuthorityWithheld',
       message: /tulle-ca is gone/,

@@ -110,7 +110,7 @@ describe('R03 the profile of certificates', () => {
 
   it('R03 near the end of the root, a leaf ends with it; after it, nothing is signed', async () => {
     const late = new ManualClock(now);
-    const short = replica({ clock: late, rootTtlSeconds: 200_000 });
+    const short = replica({ clock: late, rootTtlSeconds: () => 200_000 });
     await short.reconcile();
     const end = now + 200_000_000;
     late.time = end - 5_000;
@@ -118,6 +118,9 @@ describe('R03 the profile of certificates', () => {
     assert.equal(leaf.validToDate.getTime(), end);
     late.time = end;
     assert.throws(() => short.signWorkload(cart, publicKeyOf(p256Key()), 0), { code: 'AuthorityExpired' });
+    await short.reconcile();
+    assert.deepEqual([short.report().issuing, short.report().problem?.code], [false, 'AuthorityExpired']);
+    assert.ok(short.bundle(), 'what is trusted stays published');
   });
 
   it('R03 a validity is inside the signer’s, ends after now, and begins no earlier than the allowance (property)', () => {

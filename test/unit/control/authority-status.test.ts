@@ -33,7 +33,10 @@ describe('the condition AuthorityReady', () => {
     });
     const problem = new TulleError('KubernetesUnreachable', 'It cannot be read.');
     const { status, reason, message } = authorityReady({ ...issuing, problem }, 3);
-    deepStrictEqual([status, reason, message], ['True', 'KubernetesUnreachable', 'It cannot be read.']);
+    deepStrictEqual(
+      [status, reason, message],
+      ['True', 'KubernetesUnreachable', 'Certificates are signed. It cannot be read.'],
+    );
   });
 
   it('R15 is false with the reason, the fix and the consequence, whatever this replica itself holds', () => {

@@ -49,18 +49,18 @@ describe('the condition Enrolled', () => {
     const out = pod('cart', 'OptedOut');
     assert.equal(
       verdict(1, pod('web', 'Secured'), out),
-      'True AllSecured: All 1 pods are secured. 1 opted out and is left in plaintext: shop/cart.',
+      'True AllSecured: All 1 pods are secured. 1 pod has opted out and is left in plaintext: shop/cart.',
     );
     assert.equal(
       verdict(1, pod('web', 'Failed'), out, pod('redis', 'OptedOut')),
       'False PodsNotSecured: 1 of 1 pods are outside the mesh: shop/web (Reason). ' +
-        '2 opted out and are left in plaintext: shop/cart; shop/redis.',
+        '2 pods have opted out and are left in plaintext: shop/cart; shop/redis.',
     );
     assert.equal(
       verdict(1, out),
-      'False NothingEnrolled: No pod is in the mesh. 1 opted out and is left in plaintext: shop/cart.',
+      'False NothingEnrolled: No pod is in the mesh. 1 pod has opted out and is left in plaintext: shop/cart.',
     );
     const many = Array.from({ length: 7 }, (_, i) => pod(`cart-${i}`, 'OptedOut'));
-    assert.match(verdict(1, ...many), /7 opted out .*shop\/cart-4; and 2 more\.$/);
+    assert.match(verdict(1, ...many), /7 pods have opted out .*shop\/cart-4; and 2 more\.$/);
   });
 });

@@ -45,6 +45,15 @@ describe('R36 what a node is told of its waiting', () => {
     );
   });
 
+  it('R36 is why pods do not wait any more, where the mesh does not serve', async () => {
+    await settle(waiting('NoProxy'));
+    await settle({ state: 'Open' });
+    assert.deepEqual(
+      notes.map(({ reason }) => reason),
+      ['MeshNotReady', 'MeshNotAwaited'],
+    );
+  });
+
   it('R36 is each reason that lasts, and none that does not', async () => {
     await announcer.announce(node, waiting('AgentNotReported'));
     await clock.advance(4_000);

@@ -4,7 +4,8 @@ import type { Node } from '../../../src/kube/objects.ts';
 
 const gpu = { key: 'example.org/gpu', value: 'yes', effect: 'NoSchedule' };
 const ours = { key: 'mesh.tulle.dev/not-ready', effect: 'NoSchedule' };
-const served = { 'mesh.tulle.dev/served': 'true' };
+const served = { 'mesh.tulle.dev/served': 'one' };
+const servedBefore = { 'mesh.tulle.dev/served': 'another' };
 
 function node(taints: object[], annotations: Record<string, string> = {}): Node {
   const metadata = { name: 'node-3', uid: 'one', resourceVersion: '7', annotations };
@@ -36,8 +37,19 @@ describe('R36 what is written to a Node', () => {
     });
   });
 
+  it('R36 replaces an annotation that is of another Node, and a taint of our key that keeps no pod away', () => {
+    const prefers = { ...ours, effect: 'PreferNoSchedule' };
+    for (const before of [node([ours], servedBefore), node([prefers]), node([prefers], servedBefore)]) {
+      assert.deepEqual(nodePatch(before, wait), {
+        metadata: { uid: 'one', resourceVersion: '7', annotations: { 'mesh.tulle.dev/served': null } },
+        spec: { taints: [ours] },
+      });
+    }
+  });
+
   it('R30 is found again on every Node that has any of it', () => {
-    const nodes = [node([gpu]), node([ours]), node([], served)];
+    const prefers = { ...ours, effect: 'PreferNoSchedule' };
+    const nodes = [node([gpu]), node([ours]), node([], served), node([], servedBefore), node([prefers])];
     assert.deepEqual(markedNodes(nodes), nodes.slice(1));
   });
 });

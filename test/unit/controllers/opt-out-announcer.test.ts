@@ -53,7 +53,7 @@ describe('R40 what a namespace is told of pods that opt out', () => {
       notes.map(({ type, reason }) => `${type} ${reason}`),
       ['Warning PodsOptedOut'],
     );
-    assert.match(notes[0]?.note ?? '', /^1 pod has opted out by the label mesh\.tulle\.dev\/mode=none .*: cart\.$/);
+    assert.match(notes[0]?.note ?? '', /^1 pod has opted out by the label mesh\.tulle\.dev\/mode=none .*: cart\. /);
   });
 
   it('R40 is told again when there are more of them, not when they are replaced or fewer', async () => {
@@ -71,7 +71,7 @@ describe('R40 what a namespace is told of pods that opt out', () => {
     );
     report('cart-1', 'redis');
     await settle();
-    assert.match(notes[2]?.note ?? '', /^2 pods have opted out .*: cart-1; redis\.$/);
+    assert.match(notes[2]?.note ?? '', /^2 pods have opted out .*: cart-1; redis\. /);
   });
 
   it('R40 is nothing while a roll-out has one too many for a moment, or when none did', async () => {

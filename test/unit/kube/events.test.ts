@@ -66,6 +66,20 @@ describe('the event recorder', () => {
     assert.deepEqual([created.length, ...series.map(({ count }) => count)], [1, 2, 3]);
   });
 
+  it('writes an event anew that the API server has expired', async () => {
+    let times = 0;
+    const client = {
+      create: async <T>(): Promise<T> => {
+        times += 1;
+        return JSON.parse('{}');
+      },
+      patch: () => Promise.reject(new ApiError({ status: 404, reason: 'NotFound', message: '', path: '' })),
+    };
+    const expiring = new EventRecorder({ client, controller: 'c', instance: 'i', log: silentLog, clock });
+    for (let i = 0; i < 3; i += 1) await expiring.record(shop, { ...note, isNews: true });
+    assert.equal(times, 3);
+  });
+
   it('finds its own event again after a restart', async () => {
     await recorder.record(shop, note);
     const name = created[0]?.metadata.name;

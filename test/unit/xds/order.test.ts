@@ -151,6 +151,16 @@ describe('R33 a client that asks for addresses and not for policies', () => {
     deepStrictEqual(client.told(), []);
   });
 
+  it('is not left with addresses that it was told before there was one', async () => {
+    const client = setUp({ subscribeMs: 1 });
+    client.addresses.apply([['web', resource('web')]]);
+    client.subscribe(addressType);
+    deepStrictEqual(client.told(), [['addresses', ['web'], []]]);
+    client.acknowledge();
+    client.authorizations.apply([['strict', resource('strict')]]);
+    strictEqual((await client.wire.ended)?.code, 'XdsPolicyNotAsked');
+  });
+
   it('is told none any more once it has given up policies', () => {
     const client = setUp();
     client.authorizations.apply([['strict', resource('strict')]]);
