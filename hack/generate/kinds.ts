@@ -41,6 +41,7 @@ const mesh: Kind = {
   columns: [
     conditionColumn('Accepted', 'Whether the spec can be used.'),
     conditionColumn('Ready', 'Whether everything the spec asks for runs.'),
+    { ...conditionColumn('AuthorityReady', 'Whether certificates can be signed.'), name: 'Authority' },
     { name: 'mTLS', type: 'string', jsonPath: '.spec.mtls.mode', description: 'What enrolled pods accept.' },
     podColumn('Secured', '.status.enrolment.pods.secured', 'Pods all of whose traffic goes through the mesh.'),
     podColumn('Pending', '.status.enrolment.pods.pending', 'Pods on their way into the mesh.'),

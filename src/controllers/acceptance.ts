@@ -1,4 +1,5 @@
 import { type Mesh, type MeshSpec, parseMeshSpec } from '../api/mesh.ts';
+import { notSupported } from '../api/mesh-support.ts';
 import { meshName } from '../api/names.ts';
 import type { Verdict } from '../kube/conditions.ts';
 import type { Release } from '../render/release.ts';
@@ -22,18 +23,10 @@ export function accept(mesh: Mesh, release: Release): Acceptance {
   if (spec === undefined) {
     return refuse('MeshSpecInvalid', problems.map(({ field, message }) => `${field}: ${message}`).join('; '));
   }
-  if (spec.version !== undefined && spec.version !== release.version) {
-    const mend = `Leave spec.version out, or install the operator of that version.`;
-    return refuse(
-      'VersionNotSupported',
-      `spec.version is ${spec.version}, this operator installs ${release.version}. ${mend}`,
-    );
-  }
-  if (spec.node.engine !== 'Tulle') {
-    return refuse(
-      'EngineNotSupported',
-      `spec.node.engine is ${spec.node.engine}; this version drives Tulle only. Set it to Tulle, or leave it out.`,
-    );
+  const unsupported = notSupported(spec, release.version);
+  if (unsupported !== undefined) {
+    const meanwhile = 'Until then nothing of the spec takes effect: what runs, runs on as before.';
+    return refuse(unsupported.reason, `${unsupported.message} ${meanwhile}`);
   }
   return { spec, condition: verdict(mesh, 'True', 'Accepted', 'The spec is in effect.') };
 }

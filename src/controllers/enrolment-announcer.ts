@@ -53,8 +53,11 @@ export class EnrolmentAnnouncer {
     return done;
   }
 
-  /** The same for a namespace that is not enrolled: says so once its pods have left, if it ever was. */
-  async announceLeft(namespace: Namespace): Promise<Outcome> {
+  /**
+   * The same for a namespace that is not enrolled: says so once its pods have left, if it ever was. When the Mesh is deleted, all
+   * of them leave.
+   */
+  async announceLeft(namespace: Namespace, isMeshDeleted = false): Promise<Outcome> {
     const { name } = namespace.metadata;
     const seen = this.#seen.get(name);
     if (seen?.announced === undefined) {
@@ -67,7 +70,7 @@ export class EnrolmentAnnouncer {
     if (left > 0) return requeueAfter(left);
     const counts = this.#index.counts(name);
     // A pod that leaves is Pending; one that is Secured stays by a label of its own.
-    if (counts.pending > 0) return requeueAfter(SETTLE_MS);
+    if (counts.pending > 0 || (isMeshDeleted && counts.secured > 0)) return requeueAfter(SETTLE_MS);
     this.forget(name);
     const stay = counts.secured > 0 ? `, but for ${counts.secured} with a label of their own` : '';
     const note = `The pods have left the mesh${stay}: their connections are plaintext.`;

@@ -46,11 +46,10 @@ export function reconcileNamespace(context: NamespaceContext): Reconcile {
     const { caches, events } = context;
     const namespace = caches.namespaces.store.get(key);
     const mesh = caches.meshes.store.get(meshName);
-    if (namespace === undefined || mesh?.metadata.deletionTimestamp !== undefined) {
-      announcer.forget(key);
-      optOuts.forget(key);
-      return done;
-    }
+    if (namespace === undefined) announcer.forget(key);
+    if (namespace === undefined || mesh?.metadata.deletionTimestamp !== undefined) optOuts.forget(key);
+    if (namespace === undefined) return done;
+    if (mesh?.metadata.deletionTimestamp !== undefined) return announcer.announceLeft(namespace, true);
     const problem = mesh === undefined ? undefined : labelProblem(namespace);
     if (problem !== undefined) await events.record(namespace, problem);
     const enrolled = mesh !== undefined && isEnrolled(namespace);

@@ -1,5 +1,6 @@
 import { type Mesh, parseMeshSpec } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
+import { notSupported } from '../api/mesh-support.ts';
 import { meshesPath, meshName, meshNodesPath } from '../api/names.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Log } from '../kube/log.ts';
@@ -26,6 +27,8 @@ const emptyMustLastMs = 5 * 60_000;
 export interface ClusterFeedOptions {
   readonly client: Pick<KubeClient, 'list' | 'watch'>;
   readonly publisher: Publisher;
+  /** Of Tulle that this replica is. */
+  readonly version: string;
   readonly log: Log;
 }
 
@@ -40,6 +43,7 @@ export class ClusterFeed {
   readonly meshes: Reflector<Mesh>;
   readonly pods: PodsByNode;
   readonly #publisher: Publisher;
+  readonly #version: string;
   readonly #log: Log;
   readonly #batcher: Batcher;
   readonly #reflectors: readonly Pick<Reflector<KubeObject>, 'path' | 'start' | 'synced' | 'stopped' | 'hasSynced'>[];
@@ -47,8 +51,9 @@ export class ClusterFeed {
   #hasMesh = false;
   #published = false;
 
-  constructor({ client, publisher, log }: ClusterFeedOptions) {
+  constructor({ client, publisher, version, log }: ClusterFeedOptions) {
     this.#publisher = publisher;
+    this.#version = version;
     this.#log = log;
     this.#meshRead.promise.catch(() => {});
     this.#batcher = new Batcher({ flush: () => publisher.publish() });
@@ -126,7 +131,7 @@ export class ClusterFeed {
   }
 
   /**
-   * A Mesh that is gone or cannot be read changes nothing: pods are still captured, and going from Strict to Permissive by
+   * A Mesh that is gone, or cannot be used, changes nothing: pods are still captured, and going from Strict to Permissive by
    * mistake would open them. One that is being deleted is Permissive: as nodes let their pods go, those speak plaintext to
    * pods that are not let go yet. It stays so when it is gone then. The trust domain never changes while a replica runs: what it signs is bound to it.
    */
@@ -139,6 +144,15 @@ export class ClusterFeed {
     const { spec, problems } = parseMeshSpec(mesh.spec);
     if (spec === undefined) {
       this.#log.error({ mesh: mesh.metadata.name, problems }, 'the Mesh cannot be used, the last one stays in force');
+      return;
+    }
+    const unsupported = notSupported(spec, this.#version);
+    if (unsupported !== undefined && this.#hasMesh) {
+      const why = unsupported.message;
+      this.#log.error(
+        { mesh: mesh.metadata.name, why },
+        'the Mesh is not one of this version, the last one stays in force',
+      );
       return;
     }
     const { trustDomain } = this.#publisher.model.settings;

@@ -76,7 +76,7 @@ export class ControlReplica {
     this.#options = options;
     const { client, log, settings } = options;
     this.#publisher = new Publisher({ trustDomain: settings.trustDomain, strictMtls: false }, log);
-    this.#feed = new ClusterFeed({ client, publisher: this.#publisher, log });
+    this.#feed = new ClusterFeed({ client, publisher: this.#publisher, version: settings.version, log });
   }
 
   /** The port of the gRPC server, undefined until it listens. */
@@ -100,7 +100,7 @@ export class ControlReplica {
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
     const unlessStopped = <T>(wait: Promise<T>) => Promise.race([wait, stopped(signal)]);
-    const usable = specInForce(this.#feed.meshes);
+    const usable = specInForce(this.#feed.meshes, this.#options.settings.version);
     const known = this.#feed.start(signal);
     // It is awaited last; a stop may come before.
     known.catch(() => {});

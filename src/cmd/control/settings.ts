@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import packageJson from '../../../package.json' with { type: 'json' };
 import { defaultTrustDomain, ports } from '../../api/names.ts';
 import { TulleError } from '../../errors/tulle-error.ts';
 
@@ -6,6 +7,8 @@ import { TulleError } from '../../errors/tulle-error.ts';
 export interface ControlSettings {
   /** TULLE_TRUST_DOMAIN, the Mesh's; cluster.local by default. */
   readonly trustDomain: string;
+  /** Of this program. */
+  readonly version: string;
   /** TULLE_POD_NAME, else the host's name: unique to this replica. */
   readonly instance: string;
   /** TULLE_GRPC_PORT, 15012 by default. */
@@ -23,6 +26,7 @@ export interface ControlSettings {
 export function controlSettings(env: Readonly<Record<string, string | undefined>>): ControlSettings {
   return {
     trustDomain: env.TULLE_TRUST_DOMAIN || defaultTrustDomain,
+    version: packageJson.version,
     instance: env.TULLE_POD_NAME || hostname(),
     grpcPort: wholeNumber(env, 'TULLE_GRPC_PORT', ports.controlGrpc, 65_535),
     httpPort: wholeNumber(env, 'TULLE_HTTP_PORT', ports.controlHttp, 65_535),

@@ -1,10 +1,12 @@
-import { deepStrictEqual, throws } from 'node:assert/strict';
+import { deepStrictEqual, match, throws } from 'node:assert/strict';
 import { controlSettings } from '../../../src/cmd/control/settings.ts';
 
 describe('the environment of tulle-control', () => {
   it('has a default for everything', () => {
     const { instance, ...settings } = controlSettings({});
-    deepStrictEqual(settings, { trustDomain: 'cluster.local', grpcPort: 15012, httpPort: 8080, leaveMs: 3000 });
+    const { version, ...rest } = settings;
+    deepStrictEqual(rest, { trustDomain: 'cluster.local', grpcPort: 15012, httpPort: 8080, leaveMs: 3000 });
+    match(version, /^\d+\.\d+\.\d+/);
     deepStrictEqual(instance.length > 0, true);
   });
 

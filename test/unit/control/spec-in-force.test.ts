@@ -26,7 +26,7 @@ describe('the spec of the Mesh in force', () => {
         tell = handler;
       },
     };
-    return { inForce: specInForce(reflector), tell: (event: ReflectorEvent<Mesh>) => tell(event) };
+    return { inForce: specInForce(reflector, '0.1.0'), tell: (event: ReflectorEvent<Mesh>) => tell(event) };
   }
 
   it('R15 is that of the last Mesh that could be used: one that cannot be parsed changes nothing, the leaf TTL included', async () => {
@@ -41,6 +41,23 @@ describe('the spec of the Mesh in force', () => {
     strictEqual(spec().authority.leafTtlSeconds, 3600);
     tell({ type: 'added', object: meshWith(7200).object });
     strictEqual(spec().authority.leafTtlSeconds, 7200);
+  });
+
+  it('R15 is not that of a Mesh of another version, unless there was none before', async () => {
+    const meshOf = (version: string, leafTtlSeconds: number): Mesh =>
+      JSON.parse(JSON.stringify({ metadata: { name: 'default' }, spec: { version, authority: { leafTtlSeconds } } }));
+    const { inForce, tell } = meshes();
+    tell({ type: 'added', object: meshOf('9.9.9', 3600) });
+    const spec = await inForce;
+    strictEqual(spec().authority.leafTtlSeconds, 3600);
+    for (const [version, expected] of [
+      ['0.1.0', 7200],
+      ['9.9.9', 7200],
+    ] as const) {
+      const object = meshOf(version, version === '0.1.0' ? 7200 : 1800);
+      tell({ type: 'modified', object, old: object });
+      strictEqual(spec().authority.leafTtlSeconds, expected, version);
+    }
   });
 
   it('is parsed once for each change, not at every question', async () => {

@@ -91,6 +91,20 @@ describe('what a namespace is told of its enrolment', () => {
     assert.equal(notes[1]?.reason, 'PodsSecured');
   });
 
+  it('R30 is that they have left when the Mesh is deleted, once none is in it any more', async () => {
+    report('Secured');
+    await settle();
+    assert.equal((await announcer.announceLeft(shop, true)).kind, 'requeue');
+    await clock.advance(60_000);
+    assert.equal((await announcer.announceLeft(shop, true)).kind, 'requeue', 'one is in it still');
+    report();
+    assert.equal((await announcer.announceLeft(shop, true)).kind, 'done');
+    assert.deepEqual(
+      notes.map(({ reason }) => reason),
+      ['PodsSecured', 'PodsLeft'],
+    );
+  });
+
   it('is that they have left, once none is on its way any more, and again that all are secured', async () => {
     report('Secured', 'Secured');
     await settle();

@@ -70,7 +70,7 @@ describe('what proxies are told of the Mesh', () => {
     server.mesh = present;
     stop = new AbortController();
     publisher = new Publisher({ trustDomain: 'cluster.local', strictMtls: false }, silentLog);
-    feed = new ClusterFeed({ client: server, publisher, log: silentLog });
+    feed = new ClusterFeed({ client: server, publisher, version: '0.1.0', log: silentLog });
     started = feed.start(stop.signal);
     started.catch(() => {});
   }
@@ -119,6 +119,19 @@ describe('what proxies are told of the Mesh', () => {
     await settled();
     strictEqual(publisher.authorizations.size, 1);
     strictEqual(feed.ready, true);
+  });
+
+  it('R15 stays what it was when it is of another version or engine, as everything else of it does', async () => {
+    start(mesh(strict));
+    await started;
+    for (const spec of [{ version: '9.9.9' }, { node: { engine: 'Ztunnel' } }]) {
+      server.send('MODIFIED', mesh(spec));
+      await settled();
+      strictEqual(publisher.authorizations.size, 1, 'still Strict');
+    }
+    server.send('MODIFIED', mesh({ version: '0.1.0' }));
+    await settled();
+    strictEqual(publisher.authorizations.size, 0);
   });
 
   it('is no policy once it is being deleted, usable or not, nor when it is gone then, until there is another', async () => {

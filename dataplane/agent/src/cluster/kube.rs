@@ -127,12 +127,12 @@ impl KubeCluster {
         self.view.send_modify(|view| match change {
             Change::All(all) => {
                 match all.first() {
-                    Some(mesh) => view.set_mesh(mesh_view(mesh)),
+                    Some(mesh) => view.set_mesh(mesh_view(mesh, view.mesh)),
                     None => view.list_without_mesh(),
                 }
                 view.synced.mesh = true;
             }
-            Change::One(mesh) => view.set_mesh(mesh_view(&mesh)),
+            Change::One(mesh) => view.set_mesh(mesh_view(&mesh, view.mesh)),
             Change::Gone(_) => view.set_mesh(None),
         });
     }

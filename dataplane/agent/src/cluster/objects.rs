@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde::Deserialize;
+use serde_json::from_value;
 
 use super::probes::probe_ports;
 use super::view::{MeshView, NamespaceView, PodView};
@@ -68,14 +69,27 @@ pub fn namespace_view(labels: &std::collections::BTreeMap<String, String>) -> Na
     }
 }
 
-/// `None` while the Mesh is being deleted. A field that does not parse has its default.
-pub fn mesh_view(mesh: &DynamicObject) -> Option<MeshView> {
+/// `None` while the Mesh is being deleted. One that cannot be used changes nothing: what was in force, `last`, stays.
+pub fn mesh_view(mesh: &DynamicObject, last: Option<MeshView>) -> Option<MeshView> {
     if mesh.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let spec = mesh.data.get("spec").cloned().unwrap_or_default();
-    let spec: MeshSpec = serde_json::from_value(spec).unwrap_or_default();
     let default = MeshView::default();
+    let spec = mesh.data.get("spec").filter(|spec| !spec.is_null());
+    let spec: MeshSpec = match spec
+        .cloned()
+        .map_or_else(|| Ok(MeshSpec::default()), from_value)
+    {
+        Ok(spec) => spec,
+        Err(err) => {
+            tracing::warn!(%err, "the Mesh cannot be parsed, the last one stays in force");
+            return Some(last.unwrap_or(default));
+        }
+    };
+    if let Some(last) = last.filter(|_| !spec.is_of_this_version()) {
+        tracing::warn!(version = ?spec.version, engine = ?spec.node.engine, "the Mesh is not one of this version, the last one stays in force");
+        return Some(last);
+    }
     let existing = spec.enrolment.existing_connections;
     Some(MeshView {
         existing_connections: match existing.policy {
@@ -94,8 +108,22 @@ pub fn mesh_view(mesh: &DynamicObject) -> Option<MeshView> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct MeshSpec {
+    version: Option<String>,
     enrolment: EnrolmentSpec,
     node: NodeSpec,
+}
+
+impl MeshSpec {
+    /// The operator says `Accepted=False` of others.
+    fn is_of_this_version(&self) -> bool {
+        let version = self.version.as_deref();
+        version.is_none_or(|version| version == env!("CARGO_PKG_VERSION"))
+            && self
+                .node
+                .engine
+                .as_deref()
+                .is_none_or(|engine| engine == "Tulle")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,6 +149,7 @@ enum ExistingPolicy {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeSpec {
+    engine: Option<String>,
     drain_seconds: Option<u64>,
 }
 
@@ -138,17 +167,23 @@ mod tests {
 
     #[test]
     fn an_empty_mesh_has_the_defaults() {
-        assert_eq!(mesh_view(&mesh(json!({}))), Some(MeshView::default()));
-        assert_eq!(mesh_view(&mesh(json!(null))), Some(MeshView::default()));
+        assert_eq!(mesh_view(&mesh(json!({})), None), Some(MeshView::default()));
+        assert_eq!(
+            mesh_view(&mesh(json!(null)), None),
+            Some(MeshView::default())
+        );
     }
 
     #[test]
     fn the_policy_for_existing_connections_is_read() {
-        let view = mesh_view(&mesh(json!({
-            "enrolment": { "existingConnections": { "policy": "End", "graceSeconds": 5 } },
-            "node": { "drainSeconds": 7, "engine": "Tulle" },
-            "mtls": { "mode": "Strict" },
-        })))
+        let view = mesh_view(
+            &mesh(json!({
+                "enrolment": { "existingConnections": { "policy": "End", "graceSeconds": 5 } },
+                "node": { "drainSeconds": 7, "engine": "Tulle" },
+                "mtls": { "mode": "Strict" },
+            })),
+            None,
+        )
         .unwrap();
         assert_eq!(
             view.existing_connections,
@@ -157,11 +192,38 @@ mod tests {
             }
         );
         assert_eq!(view.drain, Duration::from_secs(7));
-        let keep = mesh_view(&mesh(
-            json!({ "enrolment": { "existingConnections": { "policy": "Keep" } } }),
-        ))
+        let keep = mesh_view(
+            &mesh(json!({ "enrolment": { "existingConnections": { "policy": "Keep" } } })),
+            None,
+        )
         .unwrap();
         assert_eq!(keep.existing_connections, Policy::Keep);
+    }
+
+    #[test]
+    fn a_mesh_that_cannot_be_used_changes_nothing() {
+        let last = MeshView {
+            existing_connections: Policy::Keep,
+            drain: Duration::from_secs(7),
+        };
+        for spec in [
+            json!({ "version": "9.9.9" }),
+            json!({ "node": { "engine": "Ztunnel", "drainSeconds": 1 } }),
+            json!({ "enrolment": { "existingConnections": { "policy": "Sometimes" } } }),
+            json!({ "node": { "drainSeconds": "soon" } }),
+        ] {
+            assert_eq!(
+                mesh_view(&mesh(spec.clone()), Some(last)),
+                Some(last),
+                "{spec}"
+            );
+        }
+        let own = json!({ "version": env!("CARGO_PKG_VERSION") });
+        assert_eq!(mesh_view(&mesh(own), Some(last)), Some(MeshView::default()));
+        // The first one is used for what can be read of it.
+        let first = json!({ "version": "9.9.9", "node": { "drainSeconds": 7 } });
+        let view = mesh_view(&mesh(first), None).unwrap();
+        assert_eq!(view.drain, Duration::from_secs(7));
     }
 
     #[test]
@@ -169,7 +231,7 @@ mod tests {
         let mut going = mesh(json!({}));
         going.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
-        assert_eq!(mesh_view(&going), None);
+        assert_eq!(mesh_view(&going, None), None);
     }
 
     #[test]

@@ -217,6 +217,10 @@ impl Worker {
         self.own.lag_until = Instant::now() + PEERS_LAG;
         self.own.drain_until = Instant::now() + self.node.mesh().drain + DRAIN_MARGIN;
         self.node.addresses.remove(&self.uid).await?;
+        let seconds = self.node.mesh().drain.as_secs();
+        let message =
+            format!("new connections pass by the proxy; those it has may take {seconds} s to end");
+        self.report(wish, Standing::pending("Leaving", message));
         self.tell_progress();
         Ok(Taken::On)
     }
