@@ -14,6 +14,8 @@ pub const PROXY_PORTS: [u16; 3] = [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT];
 
 /// Connection mark of connections the proxy makes in the name of their original source.
 pub const ORIGINAL_SOURCE_MARK: u32 = 0x111;
+/// Zone of connection tracking of their first direction, in the pod.
+pub const ORIGINAL_SOURCE_ZONE: u16 = 15;
 /// Routing table that delivers answers to original sources locally.
 pub const ROUTE_TABLE: u32 = 100;
 /// Priority of the `ip rule` that leads there.

@@ -27,6 +27,7 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
         assert_eq!(
             chains,
             [
+                "zone_output",
                 "mangle_output",
                 "mangle_postrouting",
                 "nat_prerouting",

@@ -4,7 +4,7 @@ use tulle_socket_owner::SocketOwner;
 
 use crate::wire::{
     HBONE_PORT, INBOUND_PORT, MARK_MASK, NODE_SOURCE_V4, NODE_SOURCE_V6, ORIGINAL_SOURCE_MARK,
-    OUTBOUND_PORT, ROUTE_RULE_PRIORITY, ROUTE_TABLE,
+    ORIGINAL_SOURCE_ZONE, OUTBOUND_PORT, ROUTE_RULE_PRIORITY, ROUTE_TABLE,
 };
 
 /// What the table in a pod's namespace does.
@@ -58,11 +58,20 @@ table inet tulle {{
 const FIRST_PACKET: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
 /// Answers to connections that the proxy makes in the name of their original source come back to
-/// it, and nobody sees the mark of the proxy's sockets on an interface.
+/// it, and nobody sees the mark of the proxy's sockets on an interface. Such a connection may have the
+/// very addresses and ports of one that the client has to the proxy: connection tracking tells the two
+/// apart by a zone, which only the first direction has. Answers are looked for without one.
 fn answers(owner: &SocketOwner) -> String {
     let proxys = proxys(owner);
     let other_bits = format!("{:#010x}", !MARK_MASK);
-    chain(
+    let zone = chain(
+        "zone_output",
+        "type filter hook output priority -300",
+        &[format!(
+            "oifname \"lo\" {proxys} ct original zone set {ORIGINAL_SOURCE_ZONE}"
+        )],
+    );
+    zone + &chain(
         "mangle_output",
         "type route hook output priority -150",
         &[

@@ -47,3 +47,21 @@ fn r27_r32_the_node_reaches_the_probe_port_in_strict_and_no_other() {
         }
     });
 }
+
+/// The proxy calls the application in the client's name from a port of the kernel's choice. Here there is one only, and the
+/// client's connection has it already.
+#[test]
+fn r38_a_client_is_served_whose_port_the_proxy_takes_too_in_both_families() {
+    on_a_node(|mut node| async move {
+        let pod = node.pod("a", &[]).await;
+        let outsider = node.network.pod("outsider");
+        let _app = pod.echo(8080).await;
+        pod.ns
+            .sh("echo '41000 41000' > /proc/sys/net/ipv4/ip_local_port_range");
+        for (to, from) in addresses(&pod).into_iter().zip(addresses(&outsider)) {
+            let mut client = outsider.connect_from(from, 41000, to, 8080).unwrap();
+            assert_eq!(greeting(&mut client).await.unwrap(), "a", "{to}");
+            assert_eq!(exchange(&mut client, b"hello").await.unwrap(), b"hello");
+        }
+    });
+}

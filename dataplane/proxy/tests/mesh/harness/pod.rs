@@ -3,6 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::app::Echo;
@@ -86,6 +87,25 @@ impl Pod {
     /// An application of the pod.
     pub async fn echo(&self, port: u16) -> Echo {
         Echo::start(self, port)
+    }
+
+    /// Connects from an address and port of the test's choice.
+    pub fn connect_from(
+        &self,
+        from: IpAddr,
+        port: u16,
+        to: IpAddr,
+        to_port: u16,
+    ) -> io::Result<TcpStream> {
+        let socket = self.ns.run(|| {
+            let domain = Domain::for_address(SocketAddr::new(from, port));
+            let socket = Socket::new(domain, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(from, port).into())?;
+            socket.connect_timeout(&SocketAddr::new(to, to_port).into(), Duration::from_secs(5))?;
+            io::Result::Ok(socket)
+        })?;
+        socket.set_nonblocking(true)?;
+        TcpStream::from_std(socket.into())
     }
 
     /// Connects as an application of the pod does.
