@@ -1,8 +1,6 @@
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -12,15 +10,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
+use tulle_caller_limits::CallerLimits;
 
 use crate::metrics::Metrics;
 use crate::report::Board;
 use crate::zds::Proxies;
 
-/// Connections served at a time; kubelet and Prometheus need a few.
-const MAX_CONNECTIONS: usize = 64;
-/// Of one address: any pod can reach this port, and none may keep kubelet's probes out.
-const MAX_CONNECTIONS_OF_PEER: usize = 4;
 /// Longest a connection may take, its one request and answer included.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
 
@@ -38,7 +33,7 @@ pub struct Pages {
 
 /// Serves `/metrics`, `/healthz` and `/readyz` for ever.
 pub async fn serve(listener: TcpListener, pages: Pages) {
-    let callers = Arc::new(Callers::default());
+    let limits = Arc::new(CallerLimits::default());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -49,7 +44,8 @@ pub async fn serve(listener: TcpListener, pages: Pages) {
             }
         };
         // Turned away, the caller's connection is closed at once.
-        let Some(admitted) = Callers::admit(&callers, peer.ip()) else {
+        let local = stream.local_addr().map(|local| local.ip());
+        let Some(place) = local.ok().and_then(|local| limits.admit(peer.ip(), local)) else {
             continue;
         };
         let pages = pages.clone();
@@ -66,50 +62,8 @@ pub async fn serve(listener: TcpListener, pages: Pages) {
                 Ok(Err(error)) => debug!(err = %error, "HTTP connection ended"),
                 Err(_) => debug!(%peer, "HTTP connection took too long"),
             }
-            drop(admitted);
+            drop(place);
         });
-    }
-}
-
-/// Who is connected, by address.
-#[derive(Default)]
-struct Callers(Mutex<HashMap<IpAddr, usize>>);
-
-/// A caller's place, given back when dropped.
-struct Admitted {
-    callers: Arc<Callers>,
-    peer: IpAddr,
-}
-
-impl Callers {
-    fn admit(callers: &Arc<Self>, peer: IpAddr) -> Option<Admitted> {
-        let mut connected = callers.lock();
-        let all: usize = connected.values().sum();
-        let of_peer = connected.get(&peer).copied().unwrap_or_default();
-        if all >= MAX_CONNECTIONS || of_peer >= MAX_CONNECTIONS_OF_PEER {
-            return None;
-        }
-        connected.insert(peer, of_peer + 1);
-        Some(Admitted {
-            callers: Arc::clone(callers),
-            peer,
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let mut connected = self.callers.lock();
-        match connected.get_mut(&self.peer) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                connected.remove(&self.peer);
-            }
-        }
     }
 }
 
@@ -147,23 +101,4 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
         http::HeaderValue::from_static(content_type),
     );
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_place() {
-        let callers = Arc::new(Callers::default());
-        let greedy = IpAddr::from([10, 0, 0, 7]);
-        let places: Vec<_> = (0..MAX_CONNECTIONS)
-            .filter_map(|_| Callers::admit(&callers, greedy))
-            .collect();
-        assert_eq!(places.len(), MAX_CONNECTIONS_OF_PEER);
-        assert!(Callers::admit(&callers, IpAddr::from([10, 0, 0, 8])).is_some());
-        drop(places);
-        assert!(callers.lock().is_empty(), "places are given back");
-        assert!(Callers::admit(&callers, greedy).is_some());
-    }
 }

@@ -16,10 +16,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tulle_caller_limits::CallerLimits;
 
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// For a whole connection, its answers included.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+/// On the unix socket, which only root of the node can open.
 const MAX_CONNECTIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,7 +60,7 @@ fn no_orders(_path: &str, _body: &[u8]) -> Option<Answer> {
     None
 }
 
-/// Serves `pages` on `address` for ever.
+/// Serves `pages` on `address` for ever. Who is turned away has its connection closed at once: nobody waits for another's.
 ///
 /// # Errors
 /// When the port cannot be opened.
@@ -66,13 +68,17 @@ pub async fn serve_port(address: SocketAddr, pages: impl Pages) -> io::Result<()
     let listener = TcpListener::bind(address)
         .await
         .map_err(|err| io::Error::new(err.kind(), format!("opening {address}: {err}")))?;
-    let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limits = Arc::new(CallerLimits::default());
     let site = Arc::new((pages, no_orders));
     tokio::spawn(async move {
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => serve(stream, &site, &turns).await,
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            let Ok((stream, peer)) = listener.accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let local = stream.local_addr().map(|local| local.ip());
+            if let Some(place) = local.ok().and_then(|local| limits.admit(peer.ip(), local)) {
+                serve(stream, &site, place);
             }
         }
     });
@@ -98,7 +104,11 @@ pub fn serve_socket(path: &Path, pages: impl Pages, orders: impl Orders) -> io::
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => serve(stream, &site, &turns).await,
+                Ok((stream, _)) => {
+                    if let Ok(turn) = turns.clone().acquire_owned().await {
+                        serve(stream, &site, turn);
+                    }
+                }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
@@ -106,17 +116,15 @@ pub fn serve_socket(path: &Path, pages: impl Pages, orders: impl Orders) -> io::
     Ok(())
 }
 
-async fn serve<P: Pages, O: Orders>(
+/// Serves one connection, which has its `place` until it ends.
+fn serve<P: Pages, O: Orders>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     site: &Arc<(P, O)>,
-    turns: &Arc<Semaphore>,
+    place: impl Send + 'static,
 ) {
-    let Ok(turn) = turns.clone().acquire_owned().await else {
-        return;
-    };
     let site = site.clone();
     tokio::spawn(async move {
-        let _turn = turn;
+        let _place = place;
         let service = service_fn(move |request| {
             let site = site.clone();
             async move {

@@ -1,6 +1,8 @@
 //! Coming, staying and going: of pods, of the proxy, and of those it talks to.
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use tokio::io::AsyncWriteExt;
+
 use crate::harness::agent::Listeners;
 use crate::harness::app::{exchange, greeting, refused};
 use crate::harness::hammer::Hammer;
@@ -317,4 +319,25 @@ async fn draining_ends_what_does_not_end_by_itself() {
         .unwrap();
     assert!(!drained.contains("\"cut_off\":0"), "{drained}");
     assert!(!mesh.folder.0.join("proxies/proxy-1.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r37_readiness_is_answered_while_another_address_holds_all_the_connections_it_can() {
+    let mut mesh = Mesh::start().await;
+    let stranger = mesh.outsider("stranger");
+    mesh.conversation.snapshot_sent().unwrap();
+    eventually("ready", || (readiness(&mesh).0 == 200).then_some(())).await;
+    let mut held = Vec::new();
+    for port in [15020, 15021] {
+        for _ in 0..200 {
+            // Half a request each.
+            if let Ok(mut stream) = stranger.connect([10, 77, 0, 1], port).await {
+                let _closed = stream.write_all(b"GET /healthz/ready HTTP/1.1\r\n").await;
+                held.push(stream);
+            }
+        }
+    }
+    assert_eq!(readiness(&mesh).0, 200);
+    let (status, _) = get_port(&mesh.network.host, 15020, "/metrics").unwrap();
+    assert_eq!(status, 200);
 }
