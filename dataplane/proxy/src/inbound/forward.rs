@@ -48,12 +48,16 @@ pub fn facts(pod: &Pod, asked: &Connection, from: SocketAddr, to: SocketAddr) ->
         reporter: Reporter::destination,
         source: from,
         source_workload,
+        source_node: mesh
+            .node_by_ip(&pod.shared.config.network, from.ip())
+            .map(str::to_owned),
         hbone: asked.source.is_some(),
         destination_identity: asked.source.as_ref().map(|_| pod.identity().clone()),
         source_identity: asked.source.clone(),
         destination: to,
         upstream: None,
         destination_workload: own,
+        destination_node: None,
         service,
         policy: None,
         trace: None,

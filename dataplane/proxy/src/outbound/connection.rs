@@ -86,10 +86,16 @@ fn facts(
         Way::Tunnel { peer, .. } => Some(peer),
         _ => None,
     };
+    let reached = match &route.way {
+        Way::Plaintext(address) => *address,
+        _ => to,
+    };
+    let mesh = pod.shared.state.read();
     Facts {
         reporter: Reporter::source,
         source: from,
         source_workload,
+        source_node: None,
         source_identity: peer.map(|_| pod.identity().clone()),
         destination: to,
         upstream: match &route.way {
@@ -98,6 +104,9 @@ fn facts(
             Way::Refused(_) => None,
         },
         destination_workload: route.workload.clone(),
+        destination_node: mesh
+            .node_by_ip(&pod.shared.config.network, reached.ip())
+            .map(str::to_owned),
         destination_identity: peer.map(|peer| peer.identity.clone()),
         service: route.service.clone(),
         hbone: peer.is_some(),

@@ -43,16 +43,27 @@ impl Snapshot {
         self.workloads.get(uid)
     }
 
-    /// Who has an address of its own. Host-network workloads share theirs with the
-    /// node and are answered only where nobody else has it.
+    /// Who has an address of its own. That of a node, which its host-network workloads share, is none of them.
     pub fn workload_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
+        self.at(network, ip).find(|workload| !workload.host_network)
+    }
+
+    /// The node that has an address, as far as its host-network workloads tell.
+    pub fn node_by_ip(&self, network: &str, ip: IpAddr) -> Option<&str> {
+        let mut names = self.at(network, ip).map(|workload| workload.node.as_str());
+        let name = names.next().filter(|name| !name.is_empty())?;
+        (self.workload_by_ip(network, ip).is_none() && names.all(|other| other == name))
+            .then_some(name)
+    }
+
+    /// Workloads with an address, the newest first.
+    fn at(&self, network: &str, ip: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
         let uids = self.by_ip.get(&NetworkIp {
             network: network.to_owned(),
             ip,
-        })?;
-        let mut holders = uids.iter().rev().filter_map(|uid| self.workloads.get(uid));
-        let newest = holders.clone().next();
-        holders.find(|workload| !workload.host_network).or(newest)
+        });
+        let uids = uids.into_iter().flatten().rev();
+        uids.filter_map(|uid| self.workloads.get(uid))
     }
 
     pub fn service_by_vip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Service>> {
@@ -75,7 +86,7 @@ impl Snapshot {
     /// What has an address and cannot be read: nothing is known of who must not be reached there, or how.
     pub fn unreadable_at(&self, network: &str, ip: IpAddr) -> Option<&Arc<Unreadable>> {
         self.unreadable.at(network, ip, || {
-            self.service_by_vip(network, ip).is_some() || self.workload_by_ip(network, ip).is_some()
+            self.service_by_vip(network, ip).is_some() || self.at(network, ip).next().is_some()
         })
     }
 

@@ -25,6 +25,7 @@ fn host_network(uid: &str, ip: u8) -> Change {
         unreachable!()
     };
     host.host_network = true;
+    host.node = "node-1".into();
     Change::Workload(host)
 }
 
@@ -80,12 +81,19 @@ fn an_address_belongs_to_its_newest_holder_and_goes_back() {
 }
 
 #[test]
-fn host_network_workloads_do_not_hide_a_pod() {
+fn an_address_of_a_node_is_the_nodes_and_no_workloads() {
     let state = MeshState::default();
+    let node = |state: &MeshState| state.read().node_by_ip("", ip(1)).map(str::to_owned);
     state.apply([workload("pod", 1, &[]), host_network("host", 1)]);
     assert_eq!(holder(&state, 1).as_deref(), Some("pod"));
-    state.apply([Change::AddressGone("pod".into())]);
-    assert_eq!(holder(&state, 1).as_deref(), Some("host"));
+    assert_eq!(node(&state), None);
+    state.apply([
+        Change::AddressGone("pod".into()),
+        host_network("another", 1),
+    ]);
+    assert_eq!(holder(&state, 1), None);
+    assert_eq!(node(&state).as_deref(), Some("node-1"));
+    assert_eq!(state.read().node_by_ip("", ip(2)), None);
 }
 
 #[test]

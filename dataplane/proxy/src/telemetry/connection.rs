@@ -19,12 +19,15 @@ pub struct Facts {
     pub reporter: Reporter,
     pub source: SocketAddr,
     pub source_workload: Option<Arc<Workload>>,
+    /// Where the source is a node: what it sends for itself, its host-network pods, and others whose source it changes.
+    pub source_node: Option<String>,
     pub source_identity: Option<SpiffeId>,
     /// Where the application was going, or the peer asked to go.
     pub destination: SocketAddr,
     /// Where it really went, when that is not the same.
     pub upstream: Option<SocketAddr>,
     pub destination_workload: Option<Arc<Workload>>,
+    pub destination_node: Option<String>,
     pub destination_identity: Option<SpiffeId>,
     pub service: Option<Arc<Service>>,
     pub hbone: bool,
@@ -136,10 +139,12 @@ fn write_line(
         protocol = if facts.hbone { "hbone" } else { "plaintext" },
         source = %facts.source,
         source_workload = pod(&facts.source_workload),
+        source_node = facts.source_node.as_deref(),
         source_identity = text(&facts.source_identity),
         destination = %facts.destination,
         upstream = facts.upstream.map(tracing::field::display),
         destination_workload = pod(&facts.destination_workload),
+        destination_node = facts.destination_node.as_deref(),
         destination_identity = text(&facts.destination_identity),
         destination_service = facts.service.as_ref().map(|service| service.id.hostname.as_str()),
         policy = facts.policy.as_deref(),

@@ -1,6 +1,8 @@
 //! What is not tunnelled, and what must not be plaintext.
 use std::net::IpAddr;
 
+use tulle_wire::workload::{NetworkMode, TunnelProtocol};
+
 use crate::harness::Mesh;
 use crate::harness::app::{exchange, greeting, refused};
 use crate::harness::control::strict_mtls;
@@ -30,6 +32,37 @@ async fn plaintext_comes_in_from_outside_and_goes_out_to_it() {
     for line in mesh.access_log(2).await {
         assert_eq!(line["protocol"], "plaintext");
         assert!(!line.contains_key("source_identity"), "{line:?}");
+    }
+}
+
+/// A node sends for many: its own processes, its host-network pods, and those whose source it changes (NodePort).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_the_address_of_a_node_is_called_the_node_and_none_of_its_pods() {
+    let mut mesh = Mesh::start().await;
+    let a = mesh.pod("a").await;
+    // It stands for another node, on which one host-network pod runs.
+    let node = mesh.outsider("tulle-agent-x");
+    let (_inside, _outside) = (a.echo(8080).await, node.echo(8080).await);
+    mesh.control.announce(&node, |workload| {
+        workload.tunnel_protocol = TunnelProtocol::None.into();
+        workload.network_mode = NetworkMode::HostNetwork.into();
+        workload.node = "node-2".into();
+    });
+    mesh.told(|dump| dump["workloads"].to_string().contains("tulle-agent-x"))
+        .await;
+    let mut stream = node.connect(a.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "a");
+    drop(stream);
+    let mut stream = a.connect(node.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut stream).await.unwrap(), "tulle-agent-x");
+    drop(stream);
+    for line in mesh.access_log(2).await {
+        let far = match line["direction"].as_str() {
+            Some("inbound") => "source",
+            _ => "destination",
+        };
+        assert_eq!(line[&format!("{far}_node")], "node-2");
+        assert!(!line.contains_key(&format!("{far}_workload")), "{line:?}");
     }
 }
 
