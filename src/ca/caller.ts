@@ -3,8 +3,9 @@ import { tokenAudiences, tokenExtra } from '../api/names.ts';
 import { explain, TulleError } from '../errors/tulle-error.ts';
 import type { Clock } from '../kube/clock.ts';
 import { ExpiringCache } from './expiring-cache.ts';
-import { type IssuanceLimits, IssuanceQueue } from './issuance-queue.ts';
+import { FairQueue, type QueueLimits } from './fair-queue.ts';
 import { claimsOf } from './token-claims.ts';
+import type { Signature, TokenKeys } from './token-keys.ts';
 import type { TokenReviewer, TokenReviewStatus } from './token-reviewer.ts';
 
 /** Who calls, as its token says. That its pod still exists is not known from this: ask for it with every decision. */
@@ -16,17 +17,25 @@ export interface Caller {
   readonly node: string | undefined;
 }
 
-/** Finds out who calls from the `authorization` header of a call. */
+/** What a call brings along. */
+export interface Credentials {
+  /** Of the header, undefined where there is none. */
+  readonly authorization: string | undefined;
+  /** Where the call came from. */
+  readonly address: string;
+}
+
+/** Finds out who calls. */
 export interface CallerVerifier {
   /** @throws TulleError CallerUnauthenticated, CallerReviewUnavailable, CallerReviewsOverloaded */
-  verify(authorization: string | undefined): Promise<Caller>;
+  verify(credentials: Credentials): Promise<Caller>;
 }
 
 export interface CallerVerifierOptions {
   readonly reviewer: TokenReviewer;
+  readonly keys: Pick<TokenKeys, 'check'>;
   readonly clock: Pick<Clock, 'now'>;
-  /** Reviews at once, and how many may wait. */
-  readonly limits?: IssuanceLimits;
+  readonly limits?: ReviewLimits;
 }
 
 /**
@@ -39,41 +48,59 @@ const cacheSize = 4096;
 /** A service account token is about 1,000 characters. */
 const maximumTokenLength = 8192;
 
+/** Reviews at once, and how many may wait: of tokens that the API server signed, and of those of which that cannot be told. */
+export type ReviewLimits = Readonly<Record<Exclude<Signature, 'bad'>, QueueLimits>>;
+
 /** So many reviews an API server answers at once without effort; who waits holds a token of 8 kB at most. */
-const defaultLimits: IssuanceLimits = { running: 32, waiting: 1_024 };
+const defaultLimits: ReviewLimits = {
+  good: { running: 32, waiting: 1_024, waitingEach: 256 },
+  unknown: { running: 8, waiting: 512, waitingEach: 16 },
+};
 /** Our clock and the API server's may be so far apart, ms: a token is not called expired before. */
 const clockSkewMs = 60_000;
 
 const audiences: readonly string[] = Object.values(tokenAudiences);
 
 /**
- * Verifies callers by TokenReview. Only what may be a token for us, by what it says of itself, is reviewed, and only so many
- * at once: whoever reaches the port could have the API server asked without end otherwise. Good answers are kept for a short while by the token's hash, never past the token's own expiry;
- * calls with the same token at the same time share one review. Bad answers are not kept.
+ * Verifies callers by TokenReview, and before that by what costs the API server nothing: whoever reaches the port could have it
+ * asked without end otherwise. Addresses take turns.
+ *
+ *   header ─► for us, by its own words? ─► signed by the API server? ─┬─ good ────► TokenReview (revoked? bound pod gone?) ─► Caller
+ *                                                                     ├─ unknown ─► TokenReview, few at a time
+ *                                                                     └─ bad ─────► refused
+ *
+ * Good answers are kept for a short while by the token's hash, never past the token's own expiry; calls with the same token at the
+ * same time share one review. Bad answers are not kept.
  */
 export function createCallerVerifier({
   reviewer,
+  keys,
   clock,
   limits = defaultLimits,
 }: CallerVerifierOptions): CallerVerifier {
   const known = new ExpiringCache<Caller>(cacheSize, clock);
   const underway = new Map<string, Promise<Caller>>();
-  const reviews = new IssuanceQueue(limits, reviewsOverloaded);
+  const reviews = {
+    good: new FairQueue(limits.good, reviewsOverloaded),
+    unknown: new FairQueue(limits.unknown, reviewsOverloaded),
+  };
 
-  async function review(token: string, hash: string): Promise<Caller> {
+  async function review(token: string, hash: string, address: string): Promise<Caller> {
     const expiresAt = plausibleUntil(token, clock.now());
-    const caller = callerOf(await reviews.run(() => ask(reviewer, token)));
+    const signature = await keys.check(token);
+    if (signature === 'bad') throw unauthenticated('its token is not signed by a key of the API server');
+    const caller = callerOf(await reviews[signature].run(address, () => ask(reviewer, token)));
     known.set(hash, caller, Math.min(clock.now() + cacheMs, expiresAt));
     return caller;
   }
 
   return {
-    async verify(authorization) {
+    async verify({ authorization, address }) {
       const token = bearerToken(authorization);
       const hash = createHash('sha256').update(token).digest('base64');
       const caller = known.get(hash) ?? underway.get(hash);
       if (caller !== undefined) return caller;
-      const reviewing = review(token, hash).finally(() => underway.delete(hash));
+      const reviewing = review(token, hash, address).finally(() => underway.delete(hash));
       underway.set(hash, reviewing);
       return reviewing;
     },

@@ -1,113 +1,116 @@
 /**
  * The certificate service of the wire: `istio.v1.auth.IstioCertificateService`, method CreateCertificate.
  *
- *   call ─► who calls (token) ─► queue (bounded) ─► which identity (pods, now) ─► public key of the CSR ─► sign ─► audit line
+ *   call ─► who calls (token) ─► read ─► queue (bounded) ─► which identity (pods, now) ─► public key of the CSR ─► sign ─► audit line
  *
  * Nobody takes a place in the queue before it is known who they are: strangers must not be able to fill it.
  * What is refused is answered with a status and a reason the caller may know; what went wrong inside is logged, not told.
  */
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { Metadata, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import { create } from '@bufbuild/protobuf';
+import {
+  Code,
+  type ConnectError,
+  type ConnectRouter,
+  createContextKey,
+  type HandlerContext,
+} from '@connectrpc/connect';
 import {
   type IstioCertificateRequest,
-  IstioCertificateRequestSchema,
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
+  IstioCertificateService,
 } from '../../proto/gen/istio/ca/ca_pb.js';
-import type { ErrorCode } from '../errors/codes.ts';
-import { explain, isTulleError, TulleError } from '../errors/tulle-error.ts';
+import { components, systemNamespace } from '../api/names.ts';
+import { isTulleError, TulleError } from '../errors/tulle-error.ts';
+import { connectionKey } from '../grpc/connection.ts';
+import { guarded } from '../grpc/guarded.ts';
+import { statusName, toStatus } from '../grpc/status.ts';
 import type { Log } from '../kube/log.ts';
+import { LimitedLog } from '../telemetry/limited-log.ts';
 import type { CertificateAuthority, IssuedCertificate } from './authority.ts';
 import type { Caller, CallerVerifier } from './caller.ts';
 import { publicKeyOfRequest } from './certificate-request.ts';
 import { type Entitlement, entitle } from './entitlement.ts';
-import { type IssuanceLimits, IssuanceQueue } from './issuance-queue.ts';
+import { FairQueue, type QueueLimits } from './fair-queue.ts';
 import type { PodLookup } from './pod-lookup.ts';
 
 export interface CertificateServiceOptions {
   readonly authority: Pick<CertificateAuthority, 'trustDomain' | 'signWorkload'>;
   readonly callers: CallerVerifier;
   readonly pods: PodLookup;
-  /** Gets one line for every certificate, and one for every refusal. */
+  /** Gets one line for every certificate and for every refusal of a caller that is known; for others, some. */
   readonly log: Log;
   /** Called with every outcome: `OK` or the status' name. For a metric. */
   readonly onOutcome?: (outcome: string) => void;
-  readonly limits?: IssuanceLimits;
+  readonly limits?: QueueLimits;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
 
-type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
-type Callback = sendUnaryData<IstioCertificateResponse>;
-
-/** The service's one method, as grpc-js wants it described. */
-export const certificateDefinition = {
-  CreateCertificate: {
-    path: '/istio.v1.auth.IstioCertificateService/CreateCertificate',
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: (message: IstioCertificateRequest) =>
-      Buffer.from(toBinary(IstioCertificateRequestSchema, message)),
-    requestDeserialize: (bytes: Buffer) => fromBinary(IstioCertificateRequestSchema, bytes),
-    responseSerialize: (message: IstioCertificateResponse) =>
-      Buffer.from(toBinary(IstioCertificateResponseSchema, message)),
-    responseDeserialize: (bytes: Buffer) => fromBinary(IstioCertificateResponseSchema, bytes),
-  },
-} as const;
-
-/** A grpc-js service: `server.addService(service.definition, service.implementation)`. */
-export interface CertificateService {
-  readonly definition: typeof certificateDefinition;
-  readonly implementation: { CreateCertificate(call: Call, callback: Callback): void };
-}
-
 /** Enough to keep a core busy while reviews are under way; the queue empties in about a second. */
-const defaultLimits: IssuanceLimits = { running: 64, waiting: 4096 };
+const defaultLimits: QueueLimits = { running: 64, waiting: 4_096, waitingEach: 256 };
 /** The key of the metadata that names the identity a proxy wants for one of its pods. */
 const impersonationKey = 'ImpersonatedIdentity';
-/** How long a caller that is sent away should wait, ms: this much, and up to as much again four times. */
-const pushbackMs = 1000;
+/** A request for a P-256 key is under 1 kB. */
+const maxRequestBytes = 32 * 1024;
 
-/** The service, for one server. */
-export function certificateService(options: CertificateServiceOptions): CertificateService {
-  const queue = new IssuanceQueue(options.limits ?? defaultLimits);
-  return {
-    definition: certificateDefinition,
-    implementation: {
-      CreateCertificate(call, callback) {
-        options.callers
-          .verify(authorizationOf(call.metadata))
-          .then((caller) => queue.run(() => issue(call, caller, options)))
-          .then(
-            (response) => {
-              options.onOutcome?.('OK');
-              callback(null, response);
-            },
-            (error: unknown) => callback(refusal(error, call, options)),
-          );
-      },
-    },
+const callerKey = createContextKey<Caller | undefined>(undefined, { description: 'who asks for a certificate' });
+
+/** The service, for the routes of one server. */
+export function certificateService(options: CertificateServiceOptions): (router: ConnectRouter) => void {
+  const queue = new FairQueue(options.limits ?? defaultLimits, issuanceOverloaded);
+  const strangers = new LimitedLog(options.log);
+  const refuse = (error: unknown, peer: string, log: Pick<Log, 'warn'>) => refusal(error, peer, { ...options, log });
+  const guard = guarded({
+    admit: (call) => options.callers.verify(call),
+    key: callerKey,
+    onRefused: (error, { peer }) => refuse(error, peer, strangers),
+    maxMessageBytes: maxRequestBytes,
+  });
+  const createCertificate = async (request: IstioCertificateRequest, { values, signal }: HandlerContext) => {
+    try {
+      const caller = known(values.get(callerKey));
+      const response = await queue.run(shareOf(caller), () => issue(request, caller, signal, options));
+      options.onOutcome?.('OK');
+      return response;
+    } catch (error) {
+      throw refuse(error, values.get(connectionKey)?.peer ?? 'unknown', options.log);
+    }
   };
+  return (router) => router.service(IstioCertificateService, { createCertificate }, guard);
+}
+
+/** The guard has let somebody in before a handler runs. */
+function known(caller: Caller | undefined): Caller {
+  if (caller === undefined) throw new TulleError('CallerUnauthenticated', 'Nobody was let in.');
+  return caller;
+}
+
+/** Node proxies take turns by node, everybody else by service account: more pods or tokens do not give a larger share. */
+function shareOf({ namespace, serviceAccount, node }: Caller): string {
+  const isProxy = namespace === systemNamespace && serviceAccount === components.proxy;
+  return isProxy && node !== undefined ? `node ${node}` : `${namespace}/${serviceAccount}`;
+}
+
+function issuanceOverloaded(): TulleError {
+  return new TulleError('IssuanceOverloaded', 'This replica has as many certificates to sign as it takes on.', {
+    mend: 'Try again later, with jitter.',
+  });
 }
 
 async function issue(
-  call: Call,
+  request: IstioCertificateRequest,
   caller: Caller,
+  signal: AbortSignal,
   options: CertificateServiceOptions,
 ): Promise<IstioCertificateResponse> {
-  if (call.cancelled) throw new TulleError('IssuanceOverloaded', 'The caller went away while it waited.');
+  if (signal.aborted) throw new TulleError('IssuanceOverloaded', 'The caller went away while it waited.');
   const { authority, pods } = options;
-  const entitlement = await entitle(caller, requestedIdentity(call.request), authority.trustDomain, pods);
-  const publicKey = publicKeyOfRequest(call.request.csr);
-  const certificate = authority.signWorkload(entitlement.id, publicKey, requestedSeconds(call.request));
+  const entitlement = await entitle(caller, requestedIdentity(request), authority.trustDomain, pods);
+  const publicKey = publicKeyOfRequest(request.csr);
+  const certificate = authority.signWorkload(entitlement.id, publicKey, requestedSeconds(request));
   audit(options.log, caller, entitlement, certificate);
   return create(IstioCertificateResponseSchema, { certChain: [...certificate.chain] });
-}
-
-/** HTTP/2 in Node.js lets one header of this name through. */
-function authorizationOf(metadata: Metadata): string | undefined {
-  const [value] = metadata.get('authorization');
-  return typeof value === 'string' ? value : undefined;
 }
 
 function requestedIdentity(request: IstioCertificateRequest): string | undefined {
@@ -137,44 +140,19 @@ function audit(log: Log, caller: Caller, entitlement: Entitlement, certificate: 
   log.info(fields, 'certificate issued');
 }
 
-const statusOfCode: Partial<Record<ErrorCode, status>> = {
-  CallerUnauthenticated: status.UNAUTHENTICATED,
-  CallerNotPermitted: status.PERMISSION_DENIED,
-  CsrInvalid: status.INVALID_ARGUMENT,
-  SpiffeIdInvalid: status.INVALID_ARGUMENT,
-  AuthorityNotLoaded: status.UNAVAILABLE,
-  AuthorityWithheld: status.UNAVAILABLE,
-  AuthorityExpired: status.UNAVAILABLE,
-  CallerReviewUnavailable: status.UNAVAILABLE,
-  CallerReviewsOverloaded: status.RESOURCE_EXHAUSTED,
-  IssuanceOverloaded: status.RESOURCE_EXHAUSTED,
-};
-
-interface Refusal {
-  readonly code: status;
-  readonly details: string;
-  readonly metadata: Metadata;
-}
-
 /** The answer to a call that gets no certificate. An error that is not ours came from looking up pods: trying again may help. */
-function refusal(error: unknown, call: Call, options: CertificateServiceOptions): Refusal {
-  const code = isTulleError(error) ? (statusOfCode[error.code] ?? status.INTERNAL) : status.UNAVAILABLE;
-  const told = isTulleError(error) && code !== status.INTERNAL;
-  const details = told ? explain(error) : 'The identity asked for cannot be checked now.';
-  const name = status[code];
-  options.onOutcome?.(name);
-  options.log.warn(
-    { status: name, peer: call.getPeer(), ...(told ? { why: details } : { err: error }) },
-    'certificate refused',
-  );
-  return { code, details, metadata: retryHint(code, options.random ?? Math.random) };
+function refusal(
+  error: unknown,
+  peer: string,
+  { onOutcome, log, random }: Pick<CertificateServiceOptions, 'onOutcome' | 'random'> & { log: Pick<Log, 'warn'> },
+): ConnectError {
+  const known = isTulleError(error) ? error : new TulleError('CallerReviewUnavailable', notChecked, { cause: error });
+  const status = toStatus(known, random);
+  const told = status.code !== Code.Internal && isTulleError(error);
+  const name = statusName(status);
+  onOutcome?.(name);
+  log.warn({ status: name, peer, ...(told ? { why: status.rawMessage } : { err: error }) }, 'certificate refused');
+  return status;
 }
 
-/** gRPC's own header for it (gRFC A6): spread, so that those who were sent away do not come back together. */
-function retryHint(code: status, random: () => number): Metadata {
-  const metadata = new Metadata();
-  if (code === status.RESOURCE_EXHAUSTED) {
-    metadata.set('grpc-retry-pushback-ms', String(Math.round(pushbackMs * (1 + 4 * random()))));
-  }
-  return metadata;
-}
+const notChecked = 'The identity asked for cannot be checked now.';

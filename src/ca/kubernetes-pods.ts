@@ -1,6 +1,7 @@
 import type { KubeClient } from '../kube/client.ts';
 import type { Pod } from '../kube/objects.ts';
 import { serviceAccountOf } from '../kube/service-account.ts';
+import { coalesced } from './coalesced.ts';
 import type { PodLookup, PodRecord } from './pod-lookup.ts';
 
 /** What an identity decision needs of a Pod object. */
@@ -16,19 +17,23 @@ export function podRecord(pod: Pod): PodRecord {
   };
 }
 
-/** Pods as the API server itself has them: one request a question, for the fallback of a watched copy and for tests. */
+/**
+ * Pods as the API server itself has them, for the fallback of a watched copy and for tests. A caller that asks for what is not
+ * there makes one request at a time, whatever it asks for.
+ */
 export function livePodLookup(client: Pick<KubeClient, 'find' | 'listAll'>): PodLookup {
+  const read = coalesced(async (path: string) => {
+    const pod = await client.find<Pod>(path);
+    return pod === undefined ? undefined : podRecord(pod);
+  });
+  const list = coalesced(async (node: string) => {
+    const pods = await client.listAll<Pod>('/api/v1/pods', { fieldSelector: `spec.nodeName=${node}` });
+    return pods.map(podRecord);
+  });
   return {
-    async podByName(namespace, name) {
-      const pod = await client.find<Pod>(
-        `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`,
-      );
-      return pod === undefined ? undefined : podRecord(pod);
-    },
-    async podsOnNode(node) {
-      const pods = await client.listAll<Pod>('/api/v1/pods', { fieldSelector: `spec.nodeName=${node}` });
-      return pods.map(podRecord);
-    },
+    podByName: (namespace, name) =>
+      read(`/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`),
+    podsOnNode: (node) => list(node),
   };
 }
 

@@ -1,4 +1,6 @@
 /** The authority's stores and the token reviewer on a real API server. */
+
+import type { JSONWebKeySet } from 'jose';
 import {
   annotations,
   authoritySecretName,
@@ -136,6 +138,11 @@ export function watchAuthority(
 }
 
 /** Token reviews, by the API server. */
+/** The keys that sign tokens of service accounts, as the API server publishes them (its JWKS). */
+export function kubernetesTokenKeys(client: Pick<KubeClient, 'get'>): () => Promise<JSONWebKeySet> {
+  return () => client.get<JSONWebKeySet>('/openid/v1/jwks');
+}
+
 export function kubernetesTokenReviewer(client: Pick<KubeClient, 'create'>): TokenReviewer {
   return {
     async review(token, audiences) {

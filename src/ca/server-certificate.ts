@@ -1,5 +1,4 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { experimental, type ServerCredentials } from '@grpc/grpc-js';
 import { explain } from '../errors/tulle-error.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Log } from '../kube/log.ts';
@@ -100,30 +99,6 @@ export class ServerCertificate {
       return;
     }
     for (const listener of this.#listeners) listener(this.#current);
-  }
-
-  /**
-   * Credentials for a grpc-js server that follow every renewal without a restart of the server; clients authenticate with a token,
-   * so no client certificate is asked for. Calls wait for nothing: before the first certificate, handshakes fail.
-   */
-  credentials(): ServerCredentials {
-    const removers = new Map<unknown, () => void>();
-    const provider: experimental.CertificateProvider = {
-      addCaCertificateListener: () => {},
-      removeCaCertificateListener: () => {},
-      addIdentityCertificateListener: (listener) => {
-        const tell = ({ certificate, privateKey }: ServerKeyPair) =>
-          listener({ certificate: Buffer.from(certificate), privateKey: Buffer.from(privateKey) });
-        // grpc-js takes no news while it is still adding its listener.
-        queueMicrotask(() => removers.set(listener, this.onChange(tell)));
-      },
-      removeIdentityCertificateListener: (listener) => {
-        removers.get(listener)?.();
-        removers.delete(listener);
-      },
-    };
-    // Whatever its parameters are called, grpc-js 1.14 takes the server's own identity first and the client roots second.
-    return experimental.createCertificateProviderServerCredentials(provider, null, false);
   }
 }
 

@@ -215,7 +215,8 @@ export class KubeClient {
       path: `${pathPrefix}${call.path}${search(call.query)}`,
       method: call.method,
       headers: {
-        accept: 'application/json',
+        // The keys of service accounts are of a type of their own (application/jwk-set+json).
+        accept: 'application/json, */*;q=0.5',
         'user-agent': this.#userAgent,
         ...(call.body === undefined ? {} : { 'content-type': call.contentType ?? 'application/json' }),
         ...headers,

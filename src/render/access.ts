@@ -3,12 +3,14 @@ import type { Manifest } from '../kube/objects.ts';
 import { objectLabels } from './ownership.ts';
 
 /** A rule of RBAC. */
-export interface AccessRule {
-  apiGroups: readonly string[];
-  resources: readonly string[];
-  verbs: readonly string[];
-  resourceNames?: readonly string[];
-}
+export type AccessRule =
+  | {
+      apiGroups: readonly string[];
+      resources: readonly string[];
+      verbs: readonly string[];
+      resourceNames?: readonly string[];
+    }
+  | { nonResourceURLs: readonly string[]; verbs: readonly string[] };
 
 /**
  * What control does across the cluster: builds its model, reviews the tokens of callers, reports the authority. Its
@@ -24,6 +26,8 @@ export const controlRules: readonly AccessRule[] = [
   // On the Mesh, when nothing can be signed.
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
   { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+  // The keys that sign tokens: what they did not sign is not reviewed.
+  { nonResourceURLs: ['/openid/v1/jwks'], verbs: ['get'] },
 ];
 
 /**

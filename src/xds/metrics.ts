@@ -13,6 +13,7 @@ export const pushSeconds = histogram(
   [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
   ['type'],
 );
+export const unreadBytes = gauge('xds_unread_bytes', 'Bytes of responses on their way to clients.');
 export const modelWorkloads = gauge('model_workloads', 'Workloads in the mesh model.', ['tunnel']);
 export const modelServices = gauge('model_services', 'Services in the mesh model.');
 export const resources = gauge('xds_resources', 'Resources proxies can be told of.', ['type']);

@@ -1,9 +1,7 @@
-import { fromBinary } from '@bufbuild/protobuf';
-import { DeltaDiscoveryRequestSchema } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
-import { TulleError } from '../errors/tulle-error.ts';
+import type { DeltaDiscoveryRequest } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import type { SubscriptionRequest } from './subscription.ts';
 
-/** A DeltaDiscoveryRequest, parsed. */
+/** What a DeltaDiscoveryRequest says. */
 export interface DiscoveryRequest extends SubscriptionRequest {
   readonly type: string;
   /** The node's id, told on the first request of a stream only. */
@@ -17,9 +15,7 @@ export interface DiscoveryRequest extends SubscriptionRequest {
 /** What a client says of itself or of a refusal goes into the log: not more than this. */
 const maxTextLength = 1024;
 
-/** @throws TulleError XdsRequestInvalid */
-export function decodeRequest(bytes: Uint8Array): DiscoveryRequest {
-  const message = parse(bytes);
+export function discoveryRequest(message: DeltaDiscoveryRequest): DiscoveryRequest {
   return {
     type: message.typeUrl,
     client: (message.node?.id ?? '').slice(0, maxTextLength),
@@ -29,12 +25,4 @@ export function decodeRequest(bytes: Uint8Array): DiscoveryRequest {
     nonce: message.responseNonce,
     refusal: message.errorDetail?.message.slice(0, maxTextLength),
   };
-}
-
-function parse(bytes: Uint8Array) {
-  try {
-    return fromBinary(DeltaDiscoveryRequestSchema, bytes);
-  } catch (cause) {
-    throw new TulleError('XdsRequestInvalid', 'not a DeltaDiscoveryRequest', { cause });
-  }
 }

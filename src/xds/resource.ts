@@ -19,8 +19,8 @@ export interface Resource {
    * differs, and it stays the same over a restart.
    */
   readonly version: string;
-  /** Field 2 (`resources`) of a DeltaDiscoveryResponse, with its tag and length. */
-  readonly frame: Uint8Array;
+  /** An envoy.service.discovery.v3.Resource behind its length: the field `resources` of a response, without the tag. */
+  readonly encoded: Uint8Array;
   /** Further names it can be asked for by. */
   readonly aliases: readonly string[];
   /** Names of resources with which it is sent along: of the services a workload backs. */
@@ -35,13 +35,16 @@ export interface Content {
   readonly memberOf: readonly string[];
 }
 
+/** Number of the field `resources` in a DeltaDiscoveryResponse. */
+export const resourcesField = 2;
+
 /** 128 bits: nobody finds two contents of one version by trying. */
 const versionBytes = 16;
 
 export function encodeResource(type: TypeUrl, { name, value, aliases, memberOf }: Content): Resource {
   const version = createHash('sha256').update(value).digest().subarray(0, versionBytes).toString('base64url');
   // Fields of envoy.service.discovery.v3.Resource: version 1, resource 2 (an Any: type_url 1, value 2), name 3, aliases 4.
-  const writer = new BinaryWriter().tag(2, WireType.LengthDelimited).fork();
+  const writer = new BinaryWriter().fork();
   writer.tag(1, WireType.LengthDelimited).string(version);
   writer.tag(2, WireType.LengthDelimited).fork();
   writer.tag(1, WireType.LengthDelimited).string(type);
@@ -49,5 +52,5 @@ export function encodeResource(type: TypeUrl, { name, value, aliases, memberOf }
   writer.join();
   writer.tag(3, WireType.LengthDelimited).string(name);
   for (const alias of aliases) writer.tag(4, WireType.LengthDelimited).string(alias);
-  return { name, version, frame: writer.join().finish(), aliases, memberOf };
+  return { name, version, encoded: writer.join().finish(), aliases, memberOf };
 }

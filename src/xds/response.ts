@@ -1,5 +1,10 @@
-import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import type { Resource, TypeUrl } from './resource.ts';
+import { create } from '@bufbuild/protobuf';
+import { WireType } from '@bufbuild/protobuf/wire';
+import {
+  type DeltaDiscoveryResponse,
+  DeltaDiscoveryResponseSchema,
+} from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { type Resource, resourcesField, type TypeUrl } from './resource.ts';
 
 /** What a client does not know yet of one type. */
 export interface News {
@@ -12,11 +17,10 @@ export interface Response extends News {
   readonly nonce: string;
 }
 
-/** An envoy.service.discovery.v3.DeltaDiscoveryResponse: resources 2, type_url 4, nonce 5, removed_resources 6. */
-export function encodeResponse({ type, nonce, resources, removed }: Response): Buffer {
-  const tail = new BinaryWriter();
-  tail.tag(4, WireType.LengthDelimited).string(type);
-  tail.tag(5, WireType.LengthDelimited).string(nonce);
-  for (const name of removed) tail.tag(6, WireType.LengthDelimited).string(name);
-  return Buffer.concat([...resources.map(({ frame }) => frame), tail.finish()]);
+/** The resources are encoded already: they are given as what protobuf-es writes as it is, the fields it does not know. */
+export function discoveryResponse({ type, nonce, resources, removed }: Response): DeltaDiscoveryResponse {
+  const response = create(DeltaDiscoveryResponseSchema, { typeUrl: type, nonce, removedResources: [...removed] });
+  const no = resourcesField;
+  response.$unknown = resources.map(({ encoded }) => ({ no, wireType: WireType.LengthDelimited, data: encoded }));
+  return response;
 }

@@ -1,10 +1,20 @@
-import { type Metadata, type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/grpc-js';
+import { type ConnectRouter, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import type { Logger } from 'pino';
-import type { ErrorCode } from '../errors/codes.ts';
-import { explain, isTulleError, TulleError } from '../errors/tulle-error.ts';
-import { Gate } from './gate.ts';
+import {
+  AggregatedDiscoveryService,
+  type DeltaDiscoveryRequest,
+  type DeltaDiscoveryResponse,
+} from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { TulleError } from '../errors/tulle-error.ts';
+import { cancelKey, connectionKey } from '../grpc/connection.ts';
+import { type Call, guarded } from '../grpc/guarded.ts';
+import { type ShareLimits, Shares } from '../grpc/shares.ts';
+import { statusName, toStatus } from '../grpc/status.ts';
+import { LimitedLog } from '../telemetry/limited-log.ts';
 import { refusedStreams, streams } from './metrics.ts';
+import { Outbox } from './outbox.ts';
 import type { ResourceStore } from './resource-store.ts';
+import { SendBudget, type SendLimits } from './send-budget.ts';
 import { DiscoveryStream, type StreamLimits } from './stream.ts';
 
 /** A client that was let in; all streams with the same `name` count together. */
@@ -15,55 +25,65 @@ export interface DiscoveryClient {
 export interface DiscoveryOptions {
   readonly stores: readonly ResourceStore[];
   /**
-   * Lets a caller in by its headers, or throws: TulleError CallerUnauthenticated, CallerNotPermitted,
+   * Lets a caller in, or throws: TulleError CallerUnauthenticated, CallerNotPermitted,
    * CallerReviewUnavailable, CallerReviewsOverloaded.
    */
-  readonly admit: (metadata: Metadata) => Promise<DiscoveryClient>;
+  readonly admit: (call: Call) => Promise<DiscoveryClient>;
   /** False until the whole mesh is known: a proxy that is told half of it would send the other half in plaintext. */
   readonly ready: () => boolean;
   readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
   readonly limits?: StreamLimits;
   /** A stream is ended in order after this long, and up to half as much again at random, ms: the caller proves itself anew. */
   readonly maxStreamAgeMs?: number;
-  /** Two proxies of a node during an upgrade, each with an old stream and a new one. */
-  readonly maxStreamsOfClient?: number;
+  /** Two proxies of a node during an upgrade, each with an old stream and a new one; and of all clients together. */
+  readonly maxStreams?: ShareLimits;
+  readonly sendLimits?: SendLimits | undefined;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
 
-type Call = ServerDuplexStream<Uint8Array, Buffer>;
+/** Requests are small but for the first of a stream, which may name every resource of a large mesh with its version. */
+const maxRequestBytes = 8 * 1024 * 1024;
+/** How long a stream that is to end may take to write what it has, ms: its client may not read. */
+const lastWordMs = 5_000;
+/** A mesh of 5,000 nodes has as many, and twice that while its proxies are replaced. */
+const defaultMaxStreams: ShareLimits = { each: 8, all: 16_384 };
 
-const bytes = (value: Buffer): Buffer => value;
+const clientKey = createContextKey<DiscoveryClient | undefined>(undefined, { description: 'whom a stream tells' });
 
-/** Messages pass as bytes: responses are put together from resources that are encoded already. */
-export const discoveryDefinition = {
-  DeltaAggregatedResources: {
-    path: '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources',
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: bytes,
-    requestDeserialize: bytes,
-    responseSerialize: bytes,
-    responseDeserialize: bytes,
-  },
-} as const satisfies ServiceDefinition;
-
-const largeResponsesAtOnce = 16;
-/** A large response to a client that reads is gone in a fraction of this, ms. */
-const largeResponseMs = 2_000;
-
-/** The delta discovery service. Add it to a server with `server.addService(discoveryDefinition, service.handlers)`. */
+/** The delta discovery service. */
 export class DiscoveryService {
-  readonly handlers = { DeltaAggregatedResources: (call: Call) => this.#open(call) };
   readonly #options: DiscoveryOptions;
-  readonly #gate = new Gate(largeResponsesAtOnce, largeResponseMs);
+  readonly #budget: SendBudget;
+  readonly #refusals: LimitedLog;
   readonly #streams = new Set<DiscoveryStream>();
-  readonly #callsByClient = new Map<string, number>();
+  readonly #shares: Shares;
   #draining = false;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
+    this.#shares = new Shares(options.maxStreams ?? defaultMaxStreams);
+    this.#budget = new SendBudget(options.sendLimits);
+    this.#refusals = new LimitedLog(options.log);
   }
+
+  /** Bytes of responses on their way to clients. */
+  get unreadBytes(): number {
+    return this.#budget.held;
+  }
+
+  /** Adds it to a server. */
+  readonly routes = (router: ConnectRouter): void => {
+    const guard = guarded({
+      admit: (call) => this.#admit(call),
+      key: clientKey,
+      onRefused: (error, { peer }) => this.#refuse(error, peer),
+      maxMessageBytes: maxRequestBytes,
+    });
+    const deltaAggregatedResources = (requests: AsyncIterable<DeltaDiscoveryRequest>, context: HandlerContext) =>
+      this.#serve(requests, context);
+    router.service(AggregatedDiscoveryService, { deltaAggregatedResources }, guard);
+  };
 
   /** Takes no more streams, and ends those there are, one after another over `spreadMs`, so that clients do not all reconnect at once. */
   async drain(spreadMs: number): Promise<void> {
@@ -74,68 +94,69 @@ export class DiscoveryService {
     await Promise.all(ended);
   }
 
-  #open(call: Call): void {
-    // Nothing is read from the client before it is let in: the stream stays paused.
-    this.#admit(call).then(
-      (client) => this.#serve(call, client),
-      (error: unknown) => this.#refuse(call, error),
-    );
-  }
-
   async #admit(call: Call): Promise<DiscoveryClient> {
     if (this.#draining || !this.#options.ready()) throw notReady();
-    const client = await this.#options.admit(call.metadata);
-    if (this.#draining) throw notReady();
-    const { maxStreamsOfClient = 8 } = this.#options;
-    if ((this.#callsByClient.get(client.name) ?? 0) < maxStreamsOfClient) return client;
-    throw new TulleError('XdsRequestsTooMany', `${client.name} has ${maxStreamsOfClient} streams open already`);
+    return this.#options.admit(call);
   }
 
-  #serve(call: Call, client: DiscoveryClient): void {
-    if (call.cancelled || call.destroyed) return;
+  async *#serve(
+    requests: AsyncIterable<DeltaDiscoveryRequest>,
+    { values, signal }: HandlerContext,
+  ): AsyncGenerator<DeltaDiscoveryResponse, void, void> {
+    const client = values.get(clientKey);
+    const connection = values.get(connectionKey);
+    const give = this.#begin(client, connection?.peer ?? 'unknown');
     const { stores, log, limits } = this.#options;
+    const outbox = new Outbox<DeltaDiscoveryResponse>();
+    let cut: NodeJS.Timeout | undefined;
     const stream = new DiscoveryStream({
       stores,
       log,
       ...(limits === undefined ? {} : { limits }),
-      gate: this.#gate,
+      budget: this.#budget,
+      client: client?.name ?? '',
       wire: {
-        write: (message, flushed) => call.write(message, flushed),
-        end: (error) => (error === undefined ? call.end() : call.emit('error', toStatus(error))),
+        write: (message, flushed) => outbox.put(message, flushed),
+        end: (error) => {
+          outbox.end(error && toStatus(error));
+          // A client that does not read what there is would not read the reason either.
+          if (error !== undefined && outbox.isBlocked) values.get(cancelKey)?.();
+          else cut ??= setTimeout(() => values.get(cancelKey)?.(), lastWordMs).unref();
+        },
       },
     });
     const age = setTimeout(() => stream.end(), this.#maxAgeMs()).unref();
-    const close = once(() => {
+    this.#streams.add(stream);
+    streams.set(this.#streams.size);
+    log.debug({ client: client?.name }, 'a discovery stream begins');
+    signal.addEventListener('abort', () => outbox.end(), { once: true });
+    void receive(requests, stream);
+    try {
+      yield* outbox;
+    } finally {
       clearTimeout(age);
+      clearTimeout(cut);
       stream.close();
       this.#streams.delete(stream);
-      this.#count(client, -1);
       streams.set(this.#streams.size);
-      log.debug({ client: client.name }, 'a discovery stream is over');
-    });
-    this.#streams.add(stream);
-    this.#count(client, 1);
-    streams.set(this.#streams.size);
-    log.debug({ client: client.name }, 'a discovery stream begins');
-    call.on('cancelled', close);
-    call.on('close', close);
-    call.on('error', () => stream.close());
-    call.on('end', () => stream.end());
-    call.on('data', (message: Uint8Array) => stream.receive(message));
+      give();
+      log.debug({ client: client?.name }, 'a discovery stream is over');
+    }
   }
 
-  #refuse(call: Call, error: unknown): void {
+  /** Looks at the limit and counts the stream in one step: a burst of calls cannot pass between the two. */
+  #begin(client: DiscoveryClient | undefined, peer: string): () => void {
+    const give = this.#draining || client === undefined ? undefined : this.#shares.take(client.name);
+    if (give !== undefined) return give;
+    throw this.#refuse(this.#draining || client === undefined ? notReady() : tooMany(client), peer);
+  }
+
+  #refuse(error: unknown, peer: string) {
     const answer = toStatus(error);
-    refusedStreams.inc({ status: status[answer.code] ?? 'UNKNOWN' });
-    const fields = { peer: call.getPeer(), status: status[answer.code], err: error };
-    this.#options.log.warn(fields, 'a discovery stream was not let in');
-    call.emit('error', answer);
-  }
-
-  #count({ name }: DiscoveryClient, change: number): void {
-    const calls = (this.#callsByClient.get(name) ?? 0) + change;
-    if (calls === 0) this.#callsByClient.delete(name);
-    else this.#callsByClient.set(name, calls);
+    const status = statusName(answer);
+    refusedStreams.inc({ status });
+    this.#refusals.warn({ peer, status, err: error }, 'a discovery stream was not let in');
+    return answer;
   }
 
   #maxAgeMs(): number {
@@ -144,27 +165,22 @@ export class DiscoveryService {
   }
 }
 
-function notReady(): TulleError {
-  return new TulleError('XdsNotReady', 'this replica does not serve now', { mend: 'Try again, or another replica.' });
+/** Until the client has said its last; what cannot be parsed, and a client that is gone, end the call itself. */
+async function receive(requests: AsyncIterable<DeltaDiscoveryRequest>, stream: DiscoveryStream): Promise<void> {
+  try {
+    for await (const request of requests) stream.receive(request);
+    stream.end();
+  } catch (error) {
+    stream.fail(error);
+  }
 }
 
-const statusOf: Partial<Record<ErrorCode, status>> = {
-  CallerUnauthenticated: status.UNAUTHENTICATED,
-  CallerNotPermitted: status.PERMISSION_DENIED,
-  CallerReviewUnavailable: status.UNAVAILABLE,
-  CallerReviewsOverloaded: status.RESOURCE_EXHAUSTED,
-  XdsNotReady: status.UNAVAILABLE,
-  XdsRequestInvalid: status.INVALID_ARGUMENT,
-  XdsSubscriptionTooLarge: status.RESOURCE_EXHAUSTED,
-  XdsRequestsTooMany: status.RESOURCE_EXHAUSTED,
-  XdsPolicyNotAsked: status.FAILED_PRECONDITION,
-  XdsClientSilent: status.DEADLINE_EXCEEDED,
-};
+function tooMany({ name }: DiscoveryClient): TulleError {
+  return new TulleError('XdsRequestsTooMany', `${name}, or all clients together, have as many streams as they may.`);
+}
 
-/** What is not ours is not told to clients. */
-function toStatus(error: unknown): { code: status; details: string } {
-  if (!isTulleError(error)) return { code: status.INTERNAL, details: 'internal error' };
-  return { code: statusOf[error.code] ?? status.INTERNAL, details: explain(error) };
+function notReady(): TulleError {
+  return new TulleError('XdsNotReady', 'this replica does not serve now', { mend: 'Try again, or another replica.' });
 }
 
 function after(ms: number, action: () => void): Promise<void> {
@@ -174,13 +190,4 @@ function after(ms: number, action: () => void): Promise<void> {
       resolve();
     }, ms);
   });
-}
-
-function once(action: () => void): () => void {
-  let done = false;
-  return () => {
-    if (done) return;
-    done = true;
-    action();
-  };
 }

@@ -1,19 +1,24 @@
 import type { Logger } from 'pino';
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+} from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { TulleError } from '../errors/tulle-error.ts';
-import type { Gate } from './gate.ts';
+import { TokenBucket } from '../telemetry/token-bucket.ts';
 import { nacks, pushedBytes, pushes, pushSeconds } from './metrics.ts';
 import { guards, inOrder } from './order.ts';
-import { type DiscoveryRequest, decodeRequest } from './request.ts';
-import { RequestBudget } from './request-budget.ts';
+import { type DiscoveryRequest, discoveryRequest } from './request.ts';
+
 import { type TypeUrl, typeLabel } from './resource.ts';
 import type { ResourceStore, StoreChange } from './resource-store.ts';
-import { encodeResponse, type News } from './response.ts';
+import { discoveryResponse, type News } from './response.ts';
+import type { Send, SendBudget } from './send-budget.ts';
 import { Subscription } from './subscription.ts';
 
 /** The transport of one stream. */
 export interface Wire {
-  /** `flushed` is called, later, when the bytes have left this process. */
-  write(message: Buffer, flushed: () => void): void;
+  /** `flushed` is called, later, when the bytes have left this process, or are dropped because the stream is over. */
+  write(response: DeltaDiscoveryResponse, flushed: () => void): void;
   /** Ends the stream in order; an error tells the client why. */
   end(error?: TulleError): void;
 }
@@ -40,14 +45,12 @@ export interface StreamOptions {
   readonly wire: Wire;
   readonly log: Pick<Logger, 'debug' | 'warn'>;
   readonly limits?: StreamLimits;
-  /** For responses larger than `largeResponseBytes`; shared by all streams. */
-  readonly gate: Gate;
+  /** Shared by all streams; those with the same `client` count together. */
+  readonly budget: SendBudget;
+  readonly client: string;
   /** ms. */
   readonly now?: () => number;
 }
-
-/** Smaller ones do not wait for others. */
-export const largeResponseBytes = 256 * 1024;
 
 /** One type on this stream. */
 interface Channel {
@@ -63,7 +66,6 @@ interface Turn {
   /** When the oldest change in it came, ms. */
   readonly since: number | undefined;
   nonce: string;
-  deadline: NodeJS.Timeout | undefined;
 }
 
 /**
@@ -83,7 +85,7 @@ export class DiscoveryStream {
   readonly #options: StreamOptions;
   readonly #limits: StreamLimits;
   readonly #now: () => number;
-  readonly #budget: RequestBudget;
+  readonly #budget: TokenBucket;
   readonly #channels = new Map<TypeUrl, Channel>();
   readonly #stopListening: readonly (() => void)[];
   /** What is left of the round. */
@@ -91,32 +93,35 @@ export class DiscoveryStream {
   /** What the client has not answered. */
   #awaited: Turn | undefined;
   #unguarded: NodeJS.Timeout | undefined;
-  #leaveGate: (() => void) | undefined;
+  /** The response that is on its way, or waits for room. */
+  #sending: Send | undefined;
+  /** Whether the transport has it. */
+  #isWritten = false;
+  #deadline: NodeJS.Timeout | undefined;
   #client = '';
   #nonce = 0;
-  #writing = false;
   #closed = false;
 
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#limits = options.limits ?? defaultStreamLimits;
     this.#now = options.now ?? performance.now.bind(performance);
-    this.#budget = new RequestBudget(this.#limits.requestBurst, this.#limits.requestsPerSecond, this.#now());
+    this.#budget = new TokenBucket(this.#limits.requestBurst, this.#limits.requestsPerSecond, this.#now());
     this.#stopListening = options.stores.map((store) =>
       store.onChange((change) => this.#changed(this.#channels.get(store.type), change)),
     );
   }
 
   /** One message from the client. One that breaks the protocol ends the stream, and nothing else. */
-  receive(message: Uint8Array): void {
+  receive(message: DeltaDiscoveryRequest): void {
     if (this.#closed) return;
     try {
       if (!this.#budget.spend(this.#now())) {
         throw new TulleError('XdsRequestsTooMany', `more than ${this.#limits.requestsPerSecond} requests a second`);
       }
-      this.#take(decodeRequest(message));
+      this.#take(discoveryRequest(message));
     } catch (error) {
-      this.#fail(error);
+      this.fail(error);
       return;
     }
     this.#pump();
@@ -127,9 +132,10 @@ export class DiscoveryStream {
     if (this.#closed) return;
     this.#closed = true;
     for (const stop of this.#stopListening) stop();
-    clearTimeout(this.#awaited?.deadline);
+    clearTimeout(this.#deadline);
     clearTimeout(this.#unguarded);
-    this.#leaveGate?.();
+    // What the transport has is dropped by it, in its time.
+    if (this.#sending !== undefined && !this.#isWritten) this.#options.budget.leave(this.#sending);
     this.#channels.clear();
     this.#turns = [];
   }
@@ -156,8 +162,8 @@ export class DiscoveryStream {
   #settle({ type, nonce, refusal }: DiscoveryRequest): void {
     const turn = this.#awaited;
     if (turn === undefined || turn.news.type !== type || turn.nonce !== nonce) return;
-    clearTimeout(turn.deadline);
     this.#awaited = undefined;
+    this.#rest();
     const label = typeLabel(turn.news.type);
     if (turn.since !== undefined) pushSeconds.observe({ type: label }, (this.#now() - turn.since) / 1000);
     if (refusal === undefined) return;
@@ -188,7 +194,7 @@ export class DiscoveryStream {
   /** Writes the next message once the last one has left and is answered. */
   #pump(): void {
     this.#waitForGuard([...this.#channels.values()].every((channel) => this.#isGuarded(channel)));
-    if (this.#writing || this.#awaited !== undefined || this.#closed) return;
+    if (this.#sending !== undefined || this.#awaited !== undefined || this.#closed) return;
     if (this.#turns.length === 0) this.#turns = this.#nextRound();
     const turn = this.#turns.shift();
     if (turn !== undefined) this.#write(turn);
@@ -202,7 +208,6 @@ export class DiscoveryStream {
       news: part,
       since: this.#channels.get(part.type)?.owedSince,
       nonce: '',
-      deadline: undefined,
     }));
     for (const channel of guarded) channel.owedSince = undefined;
     return turns;
@@ -219,39 +224,51 @@ export class DiscoveryStream {
     if (this.#closed) return;
     if (!isThere) {
       const { subscribeMs } = this.#limits;
-      this.#unguarded ??= setTimeout(() => this.#fail(policyNotAsked(subscribeMs)), subscribeMs).unref();
+      this.#unguarded ??= setTimeout(() => this.fail(policyNotAsked(subscribeMs)), subscribeMs).unref();
       return;
     }
     clearTimeout(this.#unguarded);
     this.#unguarded = undefined;
   }
 
-  /** A large response is put together only when its turn has come: until then it is a list of shared resources. */
+  /** A response is put together only when there is room for it: until then it is a list of shared resources. */
   #write(turn: Turn): void {
     this.#awaited = turn;
-    this.#writing = true;
     turn.nonce = String(++this.#nonce);
-    const size = turn.news.resources.reduce((sum, { frame }) => sum + frame.length, 0);
-    if (size <= largeResponseBytes) this.#send(turn);
-    else this.#leaveGate = this.#options.gate.enter(() => this.#send(turn));
+    const { budget, client } = this.#options;
+    const send: Send = {
+      client,
+      bytes: sizeOf(turn),
+      begin: () => this.#send(turn, send),
+      stalled: () => this.fail(unread(turn.news.type)),
+    };
+    this.#sending = send;
+    budget.enter(send);
   }
 
-  #send(turn: Turn): void {
+  #send(turn: Turn, send: Send): void {
     const { type } = turn.news;
-    const message = encodeResponse({ ...turn.news, nonce: turn.nonce });
     pushes.inc({ type: typeLabel(type) });
-    pushedBytes.inc({ type: typeLabel(type) }, message.length);
+    pushedBytes.inc({ type: typeLabel(type) }, send.bytes);
     const limitMs = this.#limits.acknowledgeMs;
-    turn.deadline = setTimeout(() => this.#fail(silence(type, limitMs)), limitMs).unref();
-    this.#options.wire.write(message, () => {
-      this.#leaveGate?.();
-      this.#leaveGate = undefined;
-      this.#writing = false;
+    this.#deadline = setTimeout(() => this.fail(silence(type, limitMs)), limitMs).unref();
+    this.#isWritten = true;
+    this.#options.wire.write(discoveryResponse({ ...turn.news, nonce: turn.nonce }), () => {
+      this.#options.budget.leave(send);
+      this.#sending = undefined;
+      this.#isWritten = false;
+      this.#rest();
       this.#pump();
     });
   }
 
-  #fail(error: unknown): void {
+  /** A client cannot have answered what has not left, whatever it says: both must be so. */
+  #rest(): void {
+    if (this.#sending === undefined && this.#awaited === undefined) clearTimeout(this.#deadline);
+  }
+
+  /** Ends the stream and tells the client why; what is not ours is only logged. */
+  fail(error: unknown): void {
     if (this.#closed) return;
     this.close();
     this.#options.log.warn({ client: this.#client, err: error }, 'a discovery stream was ended');
@@ -260,8 +277,17 @@ export class DiscoveryStream {
   }
 }
 
+/** Of its resources, bytes. */
+function sizeOf({ news }: Turn): number {
+  return news.resources.reduce((sum, { encoded }) => sum + encoded.length, 0);
+}
+
 function silence(type: TypeUrl, limitMs: number): TulleError {
   return new TulleError('XdsClientSilent', `no acknowledgement of ${typeLabel(type)} within ${limitMs / 1000} s`);
+}
+
+function unread(type: TypeUrl): TulleError {
+  return new TulleError('XdsClientSilent', `${typeLabel(type)} was not read, and others wait for its room`);
 }
 
 function policyNotAsked(limitMs: number): TulleError {

@@ -3,7 +3,7 @@ import { createCallerVerifier } from '../../src/ca/caller.ts';
 import { publicKeyOfRequest } from '../../src/ca/certificate-request.ts';
 import { parseSpiffeId } from '../../src/ca/spiffe-id.ts';
 import { systemClock } from '../../src/kube/clock.ts';
-import { CountingReviewer, podOf, pods, proxyPod, tokenOf } from '../fixtures/ca/callers.ts';
+import { anyKeys, CountingReviewer, podOf, pods, proxyPod, tokenOf } from '../fixtures/ca/callers.ts';
 import { certificateRequest, p256Key, pemRequest } from '../fixtures/ca/certificate-requests.ts';
 import { type IssuingControl, startIssuingControl } from '../fixtures/ca/issuing-control.ts';
 import { MemoryCluster } from '../fixtures/ca/memory-stores.ts';
@@ -20,7 +20,7 @@ export default async function measure(): Promise<Figure[]> {
     secrets: cluster.secrets,
     bundles: cluster.bundles,
     evidence: cluster.evidence,
-    callers: createCallerVerifier({ reviewer: new CountingReviewer(), clock: systemClock }),
+    callers: createCallerVerifier({ reviewer: new CountingReviewer(), keys: anyKeys, clock: systemClock }),
     pods: pods([proxyPod, podOf()]),
   });
   try {

@@ -1,5 +1,6 @@
 import { deepStrictEqual, match, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { decodeJwt, decodeProtectedHeader, generateKeyPair, SignJWT } from 'jose';
 import { implicit, octetString, oid, sequence, toDer } from '../../src/ca/asn1.ts';
 import { CertificateClient } from '../fixtures/ca/certificate-client.ts';
 import { certificateRequest, p256Key, pemRequest } from '../fixtures/ca/certificate-requests.ts';
@@ -47,6 +48,13 @@ describe('who gets which certificate from a real replica, with tokens of real po
     client?.close();
     await cluster?.stop();
   });
+
+  /** How many tokens the API server has reviewed so far. */
+  async function reviews(): Promise<number> {
+    const metrics = await cluster.api.kubectl('get', '--raw', '/metrics');
+    const counts = metrics.matchAll(/^apiserver_request_total\{[^}]*resource="tokenreviews"[^}]*\} (\d+)$/gm);
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+  }
 
   type Ask = Parameters<CertificateClient['ask']>[0];
 
@@ -235,6 +243,31 @@ describe('who gets which certificate from a real replica, with tokens of real po
       await flood;
       strictEqual(taken, total);
       greedy.close();
+    });
+
+    it('R37 has no forged token reviewed by sending many, and keeps no proxy waiting', async () => {
+      const [total, atOnce] = [2_000, 16];
+      const { kid = '' } = decodeProtectedHeader(token);
+      const { privateKey } = await generateKeyPair('RS256');
+      const forge = (jti: string) =>
+        new SignJWT({ ...decodeJwt(token), jti }).setProtectedHeader({ alg: 'RS256', kid }).sign(privateKey);
+      const forger = new CertificateClient(port, await cluster.roots());
+      const reviewed = await reviews();
+      const answers = new Set<string | undefined>();
+      let asked = 0;
+      const send = async () => {
+        while (asked++ < total) answers.add((await forger.ask({ token: await forge(String(asked)) })).refused?.status);
+      };
+      const flood = Promise.all(Array.from({ length: atOnce }, send));
+      for (let turn = 0; turn < 20; turn++) {
+        strictEqual(await given({ token: proxyTokens['node-1'], identity: cart }), own);
+      }
+      ok(asked < total / 2, `20 certificates of the proxy took as long as ${asked} forgeries`);
+      await flood;
+      forger.close();
+      deepStrictEqual(answers, new Set(['UNAUTHENTICATED']));
+      const after = await reviews();
+      ok(after <= reviewed + 1, `${after - reviewed} reviews, the proxy’s own at most`);
     });
 
     it('R37 hears nothing of the mesh, nor does any part of Tulle but the node proxy', async () => {

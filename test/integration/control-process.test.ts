@@ -1,7 +1,13 @@
-import { strictEqual } from 'node:assert/strict';
+import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import http2 from 'node:http2';
 import { createInterface } from 'node:readline';
+import { gzipSync } from 'node:zlib';
+import { Code } from '@connectrpc/connect';
+import { CertificateClient } from '../fixtures/ca/certificate-client.ts';
 import { ControlCluster } from './control-cluster.ts';
+
+const cart = 'spiffe://cluster.local/ns/shop/sa/cart';
 
 describe('the process tulle-control', function () {
   this.timeout(120_000);
@@ -10,9 +16,21 @@ describe('the process tulle-control', function () {
   before(async () => {
     cluster = await ControlCluster.start();
     await cluster.mesh({});
+    await cluster.namespace('shop', 'cart');
+    await cluster.pod({ name: 'cart-0', serviceAccount: 'cart', ip: '10.1.0.1' });
   });
 
   after(() => cluster?.stop());
+
+  /** A node proxy that asks for the identity of a pod on its node. */
+  async function ask(port: number) {
+    const client = new CertificateClient(port, await cluster.roots());
+    try {
+      return await client.ask({ token: await cluster.proxyToken('proxy-node-1'), identity: cart });
+    } finally {
+      client.close();
+    }
+  }
 
   function start(env: Record<string, string>) {
     const child = spawn(process.execPath, ['src/cmd/control.ts'], {
@@ -40,6 +58,46 @@ describe('the process tulle-control', function () {
     strictEqual(await ended, 0, lines.join('\n'));
     strictEqual(lines.join('\n').includes('PRIVATE KEY'), false);
     strictEqual(lines.join('\n').includes(cluster.api.adminToken), false);
+  });
+
+  it('R37 is not hurt by a stranger whose compressed requests are small and unfold to millions of fields', async () => {
+    // Less than the 256 MiB a container of it has; what the messages unfold to takes more.
+    const env = { KUBECONFIG: cluster.api.kubeconfig, NODE_OPTIONS: '--max-old-space-size=192' };
+    const { child, ended, line, lines } = start(env);
+    await line('serving');
+    const { grpcPort } = JSON.parse(lines.find((text) => text.includes('"serving"')) ?? '{}');
+    const session = http2.connect(`https://127.0.0.1:${grpcPort}`, { rejectUnauthorized: false });
+    // Field 15, a varint, 4 Mi times: two bytes each.
+    const bomb = gzipSync(Buffer.alloc(8 * 1024 * 1024, Buffer.from([0x78, 0x01])));
+    ok(bomb.length < 16_384);
+    const head = Buffer.alloc(5);
+    head.writeUInt8(1, 0);
+    head.writeUInt32BE(bomb.length, 1);
+    const call = () =>
+      new Promise<string>((resolve) => {
+        const request = session.request({
+          ':method': 'POST',
+          ':path': '/istio.v1.auth.IstioCertificateService/CreateCertificate',
+          'content-type': 'application/grpc',
+          'grpc-encoding': 'gzip',
+          te: 'trailers',
+        });
+        let status = '';
+        const note = (headers: http2.IncomingHttpHeaders) => {
+          status = String(headers['grpc-status'] ?? status);
+        };
+        request.on('response', note).on('trailers', note);
+        request.on('close', () => resolve(status)).on('error', (error) => resolve(error.message));
+        request.resume();
+        request.end(Buffer.concat([head, bomb]));
+      });
+    const answers = await Promise.all(Array.from({ length: 8 }, call));
+    session.destroy();
+    deepStrictEqual(new Set(answers), new Set([String(Code.Unauthenticated)]));
+    const { chain } = await ask(grpcPort);
+    ok(chain, 'who is known is served');
+    child.kill('SIGTERM');
+    strictEqual(await ended, 0, lines.join('\n'));
   });
 
   it('ends with 1 and says why when its environment is wrong', async () => {

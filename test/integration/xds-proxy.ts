@@ -1,14 +1,14 @@
-import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import {
+  type DeltaDiscoveryRequest,
   DeltaDiscoveryRequestSchema,
   type DeltaDiscoveryResponse,
-  DeltaDiscoveryResponseSchema,
 } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { AddressSchema, type Service, type Workload } from '../../proto/gen/istio/workload/workload_pb.js';
 import { controlDnsNames } from '../../src/api/names.ts';
 import { addressType, authorizationType, type TypeUrl } from '../../src/xds/resource.ts';
-import { discoveryDefinition } from '../../src/xds/service.ts';
+import { deltaAggregatedResources } from '../fixtures/grpc/methods.ts';
 
 export type Request = MessageInitShape<typeof DeltaDiscoveryRequestSchema>;
 
@@ -36,7 +36,7 @@ export class XdsProxy {
   readonly #options: ProxyOptions;
   readonly #client: Client;
   readonly #watchers = new Set<() => void>();
-  #stream: ClientDuplexStream<Uint8Array, Buffer> | undefined;
+  #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
@@ -47,13 +47,12 @@ export class XdsProxy {
 
   /** Opens a stream; the result is how it ends. */
   open(): Promise<{ status: string; details: string }> {
-    const { path, requestSerialize, responseDeserialize } = discoveryDefinition.DeltaAggregatedResources;
+    const { path, serialize, deserialize } = deltaAggregatedResources;
     const metadata = new Metadata();
     if (this.#options.token !== undefined) metadata.set('authorization', `Bearer ${this.#options.token}`);
-    const serialize = (message: Uint8Array) => requestSerialize(Buffer.from(message));
-    const stream = this.#client.makeBidiStreamRequest(path, serialize, responseDeserialize, metadata);
+    const stream = this.#client.makeBidiStreamRequest(path, serialize, deserialize, metadata);
     this.#stream = stream;
-    stream.on('data', (message: Buffer) => this.#take(fromBinary(DeltaDiscoveryResponseSchema, message)));
+    stream.on('data', (answer: DeltaDiscoveryResponse) => this.#take(answer));
     return new Promise((resolve) => {
       stream.on('error', (error: ServiceError) => resolve({ status: status[error.code], details: error.details }));
       stream.on('end', () => resolve({ status: 'OK', details: '' }));
@@ -61,8 +60,7 @@ export class XdsProxy {
   }
 
   send(request: Request): void {
-    const message = create(DeltaDiscoveryRequestSchema, { typeUrl: addressType, ...request });
-    this.#stream?.write(toBinary(DeltaDiscoveryRequestSchema, message));
+    this.#stream?.write(create(DeltaDiscoveryRequestSchema, { typeUrl: addressType, ...request }));
   }
 
   /** Asks for everything of both types, and says what it has. */

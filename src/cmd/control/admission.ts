@@ -1,9 +1,9 @@
-import type { Metadata } from '@grpc/grpc-js';
 import { components, systemNamespace } from '../../api/names.ts';
 import { boundPod } from '../../ca/bound-pod.ts';
 import type { Caller, CallerVerifier } from '../../ca/caller.ts';
 import type { PodLookup, PodRecord } from '../../ca/pod-lookup.ts';
 import { explain, isTulleError, TulleError } from '../../errors/tulle-error.ts';
+import type { Call } from '../../grpc/guarded.ts';
 import type { DiscoveryClient } from '../../xds/service.ts';
 
 /**
@@ -11,10 +11,8 @@ import type { DiscoveryClient } from '../../xds/service.ts';
  * together, so that a compromised node cannot take what others need.
  */
 export function admitNodeProxies(callers: CallerVerifier, pods: PodLookup) {
-  return async (metadata: Metadata): Promise<DiscoveryClient> => {
-    const [authorization, ...more] = metadata.get('authorization');
-    const single = typeof authorization === 'string' && more.length === 0 ? authorization : undefined;
-    const caller = await callers.verify(single);
+  return async (call: Call): Promise<DiscoveryClient> => {
+    const caller = await callers.verify(call);
     if (caller.namespace !== systemNamespace || caller.serviceAccount !== components.proxy) {
       throw new TulleError(
         'CallerNotPermitted',

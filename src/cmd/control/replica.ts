@@ -1,4 +1,4 @@
-import { Server } from '@grpc/grpc-js';
+import type { ConnectRouter } from '@connectrpc/connect';
 import type { Logger } from 'pino';
 import type { MeshSpec } from '../../api/mesh.ts';
 import { apiGroup, components, controlDnsNames, meshName, systemNamespace } from '../../api/names.ts';
@@ -8,13 +8,16 @@ import { certificateService } from '../../ca/certificate-service.ts';
 import {
   kubernetesBundleStore,
   kubernetesSecretStore,
+  kubernetesTokenKeys,
   kubernetesTokenReviewer,
   watchAuthority,
 } from '../../ca/kubernetes.ts';
 import { kubernetesEvidence } from '../../ca/kubernetes-evidence.ts';
 import { livePodLookup, watchedPodLookup } from '../../ca/kubernetes-pods.ts';
 import { type ServerCertificate, serverCertificate } from '../../ca/server-certificate.ts';
+import { TokenKeys } from '../../ca/token-keys.ts';
 import { explain } from '../../errors/tulle-error.ts';
+import { GrpcServer } from '../../grpc/server.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { systemClock } from '../../kube/clock.ts';
 import { EventRecorder } from '../../kube/events.ts';
@@ -23,7 +26,7 @@ import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import { counter } from '../../telemetry/metrics.ts';
 import { ClusterFeed } from '../../xds/cluster-feed.ts';
 import { Publisher } from '../../xds/publisher.ts';
-import { DiscoveryService, discoveryDefinition } from '../../xds/service.ts';
+import { DiscoveryService } from '../../xds/service.ts';
 import { admitNodeProxies } from './admission.ts';
 import { AuthorityLeadership } from './authority-leadership.ts';
 import { AuthorityStatus } from './authority-status.ts';
@@ -38,20 +41,6 @@ export interface ControlOptions {
 
 const certificateRequests = counter('ca_requests_total', 'Requests for a certificate, by gRPC status.', ['status']);
 
-/** Requests are small but for the first of a stream, which may name every resource of a large mesh with its version. */
-const maxRequestBytes = 8 * 1024 * 1024;
-
-const serverOptions = {
-  'grpc.max_receive_message_length': maxRequestBytes,
-  'grpc.max_concurrent_streams': 256,
-  // A peer that is gone without a word is found out.
-  'grpc.keepalive_time_ms': 30_000,
-  'grpc.keepalive_timeout_ms': 10_000,
-  // Longer than any discovery stream lives: what is left then is a client that does not read, and is cut off.
-  'grpc.max_connection_age_ms': 40 * 60_000,
-  'grpc.max_connection_age_grace_ms': 30_000,
-};
-
 /** After this the connections that are left are cut, ms. */
 const lastWordMs = 5_000;
 
@@ -64,7 +53,7 @@ export class ControlReplica {
   readonly #running = new AbortController();
   readonly #publisher: Publisher;
   readonly #feed: ClusterFeed;
-  readonly #server = new Server(serverOptions);
+  #server: GrpcServer | undefined;
   readonly #tasks: Promise<void>[] = [];
   #authority: CertificateAuthority | undefined;
   #discovery: DiscoveryService | undefined;
@@ -106,10 +95,11 @@ export class ControlReplica {
     known.catch(() => {});
     const authority = this.#startAuthority(await unlessStopped(usable), signal);
     const certificate = this.#startCertificate(authority, signal);
-    this.#addServices(authority);
+    const server = this.#makeServer(authority, signal);
+    certificate.onChange((pair) => server.setCertificate(pair));
     await unlessStopped(authority.ready());
     certificate.renewIfDue();
-    this.#grpcPort = await this.#bind(certificate);
+    this.#grpcPort = await this.#listen(server);
     await known;
     this.#options.log.info({ grpcPort: this.#grpcPort, httpPort: this.httpPort }, 'serving');
   }
@@ -122,9 +112,9 @@ export class ControlReplica {
     const { leaveMs } = this.#options.settings;
     this.#leaving = true;
     await systemClock.sleep(leaveMs);
-    const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const closed = this.#server?.close();
     await this.#discovery?.drain(leaveMs);
-    const cut = setTimeout(() => this.#server.forceShutdown(), lastWordMs);
+    const cut = setTimeout(() => this.#server?.destroy(), lastWordMs);
     await closed;
     clearTimeout(cut);
     this.#running.abort();
@@ -194,34 +184,33 @@ export class ControlReplica {
     return certificate;
   }
 
-  #addServices(authority: CertificateAuthority): void {
+  #makeServer(authority: CertificateAuthority, signal: AbortSignal): GrpcServer {
     const { client, log } = this.#options;
-    const callers = createCallerVerifier({ reviewer: kubernetesTokenReviewer(client), clock: systemClock });
+    const keys = new TokenKeys({ read: kubernetesTokenKeys(client), clock: systemClock, log });
+    this.#tasks.push(keys.run(signal));
+    const callers = createCallerVerifier({ reviewer: kubernetesTokenReviewer(client), keys, clock: systemClock });
     const pods = watchedPodLookup(this.#feed.pods, livePodLookup(client));
     const onOutcome = (status: string) => certificateRequests.inc({ status });
     const certificates = certificateService({ authority, callers, pods, log, onOutcome });
-    this.#server.addService(certificates.definition, certificates.implementation);
-    this.#discovery = new DiscoveryService({
+    const discovery = new DiscoveryService({
       stores: this.#publisher.stores,
       admit: admitNodeProxies(callers, pods),
       ready: () => this.#feed.ready,
       log,
     });
-    this.#server.addService(discoveryDefinition, this.#discovery.handlers);
+    const routes = (router: ConnectRouter) => {
+      certificates(router);
+      discovery.routes(router);
+    };
+    this.#discovery = discovery;
+    this.#server = new GrpcServer({ routes, log });
+    return this.#server;
   }
 
   /** Dual stack where the machine has it: `::` takes IPv4 too. */
-  async #bind(certificate: ServerCertificate): Promise<number> {
+  async #listen(server: GrpcServer): Promise<number> {
     const { grpcPort } = this.#options.settings;
-    return this.#listen(`[::]:${grpcPort}`, certificate).catch(() => this.#listen(`0.0.0.0:${grpcPort}`, certificate));
-  }
-
-  #listen(address: string, certificate: ServerCertificate): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, certificate.credentials(), (error, port) =>
-        error === null ? resolve(port) : reject(error),
-      );
-    });
+    return server.listen(grpcPort, '::').catch(() => server.listen(grpcPort, '0.0.0.0'));
   }
 }
 

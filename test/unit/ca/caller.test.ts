@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { tokenExtra } from '../../../src/api/names.ts';
 import { createCallerVerifier } from '../../../src/ca/caller.ts';
+import type { Signature } from '../../../src/ca/token-keys.ts';
 import type { TokenReviewStatus } from '../../../src/ca/token-reviewer.ts';
-import { CountingReviewer, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
+import { anyKeys, CountingReviewer, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
 import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
 
 const username = 'system:serviceaccount:tulle-system:tulle-proxy';
@@ -10,13 +11,13 @@ const username = 'system:serviceaccount:tulle-system:tulle-proxy';
 describe('who calls', () => {
   const clock = new ManualClock();
   const reviewer = new CountingReviewer();
-  const bearer = (token: string) => `Bearer ${token}`;
-  let callers = createCallerVerifier({ reviewer, clock });
+  const bearer = (token: string, address = '10.0.0.1') => ({ authorization: `Bearer ${token}`, address });
+  let callers = createCallerVerifier({ reviewer, keys: anyKeys, clock });
 
   beforeEach(() => {
     reviewer.asked.length = 0;
     reviewer.answer = async () => proxyReview();
-    callers = createCallerVerifier({ reviewer, clock });
+    callers = createCallerVerifier({ reviewer, keys: anyKeys, clock });
   });
 
   it('R01 is the service account, pod, UID and node of the reviewed token', async () => {
@@ -62,7 +63,9 @@ describe('who calls', () => {
     `Bearer ${'a'.repeat(9000)}`,
   ]) {
     it(`asks nobody about the header ${JSON.stringify(header?.slice(0, 20))}`, async () => {
-      await assert.rejects(callers.verify(header), { code: 'CallerUnauthenticated' });
+      await assert.rejects(callers.verify({ authorization: header, address: '10.0.0.1' }), {
+        code: 'CallerUnauthenticated',
+      });
       assert.equal(reviewer.asked.length, 0);
     });
   }
@@ -92,10 +95,40 @@ describe('who calls', () => {
     assert.equal(reviewer.asked.length, 3);
   });
 
+  it('R38 is nobody, and the API server is not asked, when it did not sign the token', async () => {
+    callers = createCallerVerifier({ reviewer, keys: { check: async () => 'bad' }, clock });
+    const refused = { code: 'CallerUnauthenticated', message: /not signed by a key of the API server/ };
+    await assert.rejects(callers.verify(bearer(tokenOf('c'))), refused);
+    assert.equal(reviewer.asked.length, 0);
+  });
+
+  it('R38 waits for no forged token, and where nobody can tell forged tokens, for one of each address', async () => {
+    const check = async (token: string): Promise<Signature> => (token.endsWith('.good') ? 'good' : 'unknown');
+    const one = { running: 1, waiting: 100, waitingEach: 10 };
+    callers = createCallerVerifier({ reviewer, keys: { check }, clock, limits: { good: one, unknown: one } });
+    const gate = Promise.withResolvers<void>();
+    reviewer.answer = () => gate.promise.then(() => proxyReview({ authenticated: false }));
+    const flood = Array.from({ length: 20 }, (_, index) =>
+      callers.verify(bearer(tokenOf(`forged${index}`), '10.6.6.6')),
+    );
+    const refused = Promise.allSettled(flood);
+    const honest = callers.verify(bearer(tokenOf('unknown'), '10.0.0.2'));
+    await new Promise((resolve) => setImmediate(resolve));
+    reviewer.answer = async () => proxyReview();
+    assert.ok(await callers.verify(bearer(tokenOf('good'), '10.0.0.3')), 'while the others wait');
+    const asked = reviewer.asked.length;
+    gate.resolve();
+    assert.ok(await honest);
+    assert.equal(reviewer.asked.slice(asked).indexOf(tokenOf('unknown')), 1, 'its turn comes second');
+    const codes = (await refused).map((each) => (each.status === 'rejected' ? each.reason.code : 'known'));
+    assert.equal(codes.filter((code) => code === 'CallerReviewsOverloaded').length, 9);
+  });
+
   it('is asked of the API server about so many at once, so many wait, and the rest is sent away', async () => {
     const gate = Promise.withResolvers<void>();
     reviewer.answer = () => gate.promise.then(() => proxyReview());
-    callers = createCallerVerifier({ reviewer, clock, limits: { running: 2, waiting: 3 } });
+    const limits = { running: 2, waiting: 3, waitingEach: 3 };
+    callers = createCallerVerifier({ reviewer, keys: anyKeys, clock, limits: { good: limits, unknown: limits } });
     const outcomes = Array.from({ length: 9 }, (_, index) =>
       callers.verify(bearer(tokenOf(`t${index}`))).then(
         () => 'known',

@@ -5,7 +5,7 @@ import { controlDnsNames } from '../../../src/api/names.ts';
 import { createCallerVerifier } from '../../../src/ca/caller.ts';
 import type { PodLookup } from '../../../src/ca/pod-lookup.ts';
 import { systemClock } from '../../../src/kube/clock.ts';
-import { CountingReviewer, podOf, pods, proxyPod, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
+import { anyKeys, CountingReviewer, podOf, pods, proxyPod, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
 import type { Answer } from '../../fixtures/ca/certificate-client.ts';
 import { type IssuingControl, startIssuingControl } from '../../fixtures/ca/issuing-control.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
@@ -28,7 +28,7 @@ describe('the certificate service on the wire', () => {
       secrets: cluster.secrets,
       bundles: cluster.bundles,
       evidence: cluster.evidence,
-      callers: createCallerVerifier({ reviewer, clock: systemClock }),
+      callers: createCallerVerifier({ reviewer, keys: anyKeys, clock: systemClock }),
       pods: {
         podByName: (...asked) => lookup.podByName(...asked),
         podsOnNode: (...asked) => lookup.podsOnNode(...asked),
@@ -36,7 +36,7 @@ describe('the certificate service on the wire', () => {
       service: {
         log,
         onOutcome: (outcome) => outcomes.push(outcome),
-        limits: { running: 4, waiting: 8 },
+        limits: { running: 4, waiting: 8, waitingEach: 8 },
         random: () => 0.5,
       },
     });

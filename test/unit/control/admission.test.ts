@@ -1,17 +1,15 @@
 import { deepStrictEqual, rejects } from 'node:assert/strict';
-import { Metadata } from '@grpc/grpc-js';
 import type { Caller } from '../../../src/ca/caller.ts';
 import { admitNodeProxies } from '../../../src/cmd/control/admission.ts';
 import { podOf, pods, proxyPod } from '../../fixtures/ca/callers.ts';
 
-const metadata = new Metadata();
-metadata.set('authorization', 'Bearer token');
+const call = { authorization: 'Bearer token', address: '10.0.0.1', peer: '10.0.0.1:1' };
 
 /** A caller with a token bound to this pod, which is there. */
 function admit(pod = proxyPod, there = [pod]) {
   const { namespace, serviceAccount = '', name, uid, node } = pod;
   const caller: Caller = { namespace, serviceAccount, pod: { name, uid }, node };
-  return admitNodeProxies({ verify: async () => caller }, pods(there))(metadata);
+  return admitNodeProxies({ verify: async () => caller }, pods(there))(call);
 }
 
 describe('who may hear of the mesh', () => {

@@ -1,6 +1,7 @@
+import type { DeltaDiscoveryResponse } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import type { TulleError } from '../../../src/errors/tulle-error.ts';
 import type { Wire } from '../../../src/xds/stream.ts';
-import { type Answer, decodeAnswer } from './proxy.ts';
+import { type Answer, answerOf } from './proxy.ts';
 
 /** A transport in memory whose messages leave when the test says so. */
 export class MemoryWire implements Wire {
@@ -19,8 +20,8 @@ export class MemoryWire implements Wire {
     return this.#ended.promise;
   }
 
-  write(message: Buffer, flushed: () => void): void {
-    this.answers.push(decodeAnswer(message));
+  write(response: DeltaDiscoveryResponse, flushed: () => void): void {
+    this.answers.push(answerOf(response));
     this.#unflushed.push(flushed);
     this.#written.resolve();
   }

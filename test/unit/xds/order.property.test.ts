@@ -1,12 +1,12 @@
 import { deepStrictEqual, ok } from 'node:assert/strict';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { Gate } from '../../../src/xds/gate.ts';
 import { addressType, authorizationType, type TypeUrl } from '../../../src/xds/resource.ts';
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
+import { SendBudget } from '../../../src/xds/send-budget.ts';
 import { DiscoveryStream } from '../../../src/xds/stream.ts';
 import { MemoryWire } from './memory-wire.ts';
-import { type Answer, encodeRequest, type Request, resource } from './proxy.ts';
+import { type Answer, type Request, requestOf, resource } from './proxy.ts';
 
 const log = pino({ level: 'silent' });
 const policyNames = ['p', 'q', 'r'] as const;
@@ -146,7 +146,8 @@ class World {
       stores: Object.values(this.stores),
       wire: this.#wire,
       log,
-      gate: new Gate(1, 60_000),
+      budget: new SendBudget(),
+      client: 'node-1',
       now: () => 0,
     });
     for (const typeUrl of [addressType, authorizationType] as const) {
@@ -156,7 +157,7 @@ class World {
   }
 
   #send(request: Request): void {
-    this.#stream?.receive(encodeRequest(request));
+    this.#stream?.receive(requestOf(request));
   }
 
   #answer(more: Request): void {

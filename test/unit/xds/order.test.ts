@@ -1,11 +1,11 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { pino } from 'pino';
-import { Gate } from '../../../src/xds/gate.ts';
 import { addressType, authorizationType, type TypeUrl } from '../../../src/xds/resource.ts';
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
+import { SendBudget } from '../../../src/xds/send-budget.ts';
 import { DiscoveryStream, defaultStreamLimits } from '../../../src/xds/stream.ts';
 import { MemoryWire } from './memory-wire.ts';
-import { encodeRequest, type Request, resource } from './proxy.ts';
+import { type Request, requestOf, resource } from './proxy.ts';
 
 /** A stream over both types, and a client that answers when the test says so. */
 function setUp(limits: Partial<typeof defaultStreamLimits> = {}) {
@@ -17,10 +17,11 @@ function setUp(limits: Partial<typeof defaultStreamLimits> = {}) {
     wire,
     log: pino({ level: 'silent' }),
     limits: { ...defaultStreamLimits, ...limits },
-    gate: new Gate(1, 60_000),
+    budget: new SendBudget(),
+    client: 'node-1',
     now: () => 0,
   });
-  const send = (request: Request) => stream.receive(encodeRequest(request));
+  const send = (request: Request) => stream.receive(requestOf(request));
   let answered = 0;
   return {
     addresses,

@@ -1,10 +1,14 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import {
+  type DeltaDiscoveryRequest,
   DeltaDiscoveryRequestSchema,
+  type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
+  ResourceSchema,
 } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { addressType, type Resource } from '../../../src/xds/resource.ts';
-import { encodeResponse, type News } from '../../../src/xds/response.ts';
+import { discoveryResponse, type News } from '../../../src/xds/response.ts';
 
 export type Request = MessageInitShape<typeof DeltaDiscoveryRequestSchema>;
 
@@ -16,15 +20,13 @@ export interface Answer {
   readonly removed: readonly string[];
 }
 
-export function encodeRequest(request: Request): Uint8Array {
-  return toBinary(
-    DeltaDiscoveryRequestSchema,
-    create(DeltaDiscoveryRequestSchema, { typeUrl: addressType, ...request }),
-  );
+export function requestOf(request: Request): DeltaDiscoveryRequest {
+  return create(DeltaDiscoveryRequestSchema, { typeUrl: addressType, ...request });
 }
 
-export function decodeAnswer(message: Uint8Array): Answer {
-  const response = fromBinary(DeltaDiscoveryResponseSchema, message);
+/** As it is after the wire. */
+export function answerOf(message: DeltaDiscoveryResponse): Answer {
+  const response = fromBinary(DeltaDiscoveryResponseSchema, toBinary(DeltaDiscoveryResponseSchema, message));
   return {
     nonce: response.nonce,
     type: response.typeUrl,
@@ -35,7 +37,7 @@ export function decodeAnswer(message: Uint8Array): Answer {
 
 /** What is told, as it looks after the wire. */
 export function seen(news: News): Answer {
-  return decodeAnswer(encodeResponse({ ...news, nonce: '' }));
+  return answerOf(discoveryResponse({ ...news, nonce: '' }));
 }
 
 /** What a proxy keeps: what it was sent and not told is gone. */
@@ -55,9 +57,6 @@ export function resource(
   more: { aliases?: readonly string[]; memberOf?: readonly string[] } = {},
 ): Resource {
   const { aliases = [], memberOf = [] } = more;
-  const bytes = toBinary(
-    DeltaDiscoveryResponseSchema,
-    create(DeltaDiscoveryResponseSchema, { resources: [{ name, version, aliases: [...aliases] }] }),
-  );
-  return { name, version, frame: bytes, aliases, memberOf };
+  const bytes = toBinary(ResourceSchema, create(ResourceSchema, { name, version, aliases: [...aliases] }));
+  return { name, version, encoded: new BinaryWriter().bytes(bytes).finish(), aliases, memberOf };
 }

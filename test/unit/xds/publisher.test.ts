@@ -1,5 +1,5 @@
 import { deepStrictEqual, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
-import { fromBinary } from '@bufbuild/protobuf';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
@@ -18,7 +18,7 @@ import { silentLog } from '../../../src/kube/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import type { ResourceStore } from '../../../src/xds/resource-store.ts';
-import { encodeResponse } from '../../../src/xds/response.ts';
+import { discoveryResponse } from '../../../src/xds/response.ts';
 import { apply, type Change, permissive } from '../model/cluster.ts';
 import { meshNode, node, pod, service, slice } from '../model/objects.ts';
 
@@ -26,7 +26,8 @@ import { meshNode, node, pod, service, slice } from '../model/objects.ts';
 function read(store: ResourceStore, ...names: readonly string[]): DeltaDiscoveryResponse {
   const resources = names.map((name) => store.get(name)).filter((resource) => resource !== undefined);
   strictEqual(resources.length, names.length, `of ${names.join(', ')}`);
-  const bytes = encodeResponse({ type: store.type, nonce: 'n', resources, removed: ['gone'] });
+  const response = discoveryResponse({ type: store.type, nonce: 'n', resources, removed: ['gone'] });
+  const bytes = toBinary(DeltaDiscoveryResponseSchema, response);
   return fromBinary(DeltaDiscoveryResponseSchema, bytes);
 }
 
@@ -234,9 +235,9 @@ describe('a change', () => {
 
   it('leaves the bytes of everything else alone', () => {
     const publisher = published(permissive, ...shop);
-    const before = publisher.addresses.get(cart)?.frame;
+    const before = publisher.addresses.get(cart)?.encoded;
     apply(publisher.model, { meshNode: meshNode('node-1', []) });
     publisher.publish();
-    strictEqual(publisher.addresses.get(cart)?.frame, before);
+    strictEqual(publisher.addresses.get(cart)?.encoded, before);
   });
 });

@@ -1,32 +1,27 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { pino } from 'pino';
-import { Gate } from '../../../src/xds/gate.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
-import {
-  DiscoveryStream,
-  defaultStreamLimits,
-  largeResponseBytes,
-  type StreamLimits,
-} from '../../../src/xds/stream.ts';
+import { SendBudget } from '../../../src/xds/send-budget.ts';
+import { DiscoveryStream, defaultStreamLimits, type StreamLimits } from '../../../src/xds/stream.ts';
 import { MemoryWire } from './memory-wire.ts';
-import { encodeRequest, type Request, resource } from './proxy.ts';
+import { type Request, requestOf, resource } from './proxy.ts';
 
 function setUp({
   limits = defaultStreamLimits,
-  gate = new Gate(1, 60_000),
+  budget = new SendBudget(),
 }: {
   limits?: StreamLimits;
-  gate?: Gate;
+  budget?: SendBudget;
 } = {}) {
   const addresses = new ResourceStore(addressType);
   const authorizations = new ResourceStore(authorizationType);
   const stores = [addresses, authorizations];
   const log = pino({ level: 'silent' });
-  const connect = () => {
+  const connect = (client = 'node-1') => {
     const wire = new MemoryWire();
-    const stream = new DiscoveryStream({ stores, wire, log, limits, gate, now: () => 0 });
-    const send = (request: Request) => stream.receive(encodeRequest(request));
+    const stream = new DiscoveryStream({ stores, wire, log, limits, budget, client, now: () => 0 });
+    const send = (request: Request) => stream.receive(requestOf(request));
     /** Answers the last message, which has left. */
     const acknowledge = (more: Request = {}) => {
       wire.flush();
@@ -39,7 +34,7 @@ function setUp({
   return { addresses, authorizations, connect, ...connect() };
 }
 
-const large = resource('large', 'x'.repeat(largeResponseBytes + 1));
+const large = resource('large', 'x'.repeat(300_000));
 
 describe('a discovery stream', () => {
   it('answers both types, one message at a time', () => {
@@ -68,12 +63,6 @@ describe('a discovery stream', () => {
     wire.flush();
     strictEqual(wire.answers.length, 1);
     strictEqual(wire.over, false);
-  });
-
-  it('is ended by what is not a request, and told why', async () => {
-    const { wire, stream } = setUp();
-    stream.receive(Buffer.from('GET / HTTP/1.1'));
-    strictEqual((await wire.ended)?.code, 'XdsRequestInvalid');
   });
 
   it('is ended when its client is silent: nothing is kept for it', async () => {
@@ -144,42 +133,66 @@ describe('a discovery stream', () => {
   });
 });
 
-describe('large responses', () => {
+describe('R38 responses that wait for room', () => {
+  const limits = { all: large.encoded.length + 1_000, each: 0, small: 1_000, stallMs: 60_000 };
+  /** A client that asks for everything, of another node than the others. */
+  const asking = (connect: (client?: string) => ReturnType<ReturnType<typeof setUp>['connect']>, name: string) => {
+    const client = connect(name);
+    client.send({});
+    return client;
+  };
+  const written = (...clients: { wire: MemoryWire }[]) => clients.map(({ wire }) => wire.answers.length);
+
   it('leave one after another, small ones do not wait for them', () => {
-    const { addresses, connect } = setUp();
+    const { addresses, connect } = setUp({ budget: new SendBudget(limits) });
     addresses.apply([['large', large]]);
-    const [first, second, third] = [connect(), connect(), connect()];
-    for (const { send } of [first, second]) send({});
+    const [first, second, third] = [asking(connect, 'n1'), asking(connect, 'n2'), connect('n3')];
     third.send({ typeUrl: authorizationType });
-    deepStrictEqual(
-      [first, second, third].map(({ wire }) => wire.answers.length),
-      [1, 0, 1],
-    );
+    deepStrictEqual(written(first, second, third), [1, 0, 1]);
     first.wire.flush();
-    strictEqual(second.wire.answers.length, 1);
+    deepStrictEqual(written(second), [1]);
   });
 
-  it('do not wait long for a client that does not read', async () => {
-    const { addresses, connect } = setUp({ gate: new Gate(1, 1) });
+  it('are one at a time for a client, where they come to more than its share', () => {
+    const { addresses, connect } = setUp({ budget: new SendBudget({ ...limits, all: limits.all * 10 }) });
     addresses.apply([['large', large]]);
-    const [stuck, next] = [connect(), connect()];
-    for (const { send } of [stuck, next]) send({});
-    strictEqual(next.wire.answers.length, 0);
-    await next.wire.written;
-    strictEqual(stuck.wire.over, false);
+    const [first, second, other] = [asking(connect, 'n1'), asking(connect, 'n1'), asking(connect, 'n2')];
+    deepStrictEqual(written(first, second, other), [1, 0, 1]);
+    first.wire.flush();
+    deepStrictEqual(written(second), [1]);
+  });
+
+  it('end, late, those of a client that does not read, and take their room when their bytes are gone', async () => {
+    const budget = new SendBudget({ ...limits, stallMs: 1 });
+    const { addresses, connect } = setUp({ budget });
+    addresses.apply([['large', large]]);
+    const stuck = asking(connect, 'n1');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    strictEqual(stuck.wire.over, false, 'nobody waits');
+    const next = asking(connect, 'n2');
+    strictEqual((await stuck.wire.ended)?.code, 'XdsClientSilent');
+    deepStrictEqual(written(next), [0], 'the transport still has the bytes');
+    stuck.wire.flush();
+    deepStrictEqual(written(next), [1]);
+    strictEqual(budget.held, large.encoded.length);
   });
 
   it('do not wait for a client that is gone', () => {
-    const { addresses, connect } = setUp();
+    const { addresses, connect } = setUp({ budget: new SendBudget(limits) });
     addresses.apply([['large', large]]);
-    const [stuck, waiting, last] = [connect(), connect(), connect()];
-    for (const { send } of [stuck, waiting, last]) send({});
+    const [stuck, waiting, last] = [asking(connect, 'n1'), asking(connect, 'n2'), asking(connect, 'n3')];
     waiting.stream.close();
     stuck.stream.close();
-    deepStrictEqual(
-      [waiting, last].map(({ wire }) => wire.answers.length),
-      [0, 1],
-    );
+    stuck.wire.flush();
+    deepStrictEqual(written(waiting, last), [0, 1]);
     ok(!last.wire.over);
+  });
+
+  it('are not believed to be read because their client says so', async () => {
+    const { addresses, connect } = setUp({ limits: { ...defaultStreamLimits, acknowledgeMs: 1 } });
+    addresses.apply([['a', resource('a')]]);
+    const liar = asking(connect, 'n1');
+    liar.send({ responseNonce: liar.wire.answers[0]?.nonce ?? '' });
+    strictEqual((await liar.wire.ended)?.code, 'XdsClientSilent');
   });
 });

@@ -1,5 +1,5 @@
-/** A token bucket: `burst` requests at once, `perSecond` after that. Times in ms of one clock. */
-export class RequestBudget {
+/** Limits a rate: `burst` requests at once, `perSecond` after that. Times in ms of one clock. */
+export class TokenBucket {
   readonly #burst: number;
   readonly #perMs: number;
   #tokens: number;
@@ -12,7 +12,7 @@ export class RequestBudget {
     this.#at = now;
   }
 
-  /** Whether one more request is within the budget. */
+  /** Whether one more is within the rate. */
   spend(now: number): boolean {
     this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#perMs);
     this.#at = now;
