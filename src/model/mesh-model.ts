@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { AddressIndex } from './address-index.ts';
 import { CaptureIndex } from './capture-index.ts';
 import { contains } from './cidr.ts';
@@ -85,7 +86,7 @@ export class MeshModel {
 
   setPod(key: string, next: PodFacts | undefined): void {
     const previous = this.#pods.get(key);
-    if (previous === undefined && next === undefined) return;
+    if (isDeepStrictEqual(previous, next)) return;
     this.#dirtyPods.add(key);
     this.#markAddresses(previous);
     if (previous !== undefined) {
@@ -104,6 +105,7 @@ export class MeshModel {
   }
 
   setService(key: string, next: ServiceFacts | undefined): void {
+    if (isDeepStrictEqual(this.#services.get(key), next)) return;
     if (next === undefined) this.#services.delete(key);
     else this.#services.set(key, next);
     this.#dirtyServices.add(key);
@@ -114,12 +116,13 @@ export class MeshModel {
   }
 
   setSlice(key: string, next: SliceFacts | undefined): void {
+    if (isDeepStrictEqual(this.#slices.get(key), next)) return;
     this.#dirtySlices.add(key);
     this.#markPodsAt(this.#slices.replace(key, next));
   }
 
   setNode(name: string, next: NodeFacts | undefined): void {
-    if (JSON.stringify(this.#nodes.get(name)) === JSON.stringify(next)) return;
+    if (isDeepStrictEqual(this.#nodes.get(name), next)) return;
     if (next === undefined) this.#nodes.delete(name);
     else this.#nodes.set(name, next);
     for (const pod of this.#podsByNode.get(name)) {
@@ -207,7 +210,7 @@ export class MeshModel {
   }
 
   #membershipsOf(pod: PodFacts, addresses: readonly IpText[]): Membership[] {
-    const slices = new Set(addresses.flatMap((ip) => [...this.#slices.at(ip)]));
+    const slices = new Set(addresses.flatMap((ip) => [...this.#slices.at(ip)].filter(isOf(pod.namespace))));
     return [...slices].flatMap((slice) => {
       const endpoints = addresses.flatMap((ip) => slice.endpoints.get(ip) ?? []);
       const service = this.#services.get(slice.serviceKey);
@@ -235,10 +238,17 @@ export class MeshModel {
   }
 }
 
-/** An endpoint that names its pod means that one only; one that does not means the pod that owns its address. */
+/**
+ * An endpoint that names its pod means that one only; one that does not means the pod that owns its address. A slice speaks for pods
+ * of its own namespace: whoever may write one must not have others' pods serve what he chooses.
+ */
 function isPod(endpoint: EndpointFacts, pod: PodFacts): boolean {
   if (endpoint.pod === undefined) return !pod.hostNetwork;
   return endpoint.pod.key === pod.key && (endpoint.pod.uid ?? pod.uid) === pod.uid;
+}
+
+function isOf(namespace: string) {
+  return (slice: SliceFacts): boolean => slice.namespace === namespace;
 }
 
 function hasEndpointOn(slice: SliceFacts, node: string): boolean {

@@ -48,7 +48,7 @@ export function podWorkload(pod: PodFacts, around: PodSurroundings): Workload {
     healthy: pod.healthy,
     sharesAddress: pod.hostNetwork,
     locality: around.locality,
-    services: servicesOf(pod.namespace, around.memberships),
+    services: servicesOf(around.memberships),
   };
 }
 
@@ -81,12 +81,12 @@ export function endpointWorkload(
     healthy: endpoint.ready,
     sharesAddress: true,
     locality: locality ?? (endpoint.zone === '' ? undefined : { region: '', zone: endpoint.zone }),
-    services: servicesOf(namespace, [membership]),
+    services: servicesOf([membership]),
   };
 }
 
-/** Sorted, services of the workload's own namespace kept before any other's. */
-function servicesOf(namespace: string, memberships: readonly Membership[]): Map<string, readonly ServicePort[]> {
+/** Sorted by name. */
+function servicesOf(memberships: readonly Membership[]): Map<string, readonly ServicePort[]> {
   const bySlice = memberships.toSorted((a, b) => (a.slice.key < b.slice.key ? -1 : 1));
   const ports = new Map<string, ServicePort[]>();
   for (const { service, slice } of bySlice) {
@@ -94,19 +94,18 @@ function servicesOf(namespace: string, memberships: readonly Membership[]): Map<
     const known = ports.get(name) ?? [];
     ports.set(name, merged(known, targetPorts(service, slice)));
   }
-  return bounded(namespace, ports);
+  return bounded(ports);
 }
 
-function bounded(namespace: string, ports: ReadonlyMap<string, readonly ServicePort[]>) {
-  const foreign = (name: string) => (name.startsWith(`${namespace}/`) ? 0 : 1);
-  const preferred = [...ports].sort(([a], [b]) => foreign(a) - foreign(b) || (a < b ? -1 : 1));
+function bounded(ports: ReadonlyMap<string, readonly ServicePort[]>) {
+  const sorted = [...ports].sort(([a], [b]) => (a < b ? -1 : 1));
   let room = maxPortsOfWorkload;
-  const kept = preferred.slice(0, maxServicesOfWorkload).filter(([, { length }]) => {
+  const kept = sorted.slice(0, maxServicesOfWorkload).filter(([, { length }]) => {
     const fits = length <= room;
     if (fits) room -= length;
     return fits;
   });
-  return new Map(kept.sort(([a], [b]) => (a < b ? -1 : 1)));
+  return new Map(kept);
 }
 
 /** A service's ports with the targets a slice gives them, by port name. */

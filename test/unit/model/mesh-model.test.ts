@@ -213,15 +213,14 @@ describe('a service in the model', () => {
     strictEqual(model.workloads.get(web)?.services.size, 0);
   });
 
-  it('does not let strangers grow a pod’s resource without bound, nor push its own service out', () => {
+  it('does not let others of its namespace grow a pod’s resource without bound', () => {
     const strangers = Array.from({ length: maxServicesOfWorkload + 5 }, (_, index) => [
-      { service: service({ name: `s${index}`, namespace: 'evil' }) },
+      { service: service({ name: `s${index}` }) },
       {
         slice: slice({
           name: `s${index}`,
-          namespace: 'evil',
           service: `s${index}`,
-          endpoints: [{ ip: '10.0.0.1', pod: 'web-0', podNamespace: 'shop' }],
+          endpoints: [{ ip: '10.0.0.1', pod: 'web-0' }],
         }),
       },
     ]);
@@ -273,5 +272,34 @@ describe('a change in the model', () => {
     apply(model, { slice: slice({ name: 's', service: 'cart', endpoints: [{ ip: '10.0.1.9', pod: 'p9' }] }) });
     deepStrictEqual(touched(model.commit()), ['Kubernetes//Pod/shop/p9']);
     strictEqual(model.dirty, false);
+  });
+});
+
+describe('what the model does not do', () => {
+  it('R38 make anything anew for an object that says what it said before', () => {
+    const endpoints = Array.from({ length: 50 }, (_, index) => ({ ip: `10.0.1.${index}`, pod: `web-${index}` }));
+    const pods = endpoints.map(({ ip, pod: name }) => ({ pod: pod({ name, ips: [ip] }) }));
+    const same: Change[] = [
+      ...pods,
+      { service: service({ name: 'cart' }) },
+      { slice: slice({ name: 'cart-1', service: 'cart', endpoints }) },
+      { node: node('node-1', 'r', 'z') },
+    ];
+    const model = modelOf(...same);
+    strictEqual(model.workloads.get('Kubernetes//Pod/shop/web-7')?.services.has(cart), true);
+    for (const change of same) apply(model, change);
+    strictEqual(model.dirty, false);
+  });
+
+  it('R38 let a slice speak for a pod of another namespace, named or by its address', () => {
+    for (const endpoint of [{ ip: '10.0.0.1' }, { ip: '10.0.0.1', pod: 'web-0', podNamespace: 'shop' }]) {
+      const model = modelOf(
+        { pod: pod({ name: 'web-0' }) },
+        { service: service({ name: 'cart', namespace: 'bank' }) },
+        { slice: slice({ name: 'cart-1', namespace: 'bank', service: 'cart', endpoints: [endpoint] }) },
+      );
+      deepStrictEqual([...(model.workloads.get(web)?.services.keys() ?? [])], []);
+      strictEqual(model.workloads.size, 1, 'nor be another workload at its address');
+    }
   });
 });
