@@ -15,7 +15,15 @@ import type { KubeObject, Manifest, Pod } from '../kube/objects.ts';
 import { isOwnedBy } from '../kube/ownership.ts';
 import { selectorLabels } from '../render/ownership.ts';
 import { isForAgents } from '../render/pod-parts.ts';
-import { done, type Outcome, type Reconcile, requeueAfter, type Source, source } from '../runtime/reconciler.ts';
+import {
+  done,
+  isOfSpec,
+  type Outcome,
+  type Reconcile,
+  requeueAfter,
+  type Source,
+  source,
+} from '../runtime/reconciler.ts';
 import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 
@@ -23,15 +31,18 @@ export interface MeshNodeContext extends MeshContext {
   events: Pick<EventRecorder, 'record'>;
 }
 
-/** How soon to look again whether captured pods have ended, which nothing here watches, ms. */
-const LOOK_AGAIN_MS = 5_000;
+/**
+ * How soon to look again whether captured pods have ended, ms: nothing here watches pods, and a MeshNode whose agent is there is
+ * told of by that. Each look is a list of the node's pods, for as long as the MeshNode is kept.
+ */
+const LOOK_AGAIN_MS = 30_000;
 
 export function meshNodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
   const allNodes = () => [...nodes.store.keys(), ...meshNodes.store.keys()];
   return [
     source(nodes, ({ metadata }) => [metadata.name]),
     source(meshNodes, ({ metadata }) => [metadata.name]),
-    source(meshes, ({ metadata }) => (metadata.name === meshName ? allNodes() : [])),
+    source(meshes, ({ metadata }) => (metadata.name === meshName ? allNodes() : []), isOfSpec),
   ];
 }
 

@@ -2,14 +2,16 @@
  * The Mesh: what it stands for is applied, what it no longer stands for is deleted, and its status says how far that
  * is. A Mesh that cannot take effect changes nothing: what runs, runs on.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Mesh, MeshSpec } from '../api/mesh.ts';
+import type { MeshNode } from '../api/mesh-node.ts';
 import { components, fieldManagers, meshesPath, meshFinalizer, meshName, systemNamespace } from '../api/names.ts';
 import { setFinalizers, withFinalizer } from '../kube/finalizers.ts';
-import { type KubeObject, objectKey, type Service } from '../kube/objects.ts';
+import { type KubeObject, type Node, objectKey, type Service } from '../kube/objects.ts';
 import { applyIfChanged } from '../kube/server-side-apply.ts';
 import { renderMesh } from '../render/mesh-objects.ts';
 import { appliedHashAnnotation, meshLabel } from '../render/ownership.ts';
-import { done, type Outcome, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
+import { done, isOfSpec, type Outcome, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
 import { accept, verdictFor } from './acceptance.ts';
 import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
@@ -21,12 +23,27 @@ import { daemonSetProgress, deploymentProgress, type Progress, type Rollout, rea
 export function meshSources({ meshes, meshNodes, nodes, owned }: Caches): Source[] {
   return [
     source(meshes, (mesh) => [mesh.metadata.name]),
-    source(meshNodes, () => [meshName]),
-    source(nodes, () => [meshName]),
+    source(meshNodes, () => [meshName], saysOtherwise),
+    source(nodes, () => [meshName], isMarkedOtherwise),
     ...owned.reflectors.map(({ reflector }) =>
       source(reflector, ({ metadata }) => [metadata.labels?.[meshLabel] ?? meshName]),
     ),
   ];
+}
+
+/** What the Mesh says of a node; its pods are counted elsewhere. */
+function saysOtherwise(
+  { metadata: before, status: then }: MeshNode,
+  { metadata: after, status: now }: MeshNode,
+): boolean {
+  const of = (status: MeshNode['status']) => status?.conditions;
+  return isOfSpec({ metadata: before }, { metadata: after }) || !isDeepStrictEqual(of(then), of(now));
+}
+
+/** The marks of ours that a removal takes away, and what the agents' DaemonSet selects by. */
+function isMarkedOtherwise(before: Node, after: Node): boolean {
+  const of = ({ metadata, spec }: Node) => [metadata.uid, metadata.labels, metadata.annotations, spec?.taints];
+  return !isDeepStrictEqual(of(before), of(after));
 }
 
 export function reconcileMesh(context: MeshContext): Reconcile {

@@ -15,7 +15,7 @@ import type { EventRecorder } from '../kube/events.ts';
 import type { ConfigMap, Manifest, Namespace } from '../kube/objects.ts';
 import { applyIfChanged } from '../kube/server-side-apply.ts';
 import { appliedHashAnnotation, selectorLabels } from '../render/ownership.ts';
-import { done, type Reconcile, type Source, sooner, source } from '../runtime/reconciler.ts';
+import { done, isOfSpec, type Reconcile, type Source, sooner, source } from '../runtime/reconciler.ts';
 import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 import { EnrolmentAnnouncer } from './enrolment-announcer.ts';
@@ -31,7 +31,7 @@ export function namespaceSources({ meshes, meshNodes, namespaces, bundles }: Cac
   return [
     source(namespaces, ({ metadata }) => [metadata.name]),
     source(meshNodes, ({ status }) => new Set((status?.pods ?? []).map(({ namespace }) => namespace))),
-    source(meshes, ({ metadata }) => (metadata.name === meshName ? all() : [])),
+    source(meshes, ({ metadata }) => (metadata.name === meshName ? all() : []), isOfSpec),
     source(bundles, ({ metadata }) => {
       const { namespace = '' } = metadata;
       return namespace === systemNamespace ? all() : [namespace];

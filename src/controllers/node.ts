@@ -6,7 +6,7 @@
 import { annotations, components, fieldManagers, meshName, startupTaint, systemNamespace } from '../api/names.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import type { Node } from '../kube/objects.ts';
-import { done, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
+import { done, isOfSpec, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
 import { accept } from './acceptance.ts';
 import type { Caches } from './caches.ts';
 import type { MeshContext } from './context.ts';
@@ -21,7 +21,7 @@ export function nodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
   return [
     source(nodes, ({ metadata }) => [metadata.name]),
     source(meshNodes, ({ metadata }) => [metadata.name]),
-    source(meshes, ({ metadata }) => (metadata.name === meshName ? nodes.store.keys() : [])),
+    source(meshes, ({ metadata }) => (metadata.name === meshName ? nodes.store.keys() : []), isOfSpec),
   ];
 }
 

@@ -34,16 +34,33 @@ export interface Source {
   seed(): string[];
 }
 
-/** A source of the keys `keysOf` gives for an object; after a change, of its old and its new form. */
-export function source<T extends KubeObject>(reflector: Reflector<T>, keysOf: (object: T) => Iterable<string>): Source {
+/**
+ * A source of the keys `keysOf` gives for an object; after a change, of its old and its new form, where the change `matters`. A
+ * source of many keys for one object should say what does: its status may be written all the time.
+ */
+export function source<T extends KubeObject>(
+  reflector: Pick<Reflector<T>, 'path' | 'hasSynced' | 'onEvent' | 'store'>,
+  keysOf: (object: T) => Iterable<string>,
+  matters: (before: T, after: T) => boolean = () => true,
+): Source {
   return {
     reflector,
     connect: (add) =>
       reflector.onEvent((event) => {
+        if (event.type === 'modified' && !matters(event.old, event.object)) return;
         for (const key of new Set(concerned(event, keysOf))) add(key);
       }),
     seed: () => reflector.store.list().flatMap((object) => [...keysOf(object)]),
   };
+}
+
+/** A change of what somebody asks for, not of what is reported: of another object, of its spec, or its deletion. */
+export function isOfSpec({ metadata: before }: KubeObject, { metadata: after }: KubeObject): boolean {
+  return (
+    before.uid !== after.uid ||
+    before.generation !== after.generation ||
+    before.deletionTimestamp !== after.deletionTimestamp
+  );
 }
 
 function* concerned<T extends KubeObject>(event: ReflectorEvent<T>, keysOf: (object: T) => Iterable<string>) {
