@@ -5,6 +5,7 @@
 import type { Mesh } from '../api/mesh.ts';
 import { fieldManagers, meshName } from '../api/names.ts';
 import type { Verdict } from '../kube/conditions.ts';
+import type { Namespace } from '../kube/objects.ts';
 import { done, type Reconcile, requeueAfter, type Source, source } from '../runtime/reconciler.ts';
 import { verdictFor } from './acceptance.ts';
 import type { Caches } from './caches.ts';
@@ -12,6 +13,7 @@ import type { MeshContext } from './context.ts';
 import type { EnrolmentIndex } from './enrolment-index.ts';
 import { reportMesh } from './mesh-status.ts';
 import { isEnrolled } from './namespace.ts';
+import { labelProblem } from './namespace-labels.ts';
 import { some } from './rollout.ts';
 
 /** Every agent and control replica watches the Mesh, so its status is written at most so often, ms. */
@@ -32,9 +34,10 @@ export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reco
     if (mesh === undefined || key !== meshName || mesh.metadata.deletionTimestamp !== undefined) return done;
     const left = writtenAt + WRITE_EVERY_MS - clock.monotonic();
     if (left > 0) return requeueAfter(left);
-    const namespaces = caches.namespaces.store.list().filter(isEnrolled).length;
+    const all = caches.namespaces.store.list();
+    const namespaces = all.filter(isEnrolled).length;
     const pods = caches.enrolment.total();
-    const condition = enrolled(mesh, namespaces, caches.enrolment);
+    const condition = enrolled(mesh, namespaces, caches.enrolment, all.flatMap(mislabelled));
     const part = { enrolment: { namespaces, pods }, conditions: [condition] };
     if (await reportMesh(client, clock, mesh, part, fieldManager)) writtenAt = clock.monotonic();
     return done;
@@ -43,13 +46,18 @@ export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reco
 
 /**
  * The condition Enrolled. With nothing labelled it is False: whoever waits for it has just labelled something. Pods that
- * opted out do not make it False, and are named in any case.
+ * opted out, and namespaces whose label is a mistake (`name (Reason)`), do not make it False, and are named in any case.
  */
-export function enrolled(mesh: Mesh, namespaces: number, index: EnrolmentIndex): Verdict {
+export function enrolled(
+  mesh: Mesh,
+  namespaces: number,
+  index: EnrolmentIndex,
+  mistakes: readonly string[] = [],
+): Verdict {
   const pods = index.total();
-  const left = leftInPlaintext(pods.optedOut, index);
+  const more = leftInPlaintext(pods.optedOut, index) + mistaken(mistakes);
   const say = (status: Verdict['status'], reason: string, message: string) =>
-    verdictFor(mesh, 'Enrolled')(status, reason, `${message}${left}`);
+    verdictFor(mesh, 'Enrolled')(status, reason, `${message}${more}`);
   const all = pods.secured + pods.pending + pods.failed;
   if (pods.failed > 0) {
     const named = index.firstProblems(6).map(({ namespace, name, reason }) => `${namespace}/${name} (${reason})`);
@@ -62,6 +70,18 @@ export function enrolled(mesh: Mesh, namespaces: number, index: EnrolmentIndex):
     return say('False', 'NothingEnrolled', nothing(namespaces, pods.optedOut));
   }
   return say('True', 'AllSecured', `All ${all} pods are secured.`);
+}
+
+/** A namespace that its label does not bring in, though somebody meant something by it. */
+function mislabelled(namespace: Namespace): string[] {
+  const problem = labelProblem(namespace);
+  return problem === undefined ? [] : [`${namespace.metadata.name} (${problem.reason})`];
+}
+
+function mistaken(namespaces: readonly string[]): string {
+  if (namespaces.length === 0) return '';
+  const has = namespaces.length === 1 ? '1 namespace has' : `${namespaces.length} namespaces have`;
+  return ` ${has} a label that cannot be used, see the Events there: ${some(namespaces, 5)}.`;
 }
 
 function nothing(namespaces: number, optedOut: number): string {

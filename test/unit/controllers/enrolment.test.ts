@@ -45,6 +45,17 @@ describe('the condition Enrolled', () => {
     assert.equal(verdict(1, web), 'True AllSecured: All 1 pods are secured.');
   });
 
+  it('names the namespaces whose label is a mistake, and is not False for them', () => {
+    const index = new EnrolmentIndex();
+    index.set('node-1', [pod('web', 'Secured')]);
+    const { status, message } = enrolled(mesh, 1, index, ['mine (InvalidMode)']);
+    assert.equal(status, 'True');
+    assert.match(
+      message,
+      / 1 namespace has a label that cannot be used, see the Events there: mine \(InvalidMode\)\.$/,
+    );
+  });
+
   it('R40 names the pods that opted out, whatever else it says, and is not False for them', () => {
     const out = pod('cart', 'OptedOut');
     assert.equal(
