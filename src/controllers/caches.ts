@@ -3,6 +3,7 @@ import type { MeshNode } from '../api/mesh-node.ts';
 import { annotations, meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
 import { type ConfigMap, type KubeObject, type Namespace, type Node, objectKey } from '../kube/objects.ts';
 import type { Reflector } from '../kube/reflector.ts';
+import { knownObjects, nameOf, type ObjectName } from '../render/known-objects.ts';
 import { type OwnedKind, ownedKinds } from '../render/mesh-objects.ts';
 import { meshLabel } from '../render/ownership.ts';
 import { osLabel } from '../render/pod-parts.ts';
@@ -28,7 +29,14 @@ export interface Caches {
 export class OwnedObjects {
   readonly reflectors: readonly { kind: OwnedKind; reflector: Reflector<KubeObject> }[];
 
-  constructor(features: ServerFeatures, reflect: (path: string, labelSelector: string) => Reflector<KubeObject>) {
+  readonly #known: ReadonlySet<string>;
+
+  constructor(
+    features: ServerFeatures,
+    reflect: (path: string, labelSelector: string) => Reflector<KubeObject>,
+    retired?: readonly ObjectName[],
+  ) {
+    this.#known = knownObjects(features, retired);
     this.reflectors = ownedKinds(features).map((kind) => ({ kind, reflector: reflect(kind.path, meshLabel) }));
   }
 
@@ -40,11 +48,13 @@ export class OwnedObjects {
     return this.#of(kind)?.store.get(key);
   }
 
-  /** Everything rendered from this Mesh. */
+  /** Everything rendered from this Mesh, by this version or an earlier one. Whatever else carries its label is not ours. */
   of(mesh: string): KubeObject[] {
     return this.reflectors
       .flatMap(({ reflector }) => reflector.store.list())
-      .filter(({ metadata }) => metadata.labels?.[meshLabel] === mesh);
+      .filter(({ kind = '', metadata }) => {
+        return metadata.labels?.[meshLabel] === mesh && this.#known.has(nameOf({ kind, name: metadata.name }));
+      });
   }
 
   #of(kind: string | undefined): Reflector<KubeObject> | undefined {
@@ -59,7 +69,11 @@ export class OwnedObjects {
 const emptyMustLastMs = 5 * 60_000;
 
 /** Registers the reflectors with the operator. */
-export function createCaches(operator: Pick<MeshOperator, 'reflect'>, features: ServerFeatures): Caches {
+export function createCaches(
+  operator: Pick<MeshOperator, 'reflect'>,
+  features: ServerFeatures,
+  retired?: readonly ObjectName[],
+): Caches {
   const enrolment = new EnrolmentIndex();
   const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath, emptyMustLastMs });
   meshNodes.onEvent((event) => {
@@ -75,8 +89,10 @@ export function createCaches(operator: Pick<MeshOperator, 'reflect'>, features: 
       path: '/api/v1/configmaps',
       query: { fieldSelector: `metadata.name=${trustBundle.configMapName}` },
     }),
-    owned: new OwnedObjects(features, (path, labelSelector) =>
-      operator.reflect<KubeObject>({ path, query: { labelSelector } }),
+    owned: new OwnedObjects(
+      features,
+      (path, labelSelector) => operator.reflect<KubeObject>({ path, query: { labelSelector } }),
+      retired,
     ),
     enrolment,
   };

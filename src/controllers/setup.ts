@@ -1,6 +1,7 @@
 import { apiGroup, components } from '../api/names.ts';
 import { type Clock, systemClock } from '../kube/clock.ts';
 import { EventRecorder } from '../kube/events.ts';
+import type { ObjectName } from '../render/known-objects.ts';
 import type { Release } from '../render/release.ts';
 import type { MeshOperator } from '../runtime/mesh-operator.ts';
 import { createCaches } from './caches.ts';
@@ -16,15 +17,17 @@ export interface ControllersOptions {
   /** This replica, for example its pod's name: the reporting instance of Events. */
   instance: string;
   clock?: Clock;
+  /** What earlier versions rendered; for tests. */
+  retired?: readonly ObjectName[];
 }
 
 /** Registers everything the operator watches and does, once the API server has said what it offers. */
 export async function setupControllers(operator: MeshOperator, options: ControllersOptions): Promise<void> {
   const { client, log } = operator;
-  const { release, instance, clock = systemClock } = options;
+  const { release, instance, clock = systemClock, retired } = options;
   const features = await operator.ask('what it serves', serverFeatures);
   log.info({ ...features }, 'the API server was asked what it serves');
-  const caches = createCaches(operator, features);
+  const caches = createCaches(operator, features, retired);
   const controller = `${apiGroup}/${components.operator}`;
   const events = new EventRecorder({ client, controller, instance, log, clock });
   const context = { client, caches, release, features, clock, log, events };

@@ -1,7 +1,8 @@
 import { apiGroup, managedBy, ownedLabels } from '../api/names.ts';
 
 /**
- * On every object that is rendered from a Mesh: the Mesh's name. What carries it and is no longer rendered is pruned.
+ * On every object that is rendered from a Mesh: the Mesh's name. What carries it, is known (known-objects.ts) and no longer
+ * rendered is pruned.
  */
 export const meshLabel = `${apiGroup}/mesh`;
 

@@ -35,6 +35,9 @@ export async function operatorToken(api: ApiServer): Promise<string> {
 }
 
 /** An operator in this process that may what the installed operator may, and no more. */
+/** What an earlier version rendered, as far as these tests go. */
+const retired = [{ kind: 'ServiceAccount', name: 'tulle-retired' }];
+
 export async function startOperator(api: ApiServer, instance = 'operator-1'): Promise<MeshOperator> {
   const operator = new MeshOperator({
     kubeConfig: kubeConfigFor(api, await operatorToken(api)),
@@ -42,7 +45,7 @@ export async function startOperator(api: ApiServer, instance = 'operator-1'): Pr
     fieldManager: 'tulle-operator',
     election: { namespace: 'tulle-system', name: 'tulle-operator', identity: instance },
     telemetryPort: 0,
-    setup: (started) => setupControllers(started, { release, instance }),
+    setup: (started) => setupControllers(started, { release, instance, retired }),
   });
   await operator.start();
   return operator;

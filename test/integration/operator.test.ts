@@ -211,9 +211,12 @@ describe('the operator on a real API server', () => {
     await api.kubectl('-n', 'tulle-system', 'create', 'rolebinding', 'retired', ...grant);
     const alike = [account('of-another-mesh', { 'mesh.tulle.dev/mesh': 'second' }), account('of-no-mesh', {})];
     const retired = account('tulle-retired', { 'mesh.tulle.dev/mesh': 'default' });
+    // With our label, and nobody knows it: the operator may not delete it.
+    alike.push(account('of-somebody', { 'mesh.tulle.dev/mesh': 'default' }));
     for (const object of [...alike, retired]) await admin.apply(object, { fieldManager: 'test' });
     await eventually(admin, path('tulle-retired'), absent);
     await operator.settled();
+    assert.ok(!says('Ready', 'False', 'ApplyFailed')(await admin.get<Mesh>(mesh)), 'nor does it stand in the way');
     for (const { metadata } of alike) {
       assert.ok(await admin.find(path(metadata.name)), metadata.name);
       await admin.delete(path(metadata.name));

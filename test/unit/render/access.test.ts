@@ -4,6 +4,7 @@ import { parseAllDocuments } from 'yaml';
 import { parseMeshSpec } from '../../../src/api/mesh.ts';
 import type { KubeObject } from '../../../src/kube/objects.ts';
 import { type AccessRule, agentRules, controlRules, renderAccess } from '../../../src/render/access.ts';
+import { retiredObjects } from '../../../src/render/known-objects.ts';
 import { ownedKinds, renderMesh } from '../../../src/render/mesh-objects.ts';
 
 interface Role extends KubeObject {
@@ -54,7 +55,9 @@ function rightsToOwn(scope: 'cluster' | 'namespace'): Right[] {
       const resource = `${group}/${path.slice(path.lastIndexOf('/') + 1)}`;
       const names = objects.filter((object) => object.kind === kind).map(({ metadata }) => metadata.name);
       const write = names.flatMap((name) => ['create', 'patch', 'delete'].map((verb) => `${verb} ${resource} ${name}`));
-      return [`list ${resource} *`, `watch ${resource} *`, ...write];
+      const retired = retiredObjects.filter((object) => object.kind === kind);
+      const remove = retired.map(({ name }) => `delete ${resource} ${name}`);
+      return [`list ${resource} *`, `watch ${resource} *`, ...write, ...remove];
     });
 }
 
