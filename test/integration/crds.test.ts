@@ -134,7 +134,7 @@ describe('the kinds on a real API server', function () {
         kind: 'Mesh',
         metadata: { name: 'default' },
         status: {
-          conditions: [condition('Accepted', 'True'), condition('Ready', 'False')],
+          conditions: [condition('Accepted', 'True'), condition('Ready', 'False'), condition('AuthorityReady', 'True')],
           enrolment: { namespaces: 1, pods: { secured: 41, pending: 2, failed: 3, optedOut: 1 } },
         },
       },
@@ -145,6 +145,7 @@ describe('the kinds on a real API server', function () {
       'NAME',
       'ACCEPTED',
       'READY',
+      'AUTHORITY',
       'MTLS',
       'SECURED',
       'PENDING',
@@ -152,7 +153,17 @@ describe('the kinds on a real API server', function () {
       'OPTEDOUT',
       'AGE',
     ]);
-    assert.deepEqual(row?.split(/\s+/).slice(0, -1), ['default', 'True', 'False', 'Permissive', '41', '2', '3', '1']);
+    assert.deepEqual(row?.split(/\s+/).slice(0, -1), [
+      'default',
+      'True',
+      'False',
+      'True',
+      'Permissive',
+      '41',
+      '2',
+      '3',
+      '1',
+    ]);
   });
 
   it('control and operator write the status of a Mesh side by side', async () => {
