@@ -32,10 +32,10 @@ export interface MeshNodeContext extends MeshContext {
 }
 
 /**
- * How soon to look again whether captured pods have ended, ms: nothing here watches pods, and a MeshNode whose agent is there is
- * told of by that. Each look is a list of the node's pods, for as long as the MeshNode is kept.
+ * How soon to look again whether captured pods have ended, which nothing here watches, ms: of a MeshNode that somebody deleted, and
+ * of others. Each look is a list of the node's pods, for as long as the MeshNode is kept; where there is an agent it says so first.
  */
-const LOOK_AGAIN_MS = 30_000;
+const LOOK_AGAIN_MS = { deleted: 10_000, ofNoUse: 60_000 };
 
 export function meshNodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
   const allNodes = () => [...nodes.store.keys(), ...meshNodes.store.keys()];
@@ -84,7 +84,7 @@ async function keepOrLetGo(
     // Somebody may have taken the finalizer off, and Kubernetes deletes what belongs to a Node that is gone.
     if (isDeleted) await events.record(meshNode, stays);
     else await setTo(withFinalizer(meshNode, meshNodeFinalizer));
-    return requeueAfter(LOOK_AGAIN_MS);
+    return requeueAfter(isDeleted ? LOOK_AGAIN_MS.deleted : LOOK_AGAIN_MS.ofNoUse);
   }
   if (isDeleted) await setTo(withoutFinalizer(meshNode, meshNodeFinalizer));
   else await deleteObject(context, meshNode, signal);
