@@ -114,21 +114,22 @@ describe('the record of visits', () => {
 
   it('begins with the first success: a shop that still starts is no failure', () => {
     const record = new VisitRecord();
-    record.failed(at(1), 'connection refused');
+    record.failed(at(0), at(1), 'connection refused');
     record.succeeded(at(2));
-    record.failed(at(3), 'socket hang up');
+    record.failed(at(1), at(11), 'no answer within ten seconds');
+    record.failed(at(2), at(13), 'socket hang up');
     assert.deepEqual(record.counts(), {
       since: at(2).toISOString(),
       ok: 1,
       failed: 1,
-      recentFailures: [{ at: at(3).toISOString(), text: 'socket hang up' }],
+      recentFailures: [{ at: at(13).toISOString(), text: 'socket hang up' }],
     });
   });
 
   it('keeps the last twenty failures', () => {
     const record = new VisitRecord();
     record.succeeded(at(0));
-    for (let i = 1; i <= 30; i += 1) record.failed(at(i), `failure ${i}`);
+    for (let i = 1; i <= 30; i += 1) record.failed(at(i), at(i), `failure ${i}`);
     const { failed, recentFailures } = record.counts();
     assert.equal(failed, 30);
     assert.deepEqual(

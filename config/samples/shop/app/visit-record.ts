@@ -16,20 +16,20 @@ export interface VisitCounts {
 
 const KEPT_FAILURES = 20;
 
-/** Counts visits. Those before the first success are the shop still starting, and are not counted. */
+/** Counts visits. Those that began before the first success are the shop still starting: they count when they succeed only. */
 export class VisitRecord {
-  #since: string | null = null;
+  #since: Date | null = null;
   #ok = 0;
   #failed = 0;
   #failures: Failure[] = [];
 
   succeeded(at: Date): void {
-    this.#since ??= at.toISOString();
+    this.#since ??= at;
     this.#ok += 1;
   }
 
-  failed(at: Date, text: string): void {
-    if (this.#since === null) return;
+  failed(begun: Date, at: Date, text: string): void {
+    if (this.#since === null || begun < this.#since) return;
     this.#failed += 1;
     this.#failures = [...this.#failures, { at: at.toISOString(), text }].slice(-KEPT_FAILURES);
   }
@@ -39,6 +39,11 @@ export class VisitRecord {
   }
 
   counts(): VisitCounts {
-    return { since: this.#since, ok: this.#ok, failed: this.#failed, recentFailures: this.#failures };
+    return {
+      since: this.#since?.toISOString() ?? null,
+      ok: this.#ok,
+      failed: this.#failed,
+      recentFailures: this.#failures,
+    };
   }
 }

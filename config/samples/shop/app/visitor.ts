@@ -46,8 +46,9 @@ export class Visitor {
   /** One whole visit, counted; never rejects. */
   async visit(): Promise<void> {
     const number = this.#visits++;
+    const begun = new Date();
     if (this.#atOnce >= MAX_VISITS_AT_ONCE) {
-      this.#failed(`visit ${number} not begun: ${MAX_VISITS_AT_ONCE} others are still waiting for the shop`);
+      this.#failed(begun, `visit ${number} not begun: ${MAX_VISITS_AT_ONCE} others are still waiting for the shop`);
       return;
     }
     this.#atOnce += 1;
@@ -55,7 +56,7 @@ export class Visitor {
       await this.#shop(number);
       this.#record.succeeded(new Date());
     } catch (err) {
-      this.#failed(`visit ${number}: ${err instanceof Error ? err.message : String(err)}`);
+      this.#failed(begun, `visit ${number}: ${err instanceof Error ? err.message : String(err)}`);
     } finally {
       this.#atOnce -= 1;
     }
@@ -91,8 +92,8 @@ export class Visitor {
     }
   }
 
-  #failed(text: string): void {
-    this.#record.failed(new Date(), text);
+  #failed(begun: Date, text: string): void {
+    this.#record.failed(begun, new Date(), text);
     if (this.#record.started) log('visit failed', { text });
   }
 }
