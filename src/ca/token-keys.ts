@@ -51,7 +51,9 @@ export class TokenKeys {
     if (first !== 'other key') return first;
     if (this.#options.clock.now() - this.#readAt >= unknownKeyMs) await this.#refresh();
     const second = await this.#look(token);
-    return second === 'other key' ? 'bad' : second;
+    if (second !== 'other key') return second;
+    // Keys that cannot be read may have changed: a review tells, as where none was ever read.
+    return this.#failure === undefined ? 'bad' : 'unknown';
   }
 
   async #look(token: string): Promise<Signature | 'other key'> {

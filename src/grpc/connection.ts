@@ -37,34 +37,54 @@ export const cancelKey = createContextKey<(() => void) | undefined>(undefined, {
 /**
  * One HTTP/2 connection to this server, from its first frame on:
  *
- *   STRANGER ── a call is let in ──► KNOWN ── GOAWAY: old, or the server goes away ──► LEAVING ──► closed
- *      └── none within admissionMs ──► closed  └── idle, or no answer to a ping ──► closed   └── graceMs over
+ *   STRANGER ── a call is let in ──► KNOWN ── GOAWAY: old, idle, or the server goes away ──► LEAVING ──► cut
+ *      └── none within admissionMs ──► cut  └── no answer to a ping ──► cut                    after graceMs
+ *
+ * What ends it is the end of its socket: Node.js waits for a peer that does not read otherwise, however long.
  */
 export class Connection {
-  /** Of the peer; `peer` is with its port. */
   readonly address: string;
+  /** The address with the port, for logs. */
   readonly peer: string;
   readonly #session: ServerHttp2Session;
   readonly #limits: ConnectionLimits;
   readonly #onKnown: () => void;
+  readonly #cut: () => void;
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #admission: NodeJS.Timeout;
+  #idle: NodeJS.Timeout | undefined;
+  #streams = 0;
   #known = false;
+  #leaving = false;
 
-  constructor(session: ServerHttp2Session, limits: ConnectionLimits, onKnown: () => void) {
+  /** @param cut ends the socket at once */
+  constructor(
+    session: ServerHttp2Session,
+    limits: ConnectionLimits,
+    { onKnown, cut }: { onKnown(): void; cut(): void },
+  ) {
     const { remoteAddress = 'unknown', remotePort = 0 } = session.socket;
     this.address = remoteAddress;
     this.peer = `${remoteAddress}:${remotePort}`;
     this.#session = session;
     this.#limits = limits;
     this.#onKnown = onKnown;
-    this.#admission = this.#after(limits.admissionMs, () => session.destroy());
+    this.#cut = cut;
+    this.#admission = this.#after(limits.admissionMs, cut);
     this.#after(limits.ageMs, () => this.leave());
-    const pings = setInterval(() => this.#ping(), limits.pingMs).unref();
-    this.#timers.add(pings);
-    session.setTimeout(limits.idleMs, () => session.close());
+    this.#timers.add(setInterval(() => this.#ping(), limits.pingMs).unref());
+    this.#idle = this.#after(limits.idleMs, () => this.leave());
+    session.on('stream', (stream) => {
+      this.#streams += 1;
+      clearTimeout(this.#idle);
+      stream.once('close', () => {
+        this.#streams -= 1;
+        if (this.#streams === 0) this.#idle = this.#after(limits.idleMs, () => this.leave());
+      });
+    });
     session.once('close', () => {
       for (const timer of this.#timers) clearTimeout(timer);
+      cut();
     });
   }
 
@@ -78,14 +98,15 @@ export class Connection {
 
   /** Takes no more calls; those that are open may end in order. */
   leave(): void {
-    if (this.#session.closed || this.#session.destroyed) return;
-    this.#session.close();
-    this.#after(this.#limits.graceMs, () => this.#session.destroy());
+    if (this.#leaving) return;
+    this.#leaving = true;
+    if (!this.#session.closed) this.#session.close();
+    this.#after(this.#limits.graceMs, this.#cut);
   }
 
   #ping(): void {
-    if (this.#session.closed || this.#session.destroyed) return;
-    const late = this.#after(this.#limits.pongMs, () => this.#session.destroy());
+    if (this.#session.destroyed) return;
+    const late = this.#after(this.#limits.pongMs, this.#cut);
     this.#session.ping(() => {
       clearTimeout(late);
       this.#timers.delete(late);

@@ -16,7 +16,7 @@ import {
   type ServerHttp2Session,
 } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
-import { type ConnectRouter, createConnectRouter, createContextValues } from '@connectrpc/connect';
+import { type ConnectRouter, type ContextValues, createConnectRouter, createContextValues } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import type { Log } from '../kube/log.ts';
@@ -29,16 +29,17 @@ export interface ServerLimits extends ConnectionLimits {
   readonly connections: ShareLimits;
   /** The same of those on which nobody was let in yet. */
   readonly strangers: ShareLimits;
-  /** Calls at once on a connection, of a stranger and of one that is known. */
-  readonly streams: { readonly stranger: number; readonly known: number };
+  /** Calls at once on a connection. */
+  readonly streams: number;
 }
 
 export const defaultServerLimits: ServerLimits = {
   ...defaultConnectionLimits,
-  // A node proxy has one, and during an upgrade two.
-  connections: { each: 64, all: 8_192 },
-  strangers: { each: 16, all: 512 },
-  streams: { stranger: 8, known: 128 },
+  // A node proxy has two, and during an upgrade there are two proxies.
+  connections: { each: 32, all: 16_384 },
+  strangers: { each: 16, all: 128 },
+  // As many as clients send before they have heard of any limit.
+  streams: 100,
 };
 
 export interface GrpcServerOptions {
@@ -51,8 +52,8 @@ export interface GrpcServerOptions {
 
 /** A token of a service account is 1 to 8 kB, and there is little else in the headers of a call. */
 const maxHeaderBytes = 16 * 1024;
-/** What is received of a call and not read, at most; while nobody is let in, of all calls of a stranger's connection 256 KiB. */
-const windowBytes = 32 * 1024;
+/** What is received of a call and not read. */
+const windowBytes = 16 * 1024;
 /** MB. Node.js takes no new call on a connection beyond it, and counts what is being sent, which others limit. */
 const maxSessionMemory = 512;
 
@@ -66,6 +67,8 @@ export class GrpcServer {
   readonly #strangers: Shares;
   /** How a connection that is not known yet gives back its share of strangers, by its peer. */
   readonly #strange = new Map<string, () => void>();
+  /** By their peers. */
+  readonly #sockets = new Map<string, Socket>();
 
   constructor({ routes, log, limits, insecure = false }: GrpcServerOptions) {
     this.#log = log;
@@ -79,7 +82,7 @@ export class GrpcServer {
     const options = {
       maxSessionMemory,
       settings: {
-        maxConcurrentStreams: streams.stranger,
+        maxConcurrentStreams: streams,
         maxHeaderListSize: maxHeaderBytes,
         initialWindowSize: windowBytes,
         enablePush: false,
@@ -125,7 +128,7 @@ export class GrpcServer {
 
   /** Cuts what is left. */
   destroy(): void {
-    for (const session of this.#connections.keys()) session.destroy();
+    for (const socket of this.#sockets.values()) socket.destroy();
   }
 
   /** Before the handshake. */
@@ -142,17 +145,19 @@ export class GrpcServer {
     }
     const peer = `${remoteAddress}:${remotePort}`;
     this.#strange.set(peer, noLongerStrange);
+    this.#sockets.set(peer, socket);
     socket.once('close', () => {
       give();
       noLongerStrange();
       this.#strange.delete(peer);
+      this.#sockets.delete(peer);
     });
   }
 
   #begin(session: ServerHttp2Session): void {
-    const connection: Connection = new Connection(session, this.#limits, () => {
-      this.#strange.get(connection.peer)?.();
-      session.settings({ maxConcurrentStreams: this.#limits.streams.known });
+    const connection: Connection = new Connection(session, this.#limits, {
+      onKnown: () => this.#strange.get(connection.peer)?.(),
+      cut: () => this.#sockets.get(connection.peer)?.destroy(),
     });
     this.#connections.set(session, connection);
     session.on('error', (err) => this.#log.debug({ peer: connection.peer, err }, 'a connection failed'));
@@ -165,13 +170,34 @@ export class GrpcServer {
       response.writeHead(404).end();
       return;
     }
-    const { session } = request.stream;
-    const values = createContextValues()
-      .set(connectionKey, session && this.#connections.get(session))
-      .set(cancelKey, () => request.stream.close(constants.NGHTTP2_CANCEL));
-    handler(universalRequestFromNodeRequest(request, response, undefined, values))
-      .then((answer) => universalResponseToNodeResponse(answer, response))
+    this.#answer(handler, request, response)
       // The caller is gone: whoever answers it has heard of that by its signal.
       .catch((err: unknown) => this.#log.debug({ err, path: request.url }, 'a call could not be answered'));
+  }
+
+  async #answer(handler: UniversalHandler, request: Http2ServerRequest, response: Http2ServerResponse): Promise<void> {
+    const { stream } = request;
+    const values = createContextValues()
+      .set(connectionKey, stream.session && this.#connections.get(stream.session))
+      .set(cancelKey, () => {
+        stream.close(constants.NGHTTP2_CANCEL);
+        stream.destroy();
+      });
+    // Who writes a response waits for `drain` or an error: a stream that is closed meanwhile gives neither.
+    stream.once('close', () => {
+      if (response.listenerCount('error') > 0) response.emit('error', new Error('the call is over'));
+    });
+    const call = toCall(request, response, values);
+    if (call === undefined) response.writeHead(400).end();
+    else await universalResponseToNodeResponse(await handler(call), response);
+  }
+}
+
+/** Undefined for a call whose headers are none of a URL. */
+function toCall(request: Http2ServerRequest, response: Http2ServerResponse, values: ContextValues) {
+  try {
+    return universalRequestFromNodeRequest(request, response, undefined, values);
+  } catch {
+    return undefined;
   }
 }

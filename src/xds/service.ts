@@ -168,7 +168,10 @@ export class DiscoveryService {
 /** Until the client has said its last; what cannot be parsed, and a client that is gone, end the call itself. */
 async function receive(requests: AsyncIterable<DeltaDiscoveryRequest>, stream: DiscoveryStream): Promise<void> {
   try {
-    for await (const request of requests) stream.receive(request);
+    for await (const request of requests) {
+      if (stream.isOver) return;
+      stream.receive(request);
+    }
     stream.end();
   } catch (error) {
     stream.fail(error);

@@ -127,6 +127,10 @@ export class DiscoveryStream {
     this.#pump();
   }
 
+  get isOver(): boolean {
+    return this.#closed;
+  }
+
   /** The stream is over, whoever ended it: nothing is kept of it. */
   close(): void {
     if (this.#closed) return;

@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict';
 import http2 from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import { create } from '@bufbuild/protobuf';
@@ -167,15 +167,36 @@ describe('R37 a gRPC server, to whom it does not know', function () {
     await closedAfter(await listen({ admissionMs: 200 }), Buffer.alloc(0));
   });
 
-  it('takes few calls at once until somebody is let in', async () => {
-    const port = await listen({ streams: { stranger: 2, known: 5 } });
-    const session = dial(port);
-    await new Promise((resolve) => session.once('remoteSettings', resolve));
-    strictEqual(session.remoteSettings.maxConcurrentStreams, 2);
-    const more = new Promise((resolve) => session.once('remoteSettings', resolve));
+  it('goes on after a call whose authority is none', async () => {
+    const session = dial(await listen());
+    for (const authority of ['a:99999', '[', '%', 'a b']) {
+      await rejects(call(session, request, { ':authority': authority }));
+    }
+    strictEqual((await call(dial(await listen()), request, known)).status, 0);
     strictEqual((await call(session, request, known)).status, 0);
-    await more;
-    strictEqual(session.remoteSettings.maxConcurrentStreams, 5);
+  });
+
+  it('closes the connection of a peer that stays open for its part, and its own end is not held up by it', async () => {
+    const port = await listen({ ageMs: 100, graceMs: 100 });
+    const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    const socket = connectTcp({ port, host: '127.0.0.1', allowHalfOpen: true });
+    cleanUps.push(() => socket.destroy());
+    socket.on('error', () => {}).resume();
+    const over = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settings]));
+    const writing = setInterval(() => socket.write(settings), 20);
+    cleanUps.push(() => clearInterval(writing));
+    await over;
+  });
+
+  it('does not call a connection idle on which a call is open', async () => {
+    const session = dial(await listen({ idleMs: 200 }));
+    const { request: open } = begin(session, request.subarray(0, 3), known);
+    const other = dial(await listen({ idleMs: 400 }));
+    await closed(other);
+    strictEqual(session.closed, false);
+    open.close();
+    await closed(session);
   });
 
   it('refuses a long message by its length, before it has come', async () => {

@@ -2,6 +2,7 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import http2 from 'node:http2';
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
+import { until } from '../../hack/process.ts';
 import type {
   DeltaDiscoveryRequest,
   DeltaDiscoveryResponse,
@@ -98,8 +99,8 @@ describe('discovery over a real connection', function () {
   }
 
   /** A call as anybody may write it. */
-  function call(port: number) {
-    const session = http2.connect(`http://127.0.0.1:${port}`);
+  function call(port: number, options: http2.ClientSessionOptions = {}) {
+    const session = http2.connect(`http://127.0.0.1:${port}`, options);
     cleanUps.push(() => session.destroy());
     const head = {
       ':method': 'POST',
@@ -220,6 +221,25 @@ describe('discovery over a real connection', function () {
     stream.send({});
     strictEqual(await within('the end', stream.ended), 'FAILED_PRECONDITION');
     deepStrictEqual(stream.answers, []);
+  });
+
+  it('R38 gives back what a stream held whose client resets it while it is written to', async () => {
+    const { port, service, connect } = await setUp(
+      { maxStreams: { each: 1, all: 1 } },
+      resource('big', 'x'.repeat(32 << 20)),
+    );
+    for (let round = 0; round < 3; round++) {
+      const { session, request } = call(port, { settings: { initialWindowSize: 64 << 20 } });
+      session.once('connect', () => session.setLocalWindowSize(64 << 20));
+      request.write(framed(requestOf({})));
+      await within('the first bytes', new Promise((resolve) => request.once('readable', resolve)));
+      request.close(http2.constants.NGHTTP2_CANCEL);
+      await until('nothing is held', () => service.unreadBytes === 0, { limitMs });
+    }
+    const next = connect();
+    const answer = next.next();
+    next.send({});
+    deepStrictEqual(Object.keys((await answer).resources).length, 1);
   });
 
   it('R38 holds so many bytes for clients that do not read, over all streams, and serves those that do', async () => {
