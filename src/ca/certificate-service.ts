@@ -22,8 +22,7 @@ import {
 } from '../../proto/gen/istio/ca/ca_pb.js';
 import { components, systemNamespace } from '../api/names.ts';
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
-import { connectionKey } from '../grpc/connection.ts';
-import { guarded } from '../grpc/guarded.ts';
+import { callOf, guarded } from '../grpc/guarded.ts';
 import { statusName, toStatus } from '../grpc/status.ts';
 import type { Log } from '../kube/log.ts';
 import { LimitedLog } from '../telemetry/limited-log.ts';
@@ -67,14 +66,14 @@ export function certificateService(options: CertificateServiceOptions): (router:
     onRefused: (error, { peer }) => refuse(error, peer, strangers),
     maxMessageBytes: maxRequestBytes,
   });
-  const createCertificate = async (request: IstioCertificateRequest, { values, signal }: HandlerContext) => {
+  const createCertificate = async (request: IstioCertificateRequest, context: HandlerContext) => {
     try {
-      const caller = known(values.get(callerKey));
-      const response = await queue.run(shareOf(caller), () => issue(request, caller, signal, options));
+      const caller = known(context.values.get(callerKey));
+      const response = await queue.run(shareOf(caller), () => issue(request, caller, context.signal, options));
       options.onOutcome?.('OK');
       return response;
     } catch (error) {
-      throw refuse(error, values.get(connectionKey)?.peer ?? 'unknown', options.log);
+      throw refuse(error, callOf(context).peer, options.log);
     }
   };
   return (router) => router.service(IstioCertificateService, { createCertificate }, guard);

@@ -76,10 +76,10 @@ export class Connection {
     this.#idle = this.#after(limits.idleMs, () => this.leave());
     session.on('stream', (stream) => {
       this.#streams += 1;
-      clearTimeout(this.#idle);
+      this.#stop(this.#idle);
       stream.once('close', () => {
         this.#streams -= 1;
-        if (this.#streams === 0) this.#idle = this.#after(limits.idleMs, () => this.leave());
+        if (this.#streams === 0 && !session.destroyed) this.#idle = this.#after(limits.idleMs, () => this.leave());
       });
     });
     session.once('close', () => {
@@ -92,7 +92,7 @@ export class Connection {
   known(): void {
     if (this.#known) return;
     this.#known = true;
-    clearTimeout(this.#admission);
+    this.#stop(this.#admission);
     this.#onKnown();
   }
 
@@ -107,10 +107,7 @@ export class Connection {
   #ping(): void {
     if (this.#session.destroyed) return;
     const late = this.#after(this.#limits.pongMs, this.#cut);
-    this.#session.ping(() => {
-      clearTimeout(late);
-      this.#timers.delete(late);
-    });
+    this.#session.ping(() => this.#stop(late));
   }
 
   #after(ms: number, action: () => void): NodeJS.Timeout {
@@ -120,5 +117,10 @@ export class Connection {
     }, ms).unref();
     this.#timers.add(timer);
     return timer;
+  }
+
+  #stop(timer: NodeJS.Timeout | undefined): void {
+    clearTimeout(timer);
+    if (timer !== undefined) this.#timers.delete(timer);
   }
 }

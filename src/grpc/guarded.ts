@@ -44,10 +44,8 @@ export function guarded<T>({ admit, key, onRefused, maxMessageBytes }: Guard<T>)
   };
 }
 
-function callOf({ requestHeader, values }: HandlerContext): Call {
-  return {
-    authorization: requestHeader.get('authorization') ?? undefined,
-    address: values.get(connectionKey)?.address ?? 'unknown',
-    peer: values.get(connectionKey)?.peer ?? 'unknown',
-  };
+/** Of a call's context, in a gate or a handler. */
+export function callOf({ requestHeader, values }: Pick<HandlerContext, 'requestHeader' | 'values'>): Call {
+  const { address, peer } = values.get(connectionKey) ?? { address: 'unknown', peer: 'unknown' };
+  return { authorization: requestHeader.get('authorization') ?? undefined, address, peer };
 }

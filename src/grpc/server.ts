@@ -65,10 +65,8 @@ export class GrpcServer {
   readonly #connections = new Map<Http2Session, Connection>();
   readonly #shares: Shares;
   readonly #strangers: Shares;
-  /** How a connection that is not known yet gives back its share of strangers, by its peer. */
-  readonly #strange = new Map<string, () => void>();
-  /** By their peers. */
-  readonly #sockets = new Map<string, Socket>();
+  /** By their peers, with how each gives back its share of strangers. */
+  readonly #sockets = new Map<string, { readonly socket: Socket; readonly noLongerStrange: () => void }>();
 
   constructor({ routes, log, limits, insecure = false }: GrpcServerOptions) {
     this.#log = log;
@@ -128,7 +126,7 @@ export class GrpcServer {
 
   /** Cuts what is left. */
   destroy(): void {
-    for (const socket of this.#sockets.values()) socket.destroy();
+    for (const { socket } of this.#sockets.values()) socket.destroy();
   }
 
   /** Before the handshake. */
@@ -144,20 +142,18 @@ export class GrpcServer {
       return;
     }
     const peer = `${remoteAddress}:${remotePort}`;
-    this.#strange.set(peer, noLongerStrange);
-    this.#sockets.set(peer, socket);
+    this.#sockets.set(peer, { socket, noLongerStrange });
     socket.once('close', () => {
       give();
       noLongerStrange();
-      this.#strange.delete(peer);
       this.#sockets.delete(peer);
     });
   }
 
   #begin(session: ServerHttp2Session): void {
     const connection: Connection = new Connection(session, this.#limits, {
-      onKnown: () => this.#strange.get(connection.peer)?.(),
-      cut: () => this.#sockets.get(connection.peer)?.destroy(),
+      onKnown: () => this.#sockets.get(connection.peer)?.noLongerStrange(),
+      cut: () => this.#sockets.get(connection.peer)?.socket.destroy(),
     });
     this.#connections.set(session, connection);
     session.on('error', (err) => this.#log.debug({ peer: connection.peer, err }, 'a connection failed'));

@@ -6,8 +6,8 @@ import {
   type DeltaDiscoveryResponse,
 } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { TulleError } from '../errors/tulle-error.ts';
-import { cancelKey, connectionKey } from '../grpc/connection.ts';
-import { type Call, guarded } from '../grpc/guarded.ts';
+import { cancelKey } from '../grpc/connection.ts';
+import { type Call, callOf, guarded } from '../grpc/guarded.ts';
 import { type ShareLimits, Shares } from '../grpc/shares.ts';
 import { statusName, toStatus } from '../grpc/status.ts';
 import { LimitedLog } from '../telemetry/limited-log.ts';
@@ -101,11 +101,11 @@ export class DiscoveryService {
 
   async *#serve(
     requests: AsyncIterable<DeltaDiscoveryRequest>,
-    { values, signal }: HandlerContext,
+    context: HandlerContext,
   ): AsyncGenerator<DeltaDiscoveryResponse, void, void> {
+    const { values, signal } = context;
     const client = values.get(clientKey);
-    const connection = values.get(connectionKey);
-    const give = this.#begin(client, connection?.peer ?? 'unknown');
+    const give = this.#begin(client, callOf(context).peer);
     const { stores, log, limits } = this.#options;
     const outbox = new Outbox<DeltaDiscoveryResponse>();
     let cut: NodeJS.Timeout | undefined;
