@@ -31,7 +31,7 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/(render|model|policy|waypoint)/' },
       to: {
-        path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects|service-account)',
+        path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects|service-account|resource-version)',
       },
     },
     {

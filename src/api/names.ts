@@ -70,6 +70,9 @@ export const components = {
 /** The Secret that holds the authority, in `tulle-system`. Read and written by tulle-control only. */
 export const authoritySecretName = 'tulle-ca';
 
+/** The ConfigMap in which replicas of control say of what their clients have been told, in `tulle-system`. */
+export const peersToldName = 'tulle-peers-told';
+
 export const trustBundle = {
   /** A ConfigMap: in `tulle-system` written by tulle-control, copied by the operator to every enrolled namespace. */
   configMapName: 'tulle-trust-bundle',

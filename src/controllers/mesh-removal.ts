@@ -20,6 +20,7 @@ import {
   meshNodeFinalizer,
   meshNodesPath,
   ownedLabels,
+  peersToldName,
   systemNamespace,
   trustBundle,
 } from '../api/names.ts';
@@ -136,6 +137,7 @@ async function deleteRest(context: MeshContext, mesh: Mesh, signal: AbortSignal)
   for (const meshNode of caches.meshNodes.store.list()) await letGo(context, meshNode, signal);
   const system = `/api/v1/namespaces/${systemNamespace}`;
   await client.deleteIfThere(`${system}/secrets/${authoritySecretName}`);
+  await client.deleteIfThere(`${system}/configmaps/${peersToldName}`);
   await client.deleteIfThere(`/apis/coordination.k8s.io/v1/namespaces/${systemNamespace}/leases/${components.control}`);
   return objects;
 }

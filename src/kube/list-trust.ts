@@ -1,3 +1,5 @@
+import { isOlder } from './resource-version.ts';
+
 /** What is known when a complete list comes back. Versions are resourceVersions. */
 export interface ListEvidence {
   /** The newest resourceVersion seen so far; undefined before the first list. */
@@ -38,11 +40,3 @@ export function judgeList(evidence: ListEvidence): Verdict {
   }
   return { believe: true };
 }
-
-/** Whether version `a` is certainly older than `b`; versions that are not numbers are never older. */
-export function isOlder(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined || !NUMBER.test(a) || !NUMBER.test(b)) return false;
-  return BigInt(a) < BigInt(b);
-}
-
-const NUMBER = /^[0-9]{1,20}$/;

@@ -20,9 +20,10 @@ import { ApiError, isExpired } from './api-error.ts';
 import { Backoff } from './backoff.ts';
 import type { KubeClient, Query } from './client.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { isOlder, judgeList } from './list-trust.ts';
+import { judgeList } from './list-trust.ts';
 import type { Log } from './log.ts';
 import { type KubeObject, objectKey } from './objects.ts';
+import { isOlder } from './resource-version.ts';
 import { Store } from './store.ts';
 import type { WatchEvent } from './watch-stream.ts';
 
@@ -93,6 +94,11 @@ export class Reflector<T extends KubeObject> {
   start(signal: AbortSignal): void {
     if (this.#running !== undefined) throw new Error(`the reflector of ${this.path} was started twice`);
     this.#running = this.#run(signal);
+  }
+
+  /** The resourceVersion up to which events have been emitted; undefined before the first list. */
+  get version(): string | undefined {
+    return this.#version;
   }
 
   /** Resolves when the first list has been taken over; rejects when the reflector is stopped before. */

@@ -1,5 +1,6 @@
 import type { MeshNode } from '../api/mesh-node.ts';
-import type { EndpointSlice, Node, ObjectMeta, Pod, Service } from '../kube/objects.ts';
+import { labels } from '../api/names.ts';
+import type { EndpointSlice, Namespace, Node, ObjectMeta, Pod, Service } from '../kube/objects.ts';
 import { mirrorAnnotation } from '../kube/service-account.ts';
 
 /**
@@ -30,6 +31,10 @@ export function leanPod({ metadata, spec, status }: Pod): Pod {
   };
 }
 
+export function leanNamespace({ metadata }: Namespace): Namespace {
+  return { metadata: { ...leanMetadata(metadata), labels: pick(metadata.labels, [labels.mode]) } };
+}
+
 export function leanNode({ metadata, spec }: Node): Node {
   return {
     metadata: { ...leanMetadata(metadata), labels: pick(metadata.labels, nodeLabels) },
@@ -56,6 +61,7 @@ export function withoutManagedFields<T extends Service | EndpointSlice>(object: 
 }
 
 const podLabels = [
+  labels.mode,
   'app.kubernetes.io/name',
   'app.kubernetes.io/version',
   'app',

@@ -2,11 +2,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { AddressIndex } from './address-index.ts';
 import { CaptureIndex } from './capture-index.ts';
 import { contains } from './cidr.ts';
+import { Enrolment } from './enrolment.ts';
 import type { IpText } from './ip.ts';
 import type { MeshSettings, Service, Workload } from './mesh.ts';
 import { MultiMap } from './multi-map.ts';
-import type { NodeFacts } from './node-facts.ts';
-import type { PodFacts } from './pod-facts.ts';
+import type { NodeFacts, NodeReport } from './node-facts.ts';
+import { isMember, type PodFacts } from './pod-facts.ts';
 import { podResourceName } from './resource-name.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import type { EndpointFacts, SliceFacts } from './slice-facts.ts';
@@ -28,7 +29,8 @@ export interface ModelDelta {
  *   slice ───────► its endpoints' workloads, those that changed; pods at those addresses
  *   service ─────► itself; everything its slices list
  *   node ────────► the workloads on it (locality); who owns their addresses
- *   MeshNode ────► the workloads about which its word changed (tunnel)
+ *   MeshNode ────► the workloads about which its word changed (tunnel, enrolling)
+ *   Namespace ───► its pods' workloads (enrolling)
  *   Mesh ────────► everything
  */
 export class MeshModel {
@@ -41,6 +43,13 @@ export class MeshModel {
   readonly #addresses = new AddressIndex((ip, node) => this.#belongs(ip, node));
   readonly #slices = new SliceIndex();
   readonly #captures = new CaptureIndex();
+  readonly #podsByNamespace = new MultiMap<string, PodFacts>();
+  /** Those whose label says that they are in the mesh. */
+  readonly #memberNamespaces = new Set<string>();
+  /** The resourceVersion of the MeshNodes so far. */
+  #nodesVersion = '0';
+  readonly #now: () => number;
+  readonly enrolment = new Enrolment();
 
   readonly #dirtyPods = new Set<string>();
   readonly #dirtySlices = new Set<string>();
@@ -53,8 +62,10 @@ export class MeshModel {
   /** Service key → resource, as of the last commit. */
   readonly #emittedServices = new Map<string, Service>();
 
-  constructor(settings: MeshSettings) {
+  /** @param now monotonic, ms */
+  constructor(settings: MeshSettings, now: () => number = performance.now.bind(performance)) {
     this.#settings = settings;
+    this.#now = now;
   }
 
   /** As of the last commit, by resource name. */
@@ -92,6 +103,8 @@ export class MeshModel {
     if (previous !== undefined) {
       this.#podsByNode.delete(previous.node, previous);
       this.#podsByUid.delete(previous.uid);
+      this.#podsByNamespace.delete(previous.namespace, previous);
+      if (next?.uid !== previous.uid) this.enrolment.forget(previous.uid);
       if (next?.uid !== previous.uid || next.node !== previous.node) this.#captures.forget(previous.uid, previous.node);
       this.#pods.delete(key);
     }
@@ -99,6 +112,7 @@ export class MeshModel {
     if (next !== undefined) {
       this.#podsByNode.add(next.node, next);
       this.#podsByUid.set(next.uid, next);
+      this.#podsByNamespace.add(next.namespace, next);
       this.#pods.set(key, next);
     }
     this.#markAddresses(next);
@@ -132,16 +146,32 @@ export class MeshModel {
     for (const slice of this.#slices.all()) if (hasEndpointOn(slice, name)) this.#dirtySlices.add(slice.key);
   }
 
-  /** The UIDs of the pods a node's agent says it captured; undefined when it says nothing, or nothing any more. */
-  setCaptured(node: string, uids: ReadonlySet<string> | undefined): void {
-    if (uids === undefined) {
+  /** Whether its label says that its pods are in the mesh. */
+  setNamespace(name: string, isMember: boolean): void {
+    if (this.#memberNamespaces.has(name) === isMember) return;
+    if (isMember) this.#memberNamespaces.add(name);
+    else this.#memberNamespaces.delete(name);
+    for (const pod of this.#podsByNamespace.get(name)) this.#dirtyPods.add(pod.key);
+  }
+
+  /** What a node's agent says of its pods; undefined when it says nothing, or nothing any more. */
+  setNodeReport(node: string, report: NodeReport | undefined): void {
+    this.enrolment.setFailed(node, report?.failed ?? new Set());
+    if (report === undefined) {
       this.#captures.fallSilent(node, (uid) => this.#podsByUid.get(uid)?.node === node);
       return;
     }
-    for (const uid of this.#captures.replace(node, uids)) {
-      const pod = this.#podsByUid.get(uid);
-      if (pod !== undefined) this.#dirtyPods.add(pod.key);
-    }
+    this.#nodesVersion = report.version;
+    for (const uid of this.#captures.replace(node, report.captured)) this.#markPod(uid);
+  }
+
+  /**
+   * Takes in that all peers have been told of what MeshNodes said up to `version`; undefined: of nothing. Returns whether a commit has
+   * something to do.
+   */
+  peersToldOf(version: string | undefined): boolean {
+    for (const uid of this.enrolment.settle(version, this.#now())) this.#markPod(uid);
+    return this.dirty;
   }
 
   /** Whether a commit would have anything to do. */
@@ -150,6 +180,7 @@ export class MeshModel {
   }
 
   commit(): ModelDelta {
+    this.enrolment.beginCommit();
     const workloads = new Map<string, Workload | undefined>();
     const services = new Map<string, Service | undefined>();
     for (const key of this.#dirtyServices) this.#commitService(key, services);
@@ -170,6 +201,11 @@ export class MeshModel {
 
   #belongs(ip: IpText, node: string): boolean {
     return this.#nodes.get(node)?.podRanges.some((range) => contains(range, ip)) ?? false;
+  }
+
+  #markPod(uid: string): void {
+    const pod = this.#podsByUid.get(uid);
+    if (pod !== undefined) this.#dirtyPods.add(pod.key);
   }
 
   #markAddresses(pod: PodFacts | undefined): void {
@@ -199,14 +235,26 @@ export class MeshModel {
       out.set(podResourceName(namespace, name), undefined);
       return;
     }
+    const captured = this.#captures.isCaptured(pod.uid, pod.node);
     const workload = podWorkload(pod, {
       addresses,
-      captured: this.#captures.isCaptured(pod.uid, pod.node),
+      captured,
+      enrolling: this.#isEnrolling(pod, captured),
       locality: this.#nodes.get(pod.node)?.locality,
       memberships: this.#membershipsOf(pod, addresses),
       settings: this.#settings,
     });
     out.set(workload.resourceName, workload);
+  }
+
+  #isEnrolling(pod: PodFacts, captured: boolean): boolean {
+    if (!isMember(pod, this.#memberNamespaces.has(pod.namespace))) {
+      this.enrolment.forget(pod.uid);
+      return false;
+    }
+    const before = this.#workloads.get(podResourceName(pod.namespace, pod.name));
+    const member = { uid: pod.uid, node: pod.node, captured, announced: before?.tunnel === false };
+    return this.enrolment.update(member, this.#nodesVersion, this.#now());
   }
 
   #membershipsOf(pod: PodFacts, addresses: readonly IpText[]): Membership[] {

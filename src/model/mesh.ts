@@ -35,6 +35,8 @@ export interface Workload {
   readonly addresses: readonly IpText[];
   /** Peers tunnel to it (HBONE): its node captured it. */
   readonly tunnel: boolean;
+  /** In the mesh by its labels, and not all peers have been told of its tunnel yet. */
+  readonly enrolling: boolean;
   readonly trustDomain: string;
   readonly canonicalName: string;
   readonly canonicalRevision: string;

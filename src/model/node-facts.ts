@@ -20,11 +20,25 @@ export function nodeFacts({ metadata, spec }: Node): NodeFacts {
   };
 }
 
+/** What a node's agent says of its pods, by UID. */
+export interface NodeReport {
+  readonly captured: ReadonlySet<string>;
+  /** Those it could not enrol. */
+  readonly failed: ReadonlySet<string>;
+  /** The resourceVersion of the MeshNode. */
+  readonly version: string;
+}
+
 /**
- * UIDs of the pods a node's agent says it captured; undefined when no agent has said anything. An API server leaves a
- * list out that was applied empty after it had entries: the agent's name shows that it spoke.
+ * Undefined when no agent has said anything. An API server leaves a list out that was applied empty after it had entries: the agent's
+ * name shows that it spoke.
  */
-export function capturedPods({ status }: MeshNode): ReadonlySet<string> | undefined {
+export function nodeReport({ metadata, status }: MeshNode): NodeReport | undefined {
   if (status?.pods === undefined && status?.agent === undefined) return undefined;
-  return new Set((status.pods ?? []).filter(({ captured }) => captured === true).map(({ uid }) => uid));
+  const pods = status.pods ?? [];
+  return {
+    captured: new Set(pods.filter(({ captured }) => captured === true).map(({ uid }) => uid)),
+    failed: new Set(pods.filter(({ state }) => state === 'Failed').map(({ uid }) => uid)),
+    version: metadata.resourceVersion ?? '0',
+  };
 }

@@ -1,3 +1,4 @@
+import { labels, modes, neverEnrolledNamespaces } from '../api/names.ts';
 import type { ObjectMeta, OwnerReference, Pod } from '../kube/objects.ts';
 import { serviceAccountOf } from '../kube/service-account.ts';
 import { canonicalIp, type IpText } from './ip.ts';
@@ -19,10 +20,30 @@ export interface PodFacts {
   /** RFC 3339, as the API server wrote it: UTC, whole seconds, so that text order is time order. */
   readonly created: string;
   readonly healthy: boolean;
+  /** Whether its own label says that it is in the mesh; undefined where its namespace's decides. */
+  readonly mode: Mode | undefined;
   readonly canonicalName: string;
   readonly canonicalRevision: string;
   readonly workloadType: WorkloadType;
   readonly workloadName: string;
+}
+
+type Mode = (typeof modes)[keyof typeof modes];
+
+/** Whether a pod is in the mesh by its labels, as agents decide it (`dataplane/agent/src/enrol/decision.rs`). */
+export function isMember(pod: PodFacts, isNamespaceMember: boolean): boolean {
+  const isAsked = pod.mode === undefined ? isNamespaceMember : pod.mode === modes.ambient;
+  return isAsked && !pod.hostNetwork && pod.serviceAccount !== undefined && !neverEnrolled(pod.namespace);
+}
+
+/** Undefined for no label, and for a value that means nothing. */
+export function modeOf({ labels: found }: Pick<ObjectMeta, 'labels'>): Mode | undefined {
+  const value = found?.[labels.mode];
+  return Object.values(modes).find((mode) => mode === value);
+}
+
+function neverEnrolled(namespace: string): boolean {
+  return neverEnrolledNamespaces.some((name) => name === namespace);
 }
 
 /** The facts of a pod that is a workload; undefined when it is none: finished, not placed on a node, or without an address. */
@@ -33,7 +54,7 @@ export function podFacts(pod: Pod): PodFacts | undefined {
   const ips = addressesOf(pod);
   if (namespace === undefined || uid === undefined || !spec?.nodeName || ips.length === 0) return undefined;
   const owner = ownerOf(metadata);
-  const labels = metadata.labels ?? {};
+  const named = metadata.labels ?? {};
   return {
     key: `${namespace}/${metadata.name}`,
     uid,
@@ -45,8 +66,9 @@ export function podFacts(pod: Pod): PodFacts | undefined {
     ips,
     created: metadata.creationTimestamp ?? '',
     healthy: isHealthy(pod),
-    canonicalName: labels['app.kubernetes.io/name'] || labels.app || owner.name,
-    canonicalRevision: labels['app.kubernetes.io/version'] || labels.version || 'latest',
+    mode: modeOf(metadata),
+    canonicalName: named['app.kubernetes.io/name'] || named.app || owner.name,
+    canonicalRevision: named['app.kubernetes.io/version'] || named.version || 'latest',
     workloadType: owner.type,
     workloadName: owner.name,
   };

@@ -22,6 +22,7 @@ export interface PodSurroundings {
   /** Not empty. */
   readonly addresses: readonly IpText[];
   readonly captured: boolean;
+  readonly enrolling: boolean;
   readonly locality: Locality | undefined;
   readonly memberships: readonly Membership[];
   readonly settings: MeshSettings;
@@ -39,6 +40,7 @@ export function podWorkload(pod: PodFacts, around: PodSurroundings): Workload {
     addresses: around.addresses,
     // A host-network pod shares its node's network namespace, which is never captured; one without an identity can prove
     // none in a tunnel.
+    enrolling: around.enrolling,
     tunnel: around.captured && !pod.hostNetwork && pod.serviceAccount !== undefined,
     trustDomain: around.settings.trustDomain,
     canonicalName: pod.canonicalName,
@@ -72,6 +74,7 @@ export function endpointWorkload(
     serviceAccount: 'default',
     node: endpoint.node,
     addresses: [ip],
+    enrolling: false,
     tunnel: false,
     trustDomain: settings.trustDomain,
     canonicalName: membership.service.service.name,

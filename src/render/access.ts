@@ -19,7 +19,7 @@ export type AccessRule =
  */
 export const controlRules: readonly AccessRule[] = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
-  { apiGroups: [''], resources: ['services', 'nodes'], verbs: ['list', 'watch'] },
+  { apiGroups: [''], resources: ['services', 'nodes', 'namespaces'], verbs: ['list', 'watch'] },
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshes', 'meshnodes'], verbs: ['list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshes/status'], verbs: ['patch'] },

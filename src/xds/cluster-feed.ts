@@ -1,19 +1,27 @@
 import { type Mesh, parseMeshSpec } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
 import { notSupported } from '../api/mesh-support.ts';
-import { meshesPath, meshName, meshNodesPath } from '../api/names.ts';
+import { meshesPath, meshName, meshNodesPath, modes } from '../api/names.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Log } from '../kube/log.ts';
-import { type EndpointSlice, type KubeObject, type Node, objectKey, type Pod } from '../kube/objects.ts';
+import {
+  type EndpointSlice,
+  type KubeObject,
+  type Namespace,
+  type Node,
+  objectKey,
+  type Pod,
+} from '../kube/objects.ts';
 import { Reflector, type ReflectorOptions } from '../kube/reflector.ts';
-import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
-import { capturedPods, nodeFacts } from '../model/node-facts.ts';
-import { podFacts } from '../model/pod-facts.ts';
+import { leanMeshNode, leanNamespace, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
+import { nodeFacts, nodeReport } from '../model/node-facts.ts';
+import { modeOf, podFacts } from '../model/pod-facts.ts';
 import { type KubeService, serviceFacts } from '../model/service-facts.ts';
 import { sliceFacts } from '../model/slice-facts.ts';
 import { Batcher } from './batcher.ts';
 import { PodsByNode } from './pods-by-node.ts';
 import type { Publisher } from './publisher.ts';
+import { Told } from './told.ts';
 
 /**
  * Of some kinds there is always one: the pod this runs in and its node, the API server's own Service. Without them
@@ -47,6 +55,9 @@ export class ClusterFeed {
   readonly #log: Log;
   readonly #batcher: Batcher;
   readonly #reflectors: readonly Pick<Reflector<KubeObject>, 'path' | 'start' | 'synced' | 'stopped' | 'hasSynced'>[];
+  readonly #told = new Told();
+  readonly #meshNodes: Pick<Reflector<MeshNode>, 'version'>;
+  #onPublish = () => {};
   readonly #meshRead = Promise.withResolvers<void>();
   #hasMesh = false;
   #published = false;
@@ -56,7 +67,7 @@ export class ClusterFeed {
     this.#version = version;
     this.#log = log;
     this.#meshRead.promise.catch(() => {});
-    this.#batcher = new Batcher({ flush: () => publisher.publish() });
+    this.#batcher = new Batcher({ flush: () => this.#publish() });
     const { model } = publisher;
     const reflect = <T extends KubeObject>(
       options: Pick<ReflectorOptions<T>, 'path' | 'transform' | 'query' | 'emptyMustLastMs'>,
@@ -77,6 +88,11 @@ export class ClusterFeed {
       { path: meshesPath, query: { fieldSelector: `metadata.name=${meshName}` } },
       (_, mesh) => this.#takeMesh(mesh),
     );
+    const meshNodes = reflect<MeshNode>(
+      { path: meshNodesPath, transform: leanMeshNode, emptyMustLastMs },
+      (name, node) => model.setNodeReport(name, node && nodeReport(node)),
+    );
+    this.#meshNodes = meshNodes;
     this.#reflectors = [
       pods,
       this.meshes,
@@ -91,8 +107,11 @@ export class ClusterFeed {
       reflect<Node>({ path: '/api/v1/nodes', transform: leanNode, emptyMustLastMs: neverEmpty }, (name, node) =>
         model.setNode(name, node && nodeFacts(node)),
       ),
-      reflect<MeshNode>({ path: meshNodesPath, transform: leanMeshNode, emptyMustLastMs }, (name, node) =>
-        model.setCaptured(name, node && capturedPods(node)),
+      meshNodes,
+      reflect<Namespace>(
+        { path: '/api/v1/namespaces', transform: leanNamespace, emptyMustLastMs: neverEmpty },
+        (name, namespace) =>
+          model.setNamespace(name, namespace !== undefined && modeOf(namespace.metadata) === modes.ambient),
       ),
     ];
   }
@@ -119,10 +138,31 @@ export class ClusterFeed {
     const aborted = () => this.#meshRead.reject(new Error('stopped before there was a Mesh'));
     signal.addEventListener('abort', aborted, { once: true });
     await Promise.all([this.#meshRead.promise, ...this.#reflectors.map((reflector) => reflector.synced())]);
-    this.#publisher.publish();
     this.#published = true;
+    this.#publish();
     const { model } = this.#publisher;
     this.#log.info({ workloads: model.workloads.size, services: model.services.size }, 'the mesh is known');
+  }
+
+  /** Called after each publication. */
+  onPublish(listener: () => void): void {
+    this.#onPublish = listener;
+  }
+
+  /** The resourceVersion of MeshNodes that all have been told of whom all changes up to `revision` of the addresses were told. */
+  shown(revision: number): string | undefined {
+    return this.#told.through(revision);
+  }
+
+  /** All peers, of every replica, have been told of what MeshNodes said up to `version`; undefined: of nothing. */
+  peersToldOf(version: string | undefined): void {
+    if (this.#published && this.#publisher.model.peersToldOf(version)) this.#batcher.touch();
+  }
+
+  #publish(): void {
+    this.#publisher.publish();
+    this.#told.mark(this.#publisher.addresses.revision, this.#meshNodes.version ?? '0');
+    this.#onPublish();
   }
 
   /** Resolves when, after the signal, nothing runs any more. */

@@ -16,6 +16,8 @@ import {
 import { ipBytes } from '../model/ip.ts';
 import type { Routing, Service, ServicePort, Workload } from '../model/mesh.ts';
 import { addressAlias, clusterId, network } from '../model/resource-name.ts';
+import { policyName } from '../policy/authorization.ts';
+import { strictMtls } from '../policy/strict-mtls.ts';
 import { addressType, encodeResource, type Resource } from './resource.ts';
 
 /** A workload as a resource. Equal workloads give equal bytes: the order of everything repeated is the model's. */
@@ -40,6 +42,7 @@ export function encodeWorkload(workload: Workload): Resource {
         status: workload.healthy ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
         clusterId,
         networkMode: workload.sharesAddress ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
+        ...(workload.enrolling ? { enrolling: { exemptPolicies: [policyName(strictMtls)] } } : {}),
         ...(workload.locality === undefined ? {} : { locality: workload.locality }),
         services: Object.fromEntries([...workload.services].map(([name, ports]) => [name, { ports: ports.map(port) }])),
       },

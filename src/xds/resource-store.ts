@@ -16,6 +16,7 @@ export class ResourceStore {
   readonly #byAlias = new MultiMap<string, string>();
   readonly #members = new MultiMap<string, string>();
   readonly #listeners = new Set<(change: StoreChange) => void>();
+  #revision = 0;
 
   constructor(type: TypeUrl) {
     this.type = type;
@@ -23,6 +24,11 @@ export class ResourceStore {
 
   get size(): number {
     return this.#resources.size;
+  }
+
+  /** Counts up with each batch of changes. */
+  get revision(): number {
+    return this.#revision;
   }
 
   get(name: string): Resource | undefined {
@@ -56,6 +62,7 @@ export class ResourceStore {
       this.#collectKeys(next, keys);
     }
     const change = { names, keys };
+    if (names.size > 0) this.#revision += 1;
     if (names.size > 0) for (const listener of this.#listeners) listener(change);
     return change;
   }

@@ -13,6 +13,7 @@ import { statusName, toStatus } from '../grpc/status.ts';
 import { LimitedLog } from '../telemetry/limited-log.ts';
 import { refusedStreams, streams } from './metrics.ts';
 import { Outbox } from './outbox.ts';
+import type { TypeUrl } from './resource.ts';
 import type { ResourceStore } from './resource-store.ts';
 import { SendBudget, type SendLimits } from './send-budget.ts';
 import { DiscoveryStream, type StreamLimits } from './stream.ts';
@@ -31,6 +32,8 @@ export interface DiscoveryOptions {
   readonly admit: (call: Call) => Promise<DiscoveryClient>;
   /** False until the whole mesh is known: a proxy that is told half of it would send the other half in plaintext. */
   readonly ready: () => boolean;
+  /** Called when a client has answered, or is gone. */
+  readonly onTold?: () => void;
   readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
   readonly limits?: StreamLimits;
   /** A stream is ended in order after this long, and up to half as much again at random, ms: the caller proves itself anew. */
@@ -70,6 +73,14 @@ export class DiscoveryService {
   /** Bytes of responses on their way to clients. */
   get unreadBytes(): number {
     return this.#budget.held;
+  }
+
+  /**
+   * The revision of a type's store whose changes all clients have been told and have answered; Infinity when there is no
+   * client, -1 while one has answered nothing.
+   */
+  told(type: TypeUrl): number {
+    return Math.min(...this.#streams.values().map((stream) => stream.told(type) ?? -1));
   }
 
   /** Adds it to a server. */
@@ -115,6 +126,7 @@ export class DiscoveryService {
       ...(limits === undefined ? {} : { limits }),
       budget: this.#budget,
       client: client?.name ?? '',
+      onTold: () => this.#options.onTold?.(),
       wire: {
         write: (message, flushed) => outbox.put(message, flushed),
         end: (error) => {
@@ -138,6 +150,7 @@ export class DiscoveryService {
       clearTimeout(cut);
       stream.close();
       this.#streams.delete(stream);
+      this.#options.onTold?.();
       streams.set(this.#streams.size);
       give();
       log.debug({ client: client?.name }, 'a discovery stream is over');

@@ -48,6 +48,8 @@ export interface StreamOptions {
   /** Shared by all streams; those with the same `client` count together. */
   readonly budget: SendBudget;
   readonly client: string;
+  /** Called when the client has answered a round. */
+  readonly onTold?: () => void;
   /** ms. */
   readonly now?: () => number;
 }
@@ -58,6 +60,9 @@ interface Channel {
   readonly subscription: Subscription;
   /** When the oldest change came that the client has not been told of, ms. */
   owedSince: number | undefined;
+  /** The revision of the store that the round under way tells, and the one that the last round told. */
+  telling: number | undefined;
+  told: number | undefined;
 }
 
 /** One message of a round, until it is answered. */
@@ -131,6 +136,14 @@ export class DiscoveryStream {
     return this.#closed;
   }
 
+  /**
+   * The revision of a type's store whose changes the client has all been told and has answered; undefined while it has
+   * answered none.
+   */
+  told(type: TypeUrl): number | undefined {
+    return this.#channels.get(type)?.told;
+  }
+
   /** The stream is over, whoever ended it: nothing is kept of it. */
   close(): void {
     if (this.#closed) return;
@@ -182,6 +195,8 @@ export class DiscoveryStream {
       store,
       subscription: new Subscription(store),
       owedSince: undefined,
+      telling: undefined,
+      told: undefined,
     };
     this.#channels.set(store.type, channel);
     return channel;
@@ -199,9 +214,24 @@ export class DiscoveryStream {
   #pump(): void {
     this.#waitForGuard([...this.#channels.values()].every((channel) => this.#isGuarded(channel)));
     if (this.#sending !== undefined || this.#awaited !== undefined || this.#closed) return;
-    if (this.#turns.length === 0) this.#turns = this.#nextRound();
+    if (this.#turns.length === 0) {
+      this.#endRound();
+      this.#turns = this.#nextRound();
+    }
     const turn = this.#turns.shift();
     if (turn !== undefined) this.#write(turn);
+    else this.#endRound();
+  }
+
+  /** Everything of it has been answered. */
+  #endRound(): void {
+    let isNews = false;
+    for (const channel of this.#channels.values()) {
+      isNews ||= channel.telling !== undefined && channel.telling !== channel.told;
+      channel.told = channel.telling ?? channel.told;
+      channel.telling = undefined;
+    }
+    if (isNews) this.#options.onTold?.();
   }
 
   #nextRound(): Turn[] {
@@ -213,7 +243,10 @@ export class DiscoveryStream {
       since: this.#channels.get(part.type)?.owedSince,
       nonce: '',
     }));
-    for (const channel of guarded) channel.owedSince = undefined;
+    for (const channel of guarded) {
+      channel.owedSince = undefined;
+      channel.telling = channel.store.revision;
+    }
     return turns;
   }
 

@@ -113,6 +113,22 @@ fn a_pod_is_secured_only_once_peers_are_told_to_tunnel_to_it() {
 }
 
 #[test]
+fn r24_a_running_pod_is_captured_only_once_control_says_that_it_is_being_enrolled() {
+    on_a_node(async {
+        let (node, net) = running_pod(mesh(LONG)).await;
+        let proxy = Proxy::connect(&node).await;
+        proxy.status.enrols(false);
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the proxy serves it", || proxy.has(&format!("add {UID}"))).await;
+        let asked = proxy.status.asked();
+        eventually("the proxy is asked", || proxy.status.asked() > asked + 2).await;
+        assert!(!net.in_pod("nft list ruleset").contains("redirect"));
+        proxy.status.enrols(true);
+        eventually("it is secured", || node.is("Secured/Secured", true)).await;
+    });
+}
+
+#[test]
 fn r34_what_a_draining_proxy_carries_keeps_the_pod_pending_until_it_has_ended() {
     on_a_node(async {
         let (mut node, _net, older, status) = secured(mesh(LONG)).await;

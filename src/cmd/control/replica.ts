@@ -26,10 +26,12 @@ import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import { counter } from '../../telemetry/metrics.ts';
 import { ClusterFeed } from '../../xds/cluster-feed.ts';
 import { Publisher } from '../../xds/publisher.ts';
+import { addressType } from '../../xds/resource.ts';
 import { DiscoveryService } from '../../xds/service.ts';
 import { admitNodeProxies } from './admission.ts';
 import { AuthorityLeadership } from './authority-leadership.ts';
 import { AuthorityStatus } from './authority-status.ts';
+import { PeersTold } from './peers-told.ts';
 import type { ControlSettings } from './settings.ts';
 import { specInForce } from './spec-in-force.ts';
 
@@ -59,6 +61,7 @@ export class ControlReplica {
   #discovery: DiscoveryService | undefined;
   #telemetry: TelemetryServer | undefined;
   #grpcPort: number | undefined;
+  #peersTold: PeersTold | undefined;
   #leaving = false;
 
   constructor(options: ControlOptions) {
@@ -101,6 +104,7 @@ export class ControlReplica {
     certificate.renewIfDue();
     this.#grpcPort = await this.#listen(server);
     await known;
+    await this.#startPeersTold(signal);
     this.#options.log.info({ grpcPort: this.#grpcPort, httpPort: this.httpPort }, 'serving');
   }
 
@@ -195,7 +199,8 @@ export class ControlReplica {
     const discovery = new DiscoveryService({
       stores: this.#publisher.stores,
       admit: admitNodeProxies(callers, pods),
-      ready: () => this.#feed.ready,
+      ready: () => this.#feed.ready && this.#peersTold !== undefined,
+      onTold: () => this.#peersTold?.check(),
       log,
     });
     const routes = (router: ConnectRouter) => {
@@ -205,6 +210,25 @@ export class ControlReplica {
     this.#discovery = discovery;
     this.#server = new GrpcServer({ routes, log });
     return this.#server;
+  }
+
+  async #startPeersTold(signal: AbortSignal): Promise<void> {
+    const { client, log, settings } = this.#options;
+    const { enrolment } = this.#publisher.model;
+    const peersTold = new PeersTold({
+      client,
+      instance: settings.instance,
+      isThere: (instance) => this.#feed.pods.get(`${systemNamespace}/${instance}`) !== undefined,
+      own: () => this.#feed.shown(this.#discovery?.told(addressType) ?? -1),
+      awaited: () => ({ versions: enrolment.awaited, deadline: enrolment.deadline }),
+      settle: (version) => this.#feed.peersToldOf(version),
+      clock: systemClock,
+      log,
+    });
+    this.#feed.onPublish(() => peersTold.check());
+    await peersTold.start(signal);
+    this.#tasks.push(peersTold.stopped());
+    this.#peersTold = peersTold;
   }
 
   /** Dual stack where the machine has it: `::` takes IPv4 too. */

@@ -2,7 +2,7 @@ import type { MeshNode } from '../../../src/api/mesh-node.ts';
 import { type EndpointSlice, type Node, objectKey, type Pod, type Service } from '../../../src/kube/objects.ts';
 import type { MeshSettings } from '../../../src/model/mesh.ts';
 import { MeshModel } from '../../../src/model/mesh-model.ts';
-import { capturedPods, nodeFacts } from '../../../src/model/node-facts.ts';
+import { nodeFacts, nodeReport } from '../../../src/model/node-facts.ts';
 import { podFacts } from '../../../src/model/pod-facts.ts';
 import { serviceFacts } from '../../../src/model/service-facts.ts';
 import { sliceFacts } from '../../../src/model/slice-facts.ts';
@@ -19,6 +19,7 @@ export type Change =
   | { readonly noNode: string }
   | { readonly meshNode: MeshNode }
   | { readonly noMeshNode: string }
+  | { readonly namespace: string; readonly isMember: boolean }
   | { readonly settings: MeshSettings };
 
 export const permissive: MeshSettings = { trustDomain: 'cluster.local', strictMtls: false };
@@ -32,8 +33,9 @@ export function apply(model: MeshModel, change: Change): void {
   else if ('noSlice' in change) model.setSlice(change.noSlice, undefined);
   else if ('node' in change) model.setNode(change.node.metadata.name, nodeFacts(change.node));
   else if ('noNode' in change) model.setNode(change.noNode, undefined);
-  else if ('meshNode' in change) model.setCaptured(change.meshNode.metadata.name, capturedPods(change.meshNode));
-  else if ('noMeshNode' in change) model.setCaptured(change.noMeshNode, undefined);
+  else if ('meshNode' in change) model.setNodeReport(change.meshNode.metadata.name, nodeReport(change.meshNode));
+  else if ('noMeshNode' in change) model.setNodeReport(change.noMeshNode, undefined);
+  else if ('namespace' in change) model.setNamespace(change.namespace, change.isMember);
   else model.setSettings(change.settings);
 }
 

@@ -2,7 +2,7 @@ import { deepStrictEqual } from 'node:assert/strict';
 import fc from 'fast-check';
 import { podRecord } from '../../../src/ca/kubernetes-pods.ts';
 import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../../../src/model/lean-objects.ts';
-import { capturedPods, nodeFacts } from '../../../src/model/node-facts.ts';
+import { nodeFacts, nodeReport } from '../../../src/model/node-facts.ts';
 import { podFacts } from '../../../src/model/pod-facts.ts';
 import { serviceFacts } from '../../../src/model/service-facts.ts';
 import { meshNode, node, pod, service } from './objects.ts';
@@ -54,7 +54,7 @@ describe('a lean object', () => {
     const report = meshNode('node-1', ['a', 'b'], ['c']);
     const agent = { version: '0.1.0' };
     for (const said of [report, { ...report, status: {} }, { ...report, status: { agent } }]) {
-      deepStrictEqual(capturedPods(leanMeshNode(said)), capturedPods(said));
+      deepStrictEqual(nodeReport(leanMeshNode(said)), nodeReport(said));
     }
     const cart = service({ name: 'cart' });
     deepStrictEqual(serviceFacts(withoutManagedFields(structuredClone(cart))), serviceFacts(cart));

@@ -93,6 +93,7 @@ describe('the rights of each part', () => {
     const does = [
       'list /pods *',
       'delete /secrets tulle-ca',
+      'delete /configmaps tulle-peers-told',
       'delete coordination.k8s.io/leases tulle-control',
       'create coordination.k8s.io/leases *',
       'get coordination.k8s.io/leases tulle-operator',

@@ -7,7 +7,7 @@ import { ClusterFeed } from '../../../src/xds/cluster-feed.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 
 /** What is on every cluster that control runs in. */
-const neverEmpty = ['/api/v1/pods', '/api/v1/services', '/api/v1/nodes'] as const;
+const neverEmpty = ['/api/v1/pods', '/api/v1/services', '/api/v1/nodes', '/api/v1/namespaces'] as const;
 
 /** An API server with one object of each of those kinds, and a Mesh, if any; watches stay open. */
 class MeshServer {

@@ -56,6 +56,31 @@ describe('a discovery stream', () => {
     );
   });
 
+  it('says what its client has answered, as a revision of the store', () => {
+    const { send, acknowledge, addresses, stream } = setUp();
+    addresses.apply([['a', resource('a')]]);
+    strictEqual(stream.told(addressType), undefined);
+    send({});
+    strictEqual(stream.told(addressType), undefined);
+    acknowledge();
+    strictEqual(stream.told(addressType), 1);
+    addresses.apply([['b', resource('b')]]);
+    addresses.apply([['c', resource('c')]]);
+    strictEqual(stream.told(addressType), 1);
+    acknowledge();
+    strictEqual(stream.told(addressType), 2, 'the next round is under way');
+    acknowledge();
+    strictEqual(stream.told(addressType), 3);
+  });
+
+  it('has been told what does not concern it', () => {
+    const { send, acknowledge, addresses, stream } = setUp();
+    send({ resourceNamesSubscribe: ['a'] });
+    acknowledge();
+    addresses.apply([['b', resource('b')]]);
+    strictEqual(stream.told(addressType), 1);
+  });
+
   it('leaves a type it does not know unanswered, and the others alone', () => {
     const { wire, send } = setUp();
     send({ typeUrl: 'type.googleapis.com/envoy.config.cluster.v3.Cluster' });

@@ -16,8 +16,9 @@
 //!                                 └──────── wanted again ◄─────────────┘  connections pass)
 //! ```
 //!
-//! In: the proxy acknowledges before there is a rule, rules are there before
-//! peers are told to tunnel. Out: peers are told first, and everything stays as
+//! In: the proxy acknowledges before there is a rule, and has heard that the pod
+//! is being enrolled (Exempt, docs/adr/0015) where it was running before; rules
+//! are there before peers are told to tunnel. Out: peers are told first, and everything stays as
 //! it is until the node's own proxy has heard it too; then new connections
 //! pass, then the proxy is told to let go; what it had drains through the
 //! rules that are left, and only then are those removed. A pod that has ended
@@ -55,6 +56,8 @@ pub struct Facts {
     pub handed: bool,
     /// A connected proxy has acknowledged it.
     pub served: bool,
+    /// It has heard that the pod is being enrolled, or is waited for no longer; a pod that starts need not.
+    pub exempt: bool,
     pub rules: Rules,
     /// MeshNode says captured, or may say so.
     pub announced: bool,
@@ -69,6 +72,7 @@ impl Facts {
         moved: false,
         handed: false,
         served: false,
+        exempt: false,
         rules: Rules::None,
         announced: false,
         settled: false,
@@ -82,6 +86,9 @@ pub enum Step {
     Find,
     /// Hand it to the newest proxy and wait for the acknowledgement.
     Hand,
+    /// Wait until the proxy has heard that the pod is being enrolled: what its peers send in
+    /// plaintext until they are told is not refused then.
+    Exempt,
     /// Put its addresses into the node's set and the capturing rules into its namespace.
     Write,
     /// MeshNode: captured.
@@ -121,6 +128,11 @@ fn towards(facts: Facts) -> Step {
     match facts {
         Facts { found: false, .. } => Step::Find,
         Facts { served: false, .. } => Step::Hand,
+        Facts {
+            exempt: false,
+            rules: Rules::None | Rules::Drain,
+            ..
+        } => Step::Exempt,
         Facts {
             rules: Rules::None | Rules::Unknown | Rules::Drain,
             ..

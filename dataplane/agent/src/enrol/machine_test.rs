@@ -15,6 +15,10 @@ fn after(step: Step, facts: Facts) -> Facts {
             served: true,
             ..facts
         },
+        Step::Exempt => Facts {
+            exempt: true,
+            ..facts
+        },
         Step::Write => Facts {
             rules: Rules::Capture,
             ..facts
@@ -68,6 +72,7 @@ const CAPTURED: Facts = Facts {
     moved: false,
     handed: true,
     served: true,
+    exempt: true,
     rules: Rules::Capture,
     announced: true,
     settled: false,
@@ -80,11 +85,21 @@ fn a_pod_is_acknowledged_before_it_is_captured_and_captured_before_it_is_announc
         [
             Step::Find,
             Step::Hand,
+            Step::Exempt,
             Step::Write,
             Step::Announce,
             Step::Look
         ]
     );
+}
+
+#[test]
+fn r24_a_pod_that_starts_is_captured_without_waiting_for_control() {
+    let starting = Facts {
+        exempt: true,
+        ..Facts::ABSENT
+    };
+    assert!(!way(Wanted::In, starting).contains(&Step::Exempt));
 }
 
 #[test]
@@ -165,6 +180,7 @@ fn a_sandbox_made_anew_is_enrolled_from_the_start() {
             Step::Forget,
             Step::Find,
             Step::Hand,
+            Step::Exempt,
             Step::Write,
             Step::Announce,
             Step::Look
@@ -187,12 +203,13 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         Just(Rules::Capture),
         Just(Rules::Drain)
     ];
-    (any::<[bool; 6]>(), rules).prop_map(
-        |([found, moved, handed, served, announced, settled], rules)| Facts {
+    (any::<[bool; 7]>(), rules).prop_map(
+        |([found, moved, handed, served, exempt, announced, settled], rules)| Facts {
             found,
             moved,
             handed,
             served,
+            exempt,
             rules,
             announced,
             settled,
@@ -217,7 +234,7 @@ proptest! {
                     prop_assert!(facts.served && facts.rules == Rules::Capture);
                 }
                 if step == Step::Write {
-                    prop_assert!(facts.served);
+                    prop_assert!(facts.served && (facts.exempt || facts.rules == Rules::Unknown));
                 }
                 if step == Step::Drain {
                     prop_assert!(!facts.announced && (facts.settled || !facts.handed));

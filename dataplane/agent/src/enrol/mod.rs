@@ -8,6 +8,7 @@ mod adoption;
 mod connections;
 mod decision;
 mod enroller;
+mod exempt;
 mod failure;
 mod machine;
 mod node;

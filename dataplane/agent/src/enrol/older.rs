@@ -189,6 +189,7 @@ mod tests {
                 announced: true,
                 older_connections: 1,
                 draining: false,
+                enrolling: None,
             }),
             ..Seen::default()
         };
@@ -210,6 +211,7 @@ mod tests {
                 announced,
                 older_connections: 0,
                 draining: false,
+                enrolling: None,
             });
             let seen = Seen {
                 sure,
@@ -236,6 +238,7 @@ mod tests {
                 announced: true,
                 older_connections: 1,
                 draining: false,
+                enrolling: None,
             }),
             ..Seen::default()
         };

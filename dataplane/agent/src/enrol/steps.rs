@@ -33,6 +33,7 @@ impl Worker {
         match step {
             Step::Find => self.find(wish).await,
             Step::Hand => self.hand(wish).await,
+            Step::Exempt => Ok(self.exempt()),
             Step::Write => self.write(wish).await,
             Step::Announce => Ok(self.announce(wish)),
             Step::Look => self.look(wish).await,
@@ -195,6 +196,8 @@ impl Worker {
         match self.node.board.written(revision, WRITE_LIMIT).await {
             Ok(_) => {
                 self.own.announced = false;
+                self.own.exempt = false;
+                self.own.exempt_since = None;
                 self.own.withdrawn_at = Instant::now();
                 // What was seen before does not tell whether the withdrawal has been heard.
                 self.node.sightings.forget(&self.uid);

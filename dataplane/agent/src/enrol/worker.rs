@@ -69,6 +69,10 @@ pub(super) struct Own {
     /// The mesh's ports in it.
     pub listeners: Option<Listeners>,
     pub handed: bool,
+    /// The proxy has heard that the pod is being enrolled, or is waited for no longer.
+    pub exempt: bool,
+    /// Since when it is waited for.
+    pub exempt_since: Option<Instant>,
     pub rules: Rules,
     /// What the capturing rules, and the node's, were made from.
     pub written: Option<Written>,
@@ -116,6 +120,8 @@ impl Own {
             namespace: None,
             listeners: None,
             handed: false,
+            exempt: false,
+            exempt_since: None,
             rules: Rules::None,
             written: None,
             announced: false,
@@ -215,7 +221,7 @@ impl Worker {
             tokio::select! {
                 changed = self.wish.changed() => if changed.is_err() { return },
                 _ = proxies.changed(), if matches!(step, Step::Hand | Step::Look) => {}
-                _ = sightings.changed(), if matches!(step, Step::Look | Step::Settle) => {}
+                _ = sightings.changed(), if matches!(step, Step::Exempt | Step::Look | Step::Settle) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -231,6 +237,8 @@ impl Worker {
             moved,
             handed: self.own.handed,
             served: self.own.handed && self.node.proxies.serving(&self.uid) == Serving::Served,
+            // A pod that starts has no peers yet.
+            exempt: self.own.exempt || wish.namespace.is_some(),
             rules: self.rules(&wish.pod),
             announced: self.own.announced,
             settled: self.own.settled,

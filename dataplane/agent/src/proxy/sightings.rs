@@ -14,6 +14,9 @@ pub struct Sighting {
     /// The control plane tells peers to reach the pod by mutual TLS.
     #[serde(default)]
     pub announced: bool,
+    /// The control plane tells everybody that the pod is being enrolled; none of a proxy that does not know of it.
+    #[serde(default)]
+    pub enrolling: Option<bool>,
     /// Connections carried in plaintext with peers that have joined the mesh
     /// since: made through the mesh, and older than it all the same.
     #[serde(default)]
@@ -135,6 +138,11 @@ fn together(one: Sighting, other: Sighting) -> Sighting {
             (true, false) => other.announced,
             _ => one.announced && other.announced,
         },
+        enrolling: match (one.draining, other.draining) {
+            (false, true) => one.enrolling,
+            (true, false) => other.enrolling,
+            _ => one.enrolling.and_then(|one| Some(one && other.enrolling?)),
+        },
         older_connections: one.older_connections + other.older_connections,
         draining: one.draining && other.draining,
     }
@@ -147,6 +155,7 @@ mod tests {
     fn seen(announced: bool, older_connections: usize, draining: bool) -> Option<Seen> {
         let sighting = Sighting {
             announced,
+            enrolling: None,
             older_connections,
             draining,
         };

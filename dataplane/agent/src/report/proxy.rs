@@ -15,6 +15,8 @@ use crate::zds::Proxies;
 const EVERY: Duration = Duration::from_secs(2);
 /// The same while a pod waits to be announced.
 const SOON: Duration = Duration::from_millis(250);
+/// And while a step waits for it.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// What a proxy answers, as far as it is told on.
 #[derive(Deserialize)]
@@ -92,15 +94,15 @@ pub async fn watch_proxies(
                 _ = changed.changed() => {
                     if proxies.connected() != connected { break }
                     // A pod was taken over: what the proxy sees of it is waited for.
-                    hasten(pause.as_mut());
+                    hasten(pause.as_mut(), SOON);
                 }
-                () = sightings.hurried() => hasten(pause.as_mut()),
+                () = sightings.hurried() => hasten(pause.as_mut(), AT_ONCE),
             }
         }
     }
 }
 
-fn hasten(pause: Pin<&mut Sleep>) {
-    let soon = pause.deadline().min(Instant::now() + SOON);
+fn hasten(pause: Pin<&mut Sleep>, limit: Duration) {
+    let soon = pause.deadline().min(Instant::now() + limit);
     pause.reset(soon);
 }

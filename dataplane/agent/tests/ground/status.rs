@@ -16,6 +16,8 @@ struct Said {
     served: Vec<String>,
     /// None: what is captured is announced, at once.
     announced: Option<bool>,
+    /// None: it says nothing of that, as an older proxy.
+    enrolling: Option<bool>,
     draining: bool,
     carried: usize,
     /// How often it was asked for its status.
@@ -31,6 +33,7 @@ impl Status {
             cluster: Arc::clone(cluster),
             served: Vec::new(),
             announced: None,
+            enrolling: None,
             draining: false,
             carried: 0,
             asked: 0,
@@ -72,6 +75,7 @@ impl Status {
                     serde_json::json!({
                         "uid": uid,
                         "announced": said.announced.unwrap_or_else(is_captured),
+                        "enrolling": said.enrolling,
                         "olderConnections": said.carried,
                     })
                 })
@@ -105,6 +109,11 @@ impl Status {
     /// Whether the control plane tells peers to tunnel to the pods, whatever is captured.
     pub fn announces(&self, announced: bool) {
         self.0.lock().unwrap().announced = Some(announced);
+    }
+
+    /// Whether the control plane tells everybody that the pods are being enrolled.
+    pub fn enrols(&self, enrolling: bool) {
+        self.0.lock().unwrap().enrolling = Some(enrolling);
     }
 
     pub fn drains(&self) {

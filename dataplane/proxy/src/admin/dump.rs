@@ -60,6 +60,7 @@ struct WorkloadDump {
     identity: String,
     addresses: Vec<String>,
     protocol: &'static str,
+    enrolling: bool,
     healthy: bool,
     node: String,
     waypoint: Option<String>,
@@ -175,6 +176,7 @@ fn workload(workload: &Workload) -> WorkloadDump {
             Protocol::Hbone => "HBONE",
             Protocol::Plaintext => "NONE",
         },
+        enrolling: workload.enrolling.is_some(),
         healthy: workload.healthy,
         node: workload.node.clone(),
         waypoint: workload

@@ -41,6 +41,8 @@ struct WorkloadStatus {
     certificate_not_after: Option<String>,
     /// The control plane tells everybody to reach it by mutual TLS.
     announced: bool,
+    /// The control plane tells everybody that it is being enrolled.
+    enrolling: bool,
     /// Connections in plaintext with peers that are in the mesh by now.
     older_connections: usize,
     /// This proxy serves it no longer and finishes what is open; counted until the last is closed.
@@ -143,6 +145,7 @@ impl Overview {
                         .certificate_not_after
                         .map(|at: SystemTime| timestamp(at)),
                     announced: pod.standing.announced,
+                    enrolling: pod.standing.enrolling,
                     older_connections: pod.standing.older_connections,
                     draining: pod.draining,
                 })

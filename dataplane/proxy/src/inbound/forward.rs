@@ -22,6 +22,7 @@ pub fn question(source: Option<SpiffeId>, from: SocketAddr, to: SocketAddr) -> C
         source_ip: from.ip(),
         destination_ip: to.ip(),
         destination_port: to.port(),
+        exempt_from: vec![],
     }
 }
 

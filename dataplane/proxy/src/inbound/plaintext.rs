@@ -1,5 +1,5 @@
 //! Plaintext that arrives for the pod: from outside the mesh, where policy lets it.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -8,6 +8,8 @@ use super::authorize::authorize;
 use super::forward::{connect, facts, question};
 use crate::inpod::{is_own_port, original, socket};
 use crate::pod::{Broken, Pod};
+use crate::policy::Connection;
+use crate::state::Protocol;
 use crate::telemetry::connection::{Facts, Record, refused};
 
 /// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
@@ -40,7 +42,10 @@ async fn forward(
     from: SocketAddr,
     to: SocketAddr,
 ) -> Result<(), Box<Refusal>> {
-    let asked = question(None, from, to);
+    let asked = Connection {
+        exempt_from: exempt(pod, from.ip(), to.ip()),
+        ..question(None, from, to)
+    };
     let mut facts = facts(pod, &asked, from, to);
     // Watched before it is asked, so that no policy can come in between.
     let watched = pod.live.watch(to.ip(), asked.clone());
@@ -75,4 +80,20 @@ async fn forward(
     }
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
+}
+
+/// The policies that do not apply while the pod is being enrolled: to plaintext from members,
+/// which may not have been told yet.
+fn exempt(pod: &Pod, from: IpAddr, own: IpAddr) -> Vec<String> {
+    let (mesh, network) = (pod.shared.state.read(), &pod.shared.config.network);
+    let enrolling = mesh
+        .workload_by_ip(network, own)
+        .filter(|own| own.uid == pod.workload_uid)
+        .and_then(|own| own.enrolling.as_ref());
+    let is_member = mesh
+        .workload_by_ip(network, from)
+        .is_some_and(|peer| peer.enrolling.is_some() || peer.protocol == Protocol::Hbone);
+    enrolling
+        .filter(|_| is_member)
+        .map_or_else(Vec::new, |enrolling| enrolling.exempt_policies.clone())
 }

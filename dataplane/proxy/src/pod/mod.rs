@@ -44,6 +44,8 @@ pub struct Pod {
 pub struct Standing {
     /// The control plane tells everybody to reach the pod by mutual TLS.
     pub announced: bool,
+    /// The control plane tells everybody that the pod is being enrolled.
+    pub enrolling: bool,
     /// Open connections in plaintext with peers that are in the mesh by now.
     pub older_connections: usize,
 }
@@ -76,6 +78,7 @@ impl Pod {
         let own = mesh.workload(&self.workload_uid);
         Standing {
             announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
+            enrolling: own.is_some_and(|own| own.enrolling.is_some()),
             older_connections: self.plaintext.older(|peer| in_mesh(mesh, network, peer)),
         }
     }

@@ -15,6 +15,8 @@ pub struct Connection {
     pub source_ip: IpAddr,
     pub destination_ip: IpAddr,
     pub destination_port: u16,
+    /// Names of the policies that do not apply to it (docs/adr/0015).
+    pub exempt_from: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +37,15 @@ pub struct Decision {
 
 /// Evaluates `policies`, all of which apply to the destination workload.
 pub fn evaluate(policies: &[Arc<Policy>], connection: &Connection) -> Decision {
-    let (verdict, policy) = decide(policies.iter().filter(|policy| !policy.dry_run), connection);
-    let dry_run = policies
+    let asked = policies
         .iter()
+        .filter(|policy| !connection.exempt_from.contains(&policy.name));
+    let enforced = asked.clone().filter(|policy| !policy.dry_run);
+    let (verdict, policy) = decide(enforced, connection);
+    let dry_run = asked
+        .clone()
         .any(|policy| policy.dry_run)
-        .then(|| decide(policies.iter(), connection))
+        .then(|| decide(asked, connection))
         .filter(|(would, _)| *would != verdict);
     Decision {
         verdict,

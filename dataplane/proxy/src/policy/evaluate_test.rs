@@ -8,6 +8,7 @@ fn from(source: Option<&str>) -> Connection {
         source_ip: [10, 1, 0, 7].into(),
         destination_ip: [10, 2, 0, 9].into(),
         destination_port: 8080,
+        exempt_from: vec![],
     }
 }
 
@@ -122,6 +123,21 @@ fn dry_run_is_told_and_not_enforced() {
     let mut allow = policy(wire::Action::Allow, vec![wire::Match::default()]);
     allow.dry_run = true;
     assert_eq!(verdict(vec![allow], &from(Some(CART))), Verdict::Allow);
+}
+
+#[test]
+fn r24_a_policy_does_not_apply_to_a_connection_that_is_exempt_from_it() {
+    let exempt = Connection {
+        exempt_from: vec!["shop/p".into()],
+        ..from(None)
+    };
+    let denying = everyone(wire::Action::Deny);
+    assert_eq!(verdict(vec![denying.clone()], &exempt), Verdict::Allow);
+    let another = wire::Authorization {
+        name: "q".into(),
+        ..denying.clone()
+    };
+    assert_eq!(verdict(vec![denying, another], &exempt), Verdict::Deny);
 }
 
 #[test]

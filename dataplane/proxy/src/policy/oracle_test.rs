@@ -22,6 +22,7 @@ struct Case {
     from: [u8; 4],
     to: [u8; 4],
     port: u32,
+    exempt_from: Vec<String>,
 }
 
 /// "any matching DENY denies; with no ALLOW policy, allowed; any matching ALLOW allows; otherwise
@@ -29,8 +30,9 @@ struct Case {
 fn oracle(policies: &[wire::Authorization], case: &Case) -> bool {
     let (mut denied, mut allow_policies, mut allowed) = (false, 0, false);
     for policy in policies {
-        // "never enforced"
-        let enforced = !policy.dry_run;
+        // "never enforced"; nor what the connection is exempt from
+        let name = format!("{}/{}", policy.namespace, policy.name);
+        let enforced = !policy.dry_run && !case.exempt_from.contains(&name);
         let allow = policy.action == wire::Action::Allow as i32;
         let matching = ored(policy.rules.iter().map(|rule| rule_matches(rule, case)));
         denied |= enforced && !allow && matching == Some(true);
@@ -222,7 +224,7 @@ impl Maker {
 
     fn policy(&mut self) -> wire::Authorization {
         let mut policy = wire::Authorization {
-            name: "p".into(),
+            name: self.pick(&NAMES).into(),
             action: self.0.i32(0..2),
             dry_run: self.0.u8(..5) == 0,
             ..Default::default()
@@ -245,6 +247,10 @@ impl Maker {
             from: self.ip(),
             to: self.ip(),
             port: self.port(),
+            exempt_from: (self.0.u8(..3) == 0)
+                .then(|| format!("/{}", self.pick(&NAMES)))
+                .into_iter()
+                .collect(),
         }
     }
 }
@@ -264,6 +270,7 @@ fn r23_evaluation_equals_the_oracle() {
             source_ip: IpAddr::from(case.from),
             destination_ip: IpAddr::from(case.to),
             destination_port: case.port.try_into().unwrap(),
+            exempt_from: case.exempt_from.clone(),
         };
         let parsed: Vec<_> = policies
             .iter()

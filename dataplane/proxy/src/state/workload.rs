@@ -22,6 +22,14 @@ pub struct Locality {
     pub subzone: String,
 }
 
+/// Of a workload that is in the mesh by its labels, and of which not all peers have been told yet
+/// that it is reached by the tunnel (docs/adr/0015).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolling {
+    /// `namespace/name` of the policies that do not apply to plaintext from members.
+    pub exempt_policies: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     pub uid: String,
@@ -31,6 +39,7 @@ pub struct Workload {
     pub addresses: Vec<IpAddr>,
     pub network: String,
     pub protocol: Protocol,
+    pub enrolling: Option<Enrolling>,
     pub waypoint: Option<Waypoint>,
     pub node: String,
     pub cluster: String,
@@ -79,6 +88,9 @@ impl Workload {
                     });
                 }
             },
+            enrolling: workload.enrolling.map(|enrolling| Enrolling {
+                exempt_policies: enrolling.exempt_policies,
+            }),
             waypoint: workload.waypoint.map(parse_waypoint).transpose()?,
             host_network: known::<wire::NetworkMode>("network_mode", workload.network_mode)?
                 == wire::NetworkMode::HostNetwork,

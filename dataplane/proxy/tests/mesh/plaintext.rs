@@ -1,7 +1,7 @@
 //! What is not tunnelled, and what must not be plaintext.
 use std::net::IpAddr;
 
-use tulle_wire::workload::{NetworkMode, TunnelProtocol};
+use tulle_wire::workload::{Enrolling, NetworkMode, TunnelProtocol};
 
 use crate::harness::Mesh;
 use crate::harness::app::{exchange, greeting, refused};
@@ -93,6 +93,55 @@ async fn r24_strict_refuses_plaintext_and_goes_on_with_tunnels() {
     let _outside = outsider.echo(8080).await;
     let mut out = b.connect(outsider.ip, 8080).await.unwrap();
     assert_eq!(greeting(&mut out).await.unwrap(), "outsider");
+}
+
+fn exempt() -> Enrolling {
+    Enrolling {
+        exempt_policies: vec!["tulle-system/strict-mtls".into()],
+    }
+}
+
+/// What a member sends in plaintext because it has not heard yet that the pod is captured.
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_a_pod_being_enrolled_takes_plaintext_from_members_in_strict_until_its_peers_are_told()
+{
+    let mut mesh = Mesh::start().await;
+    let b = mesh.pod("b").await;
+    let (member, stranger) = (mesh.outsider("member"), mesh.outsider("stranger"));
+    for (pod, enrolling) in [(&member, true), (&stranger, false)] {
+        mesh.control.announce(pod, |workload| {
+            workload.tunnel_protocol = TunnelProtocol::None.into();
+            workload.enrolling = enrolling.then(exempt);
+        });
+    }
+    mesh.control
+        .announce(&b, |workload| workload.enrolling = Some(exempt()));
+    mesh.control.policy(strict_mtls());
+    mesh.told(|dump| {
+        let dump = dump.to_string();
+        ["strict-mtls", "shop/member", "shop/stranger"]
+            .iter()
+            .all(|known| dump.contains(known))
+    })
+    .await;
+    let _app = b.echo(8080).await;
+
+    let mut during = member.connect(b.ip, 8080).await.unwrap();
+    assert_eq!(greeting(&mut during).await.unwrap(), "b");
+    assert!(refused(stranger.connect(b.ip, 8080).await).await);
+
+    mesh.control.announce(&b, |_| {});
+    mesh.told(|dump| {
+        let workloads = dump["workloads"].as_array().unwrap();
+        let told = workloads
+            .iter()
+            .find(|workload| workload["uid"] == b.workload_uid());
+        told.is_some_and(|workload| workload["enrolling"] == false)
+    })
+    .await;
+    assert!(refused(member.connect(b.ip, 8080).await).await);
+    // It is ended as what is older than the enrolment is, not cut.
+    assert_eq!(exchange(&mut during, b"on").await.unwrap(), b"on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -432,6 +432,14 @@ export declare type Workload = Message<"istio.workload.Workload"> & {
    * @generated from field: google.protobuf.UInt32Value capacity = 27;
    */
   capacity?: number | undefined;
+
+  /**
+   * Ours, ignored by others: in the mesh by its labels, and not all peers have been
+   * told yet that it is reached by the tunnel.
+   *
+   * @generated from field: istio.workload.Enrolling enrolling = 1000;
+   */
+  enrolling?: Enrolling | undefined;
 };
 
 /**
@@ -439,6 +447,24 @@ export declare type Workload = Message<"istio.workload.Workload"> & {
  * Use `create(WorkloadSchema)` to create a new message.
  */
 export declare const WorkloadSchema: GenMessage<Workload>;
+
+/**
+ * @generated from message istio.workload.Enrolling
+ */
+export declare type Enrolling = Message<"istio.workload.Enrolling"> & {
+  /**
+   * namespace/name of the policies that do not apply to plaintext from members.
+   *
+   * @generated from field: repeated string exempt_policies = 1;
+   */
+  exemptPolicies: string[];
+};
+
+/**
+ * Describes the message istio.workload.Enrolling.
+ * Use `create(EnrollingSchema)` to create a new message.
+ */
+export declare const EnrollingSchema: GenMessage<Enrolling>;
 
 /**
  * @generated from message istio.workload.Locality

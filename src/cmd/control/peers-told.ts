@@ -1,0 +1,121 @@
+import { components, fieldManagers, managedBy, ownedLabels, peersToldName, systemNamespace } from '../../api/names.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import type { Clock } from '../../kube/clock.ts';
+import type { Log } from '../../kube/log.ts';
+import type { KubeObject } from '../../kube/objects.ts';
+import { Reflector } from '../../kube/reflector.ts';
+import { isOlder } from '../../kube/resource-version.ts';
+
+export interface PeersToldOptions {
+  readonly client: Pick<KubeClient, 'list' | 'watch' | 'patch' | 'apply'>;
+  /** Of this replica: the name of its pod. */
+  readonly instance: string;
+  /** Whether there is such a pod of control. */
+  readonly isThere: (instance: string) => boolean;
+  /** The resourceVersion of MeshNodes of which all clients of this replica have been told; undefined: of none. */
+  readonly own: () => string | undefined;
+  /** The versions that somebody waits for, and until when, ms of the clock's `monotonic`. */
+  readonly awaited: () => { readonly versions: readonly string[]; readonly deadline: number };
+  /** All clients of all replicas have been told of this. */
+  readonly settle: (version: string | undefined) => void;
+  readonly clock: Pick<Clock, 'monotonic' | 'sleep'>;
+  readonly log: Log;
+}
+
+interface ConfigMap extends KubeObject {
+  data?: Record<string, string>;
+}
+
+const path = `/api/v1/namespaces/${systemNamespace}/configmaps`;
+
+/** After a write that failed, ms. */
+const retryMs = 1_000;
+
+/**
+ * How far all peers have been told, over all replicas (docs/adr/0015). Each replica says in the ConfigMap `peers-told`, under its own
+ * name, of what all its clients have been told; only while somebody waits for more.
+ */
+export class PeersTold {
+  readonly #options: PeersToldOptions;
+  readonly #reflector: Reflector<ConfigMap>;
+  #written: string | undefined;
+  #writing = false;
+  #limit: NodeJS.Timeout | undefined;
+  #signal: AbortSignal | undefined;
+
+  constructor(options: PeersToldOptions) {
+    this.#options = options;
+    const { client, log } = options;
+    const query = { fieldSelector: `metadata.name=${peersToldName}` };
+    this.#reflector = new Reflector<ConfigMap>({ client, path, query, log });
+    this.#reflector.onEvent(() => this.check());
+  }
+
+  /** Resolves once the others know that this replica is to be waited for, or cannot be told. */
+  async start(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    this.#reflector.start(signal);
+    signal.addEventListener('abort', () => clearTimeout(this.#limit), { once: true });
+    await this.#write('0');
+  }
+
+  async stopped(): Promise<void> {
+    await this.#reflector.stopped();
+  }
+
+  /** What clients have been told, or who waits, may have changed. */
+  check(): void {
+    if (this.#signal === undefined || this.#signal.aborted) return;
+    const { own, settle, awaited, clock } = this.#options;
+    const told = own();
+    // Before it settles anything here: others may wait for the same.
+    if (told !== undefined && awaited().versions.some((version) => this.#isNews(version, told))) void this.#write(told);
+    settle(this.#lowest(told));
+    clearTimeout(this.#limit);
+    const { versions, deadline } = awaited();
+    if (versions.length === 0) return;
+    this.#limit = setTimeout(() => this.check(), Math.max(deadline - clock.monotonic(), 0)).unref();
+  }
+
+  /** Whether the others have not heard that clients of this one have been told of a version. */
+  #isNews(version: string, told: string): boolean {
+    return !isOlder(told, version) && isOlder(this.#written ?? '0', version);
+  }
+
+  /** Of this replica's word and those of the others that are there. */
+  #lowest(own: string | undefined): string | undefined {
+    const { instance, isThere } = this.#options;
+    const words = Object.entries(this.#reflector.store.list()[0]?.data ?? {});
+    const others = words.filter(([name]) => name !== instance && isThere(name)).map(([, version]) => version);
+    return others.reduce<string | undefined>((lowest, version) => {
+      if (lowest === undefined) return undefined;
+      return isOlder(version, lowest) ? version : lowest;
+    }, own);
+  }
+
+  async #write(version: string): Promise<void> {
+    if (this.#writing) return;
+    this.#writing = true;
+    try {
+      await this.#put(version);
+      this.#written = version;
+    } catch (error) {
+      this.#options.log.warn({ err: error }, 'other replicas cannot be told of what clients of this one know');
+      await this.#options.clock.sleep(retryMs, this.#signal);
+    }
+    this.#writing = false;
+    this.check();
+  }
+
+  /** Each replica owns its own word. Those of replicas that are gone are taken out with it. */
+  async #put(version: string): Promise<void> {
+    const { client, instance, isThere } = this.#options;
+    const names = Object.keys(this.#reflector.store.list()[0]?.data ?? {});
+    const gone = names.filter((name) => name !== instance && !isThere(name)).map((name) => [name, null] as const);
+    if (gone.length > 0) await client.patch(`${path}/${peersToldName}`, { data: Object.fromEntries(gone) });
+    const labels = { [ownedLabels.managedBy]: managedBy, [ownedLabels.name]: components.control };
+    const metadata = { name: peersToldName, namespace: systemNamespace, labels };
+    const configMap = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [instance]: version } };
+    await client.apply(configMap, { fieldManager: `${fieldManagers.control}/${instance}`, force: true });
+  }
+}
