@@ -1,9 +1,11 @@
 import { isOlder } from '../kube/resource-version.ts';
 
-/** What is known of a pod that is a member of the mesh by its labels. */
-export interface Member {
+/** What is known of a pod. */
+export interface Standing {
   readonly uid: string;
   readonly node: string;
+  /** By its labels. */
+  readonly isMember: boolean;
   /** Its node says that it captured it. */
   readonly captured: boolean;
   /** Peers were told to reach it in plaintext: it was there before it was captured. */
@@ -30,16 +32,21 @@ export const tellingLimitMs = 30_000;
 
 const nobody: ReadonlySet<string> = new Set();
 
+/** On the way into the mesh, or out of it. */
+export type Transition = 'Entering' | 'Leaving';
+
 /**
- * Which pods are being enrolled (docs/adr/0015). Only those are kept here:
+ * Which pods are on their way into the mesh or out of it (docs/adr/0015). Only those are kept here:
  *
  *   OUTSIDE ── member by its labels ──► WAITING ── captured ──► TELLING ── peers are told, or the limit ──► ENROLLED
- *      ▲                                  │                        │                                           │
- *      └────────── no member any more, or gone ────────────────────┴───────────────────────────────────────────┘
+ *      ▲                                  │  ▲                     │                                           │
+ *      ├────── no member any more ────────┘  └── member again ─┐   │ no member any more                        │
+ *      └────── gone ──────────────────────────────────────── LEAVING ◄─────────────────────────────────────────┘
  */
 export class Enrolment {
   readonly #waiting = new Map<string, Waiting>();
   readonly #telling = new Map<string, Telling>();
+  readonly #leaving = new Set<string>();
   readonly #failed = new Map<string, ReadonlySet<string>>();
   #commit = 0;
 
@@ -55,27 +62,35 @@ export class Enrolment {
   }
 
   /**
-   * Takes in how a member stands; returns whether it is being enrolled.
+   * Takes in how a pod stands.
    * @param version of the MeshNodes that `captured` is of
    * @param now ms
    */
-  update({ uid, node, captured, announced }: Member, version: string, now: number): boolean {
+  update({ uid, node, isMember, captured, announced }: Standing, version: string, now: number): Transition | undefined {
+    if (!isMember) {
+      this.#waiting.delete(uid);
+      this.#telling.delete(uid);
+      if (captured) this.#leaving.add(uid);
+      return this.#leaving.has(uid) ? 'Leaving' : undefined;
+    }
+    this.#leaving.delete(uid);
     if (!captured) {
       this.#telling.delete(uid);
       if (!this.#waiting.has(uid)) this.#waiting.set(uid, { node, commit: this.#commit });
-      return true;
+      return 'Entering';
     }
     const waited = this.#waiting.delete(uid);
     if ((waited || announced) && !this.#telling.has(uid)) {
       this.#telling.set(uid, { version, commit: this.#commit, until: now + tellingLimitMs });
     }
-    return this.#telling.has(uid);
+    return this.#telling.has(uid) ? 'Entering' : undefined;
   }
 
-  /** It is no member, or gone. */
+  /** It is gone. */
   forget(uid: string): void {
     this.#waiting.delete(uid);
     this.#telling.delete(uid);
+    this.#leaving.delete(uid);
   }
 
   /**

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { AddressIndex } from './address-index.ts';
 import { CaptureIndex } from './capture-index.ts';
 import { contains } from './cidr.ts';
-import { Enrolment } from './enrolment.ts';
+import { Enrolment, type Transition } from './enrolment.ts';
 import type { IpText } from './ip.ts';
 import type { MeshSettings, Service, Workload } from './mesh.ts';
 import { MultiMap } from './multi-map.ts';
@@ -22,15 +22,15 @@ export interface ModelDelta {
 
 /**
  * The mesh, kept incrementally: `set…` takes the facts of one object (undefined: it is gone) and marks what depends on
- * it; `commit` derives the marked resources anew. The outcome is a function of the present facts and of the last words
+ * it; `commit` derives the marked resources anew. The outcome, but for transitions, is a function of the present facts and of the last words
  * of nodes that fell silent (see CaptureIndex), whatever the order they came in (property-tested against a rebuild).
  *
  *   pod ─────────► its workload; whoever else has one of its addresses; slices with an endpoint there
  *   slice ───────► its endpoints' workloads, those that changed; pods at those addresses
  *   service ─────► itself; everything its slices list
  *   node ────────► the workloads on it (locality); who owns their addresses
- *   MeshNode ────► the workloads about which its word changed (tunnel, enrolling)
- *   Namespace ───► its pods' workloads (enrolling)
+ *   MeshNode ────► the workloads about which its word changed (tunnel, transition)
+ *   Namespace ───► its pods' workloads (transition)
  *   Mesh ────────► everything
  */
 export class MeshModel {
@@ -239,7 +239,7 @@ export class MeshModel {
     const workload = podWorkload(pod, {
       addresses,
       captured,
-      enrolling: this.#isEnrolling(pod, captured),
+      transition: this.#transition(pod, captured),
       locality: this.#nodes.get(pod.node)?.locality,
       memberships: this.#membershipsOf(pod, addresses),
       settings: this.#settings,
@@ -247,14 +247,17 @@ export class MeshModel {
     out.set(workload.resourceName, workload);
   }
 
-  #isEnrolling(pod: PodFacts, captured: boolean): boolean {
-    if (!isMember(pod, this.#memberNamespaces.has(pod.namespace))) {
-      this.enrolment.forget(pod.uid);
-      return false;
-    }
-    const before = this.#workloads.get(podResourceName(pod.namespace, pod.name));
-    const member = { uid: pod.uid, node: pod.node, captured, announced: before?.tunnel === false };
-    return this.enrolment.update(member, this.#nodesVersion, this.#now());
+  #transition(pod: PodFacts, captured: boolean): Transition | undefined {
+    const { uid, node, namespace, name } = pod;
+    const before = this.#workloads.get(podResourceName(namespace, name));
+    const standing = {
+      uid,
+      node,
+      isMember: isMember(pod, this.#memberNamespaces.has(namespace)),
+      captured,
+      announced: before?.tunnel === false,
+    };
+    return this.enrolment.update(standing, this.#nodesVersion, this.#now());
   }
 
   #membershipsOf(pod: PodFacts, addresses: readonly IpText[]): Membership[] {

@@ -1,5 +1,6 @@
 /** What the mesh is made of, validated: the values that go to proxies. All of them are immutable. */
 
+import type { Transition } from './enrolment.ts';
 import type { IpText } from './ip.ts';
 
 export type AppProtocol = 'Unknown' | 'Http11' | 'Http2' | 'Grpc' | 'Tcp' | 'Tls';
@@ -35,8 +36,7 @@ export interface Workload {
   readonly addresses: readonly IpText[];
   /** Peers tunnel to it (HBONE): its node captured it. */
   readonly tunnel: boolean;
-  /** In the mesh by its labels, and not all peers have been told of its tunnel yet. */
-  readonly enrolling: boolean;
+  readonly transition: Transition | undefined;
   readonly trustDomain: string;
   readonly canonicalName: string;
   readonly canonicalRevision: string;

@@ -1,3 +1,4 @@
+import type { Transition } from './enrolment.ts';
 import type { IpText } from './ip.ts';
 import type { Locality, MeshSettings, ServicePort, Workload } from './mesh.ts';
 import type { PodFacts } from './pod-facts.ts';
@@ -22,7 +23,7 @@ export interface PodSurroundings {
   /** Not empty. */
   readonly addresses: readonly IpText[];
   readonly captured: boolean;
-  readonly enrolling: boolean;
+  readonly transition: Transition | undefined;
   readonly locality: Locality | undefined;
   readonly memberships: readonly Membership[];
   readonly settings: MeshSettings;
@@ -40,7 +41,7 @@ export function podWorkload(pod: PodFacts, around: PodSurroundings): Workload {
     addresses: around.addresses,
     // A host-network pod shares its node's network namespace, which is never captured; one without an identity can prove
     // none in a tunnel.
-    enrolling: around.enrolling,
+    transition: around.transition,
     tunnel: around.captured && !pod.hostNetwork && pod.serviceAccount !== undefined,
     trustDomain: around.settings.trustDomain,
     canonicalName: pod.canonicalName,
@@ -74,7 +75,7 @@ export function endpointWorkload(
     serviceAccount: 'default',
     node: endpoint.node,
     addresses: [ip],
-    enrolling: false,
+    transition: undefined,
     tunnel: false,
     trustDomain: settings.trustDomain,
     canonicalName: membership.service.service.name,

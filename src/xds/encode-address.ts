@@ -42,7 +42,7 @@ export function encodeWorkload(workload: Workload): Resource {
         status: workload.healthy ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
         clusterId,
         networkMode: workload.sharesAddress ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
-        ...(workload.enrolling ? { enrolling: { exemptPolicies: [policyName(strictMtls)] } } : {}),
+        ...transition(workload),
         ...(workload.locality === undefined ? {} : { locality: workload.locality }),
         services: Object.fromEntries([...workload.services].map(([name, ports]) => [name, { ports: ports.map(port) }])),
       },
@@ -55,6 +55,12 @@ export function encodeWorkload(workload: Workload): Resource {
     aliases: workload.sharesAddress ? [] : workload.addresses.map(addressAlias),
     memberOf: [...workload.services.keys()],
   });
+}
+
+/** Meanwhile plaintext is let in, in Strict too (docs/adr/0015). */
+function transition({ transition }: Workload) {
+  if (transition === undefined) return {};
+  return { transition: { exemptPolicies: [policyName(strictMtls)], leaving: transition === 'Leaving' } };
 }
 
 export function encodeService(service: Service): Resource {

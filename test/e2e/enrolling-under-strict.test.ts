@@ -62,7 +62,7 @@ describe('a namespace that is labelled while the mesh is in Strict', () => {
     }
   };
 
-  it('R24 refuses nothing between its pods while they are enrolled, and then everybody else', async function () {
+  it('R24 R30 refuses nothing between its pods while they are enrolled and while they leave, and everybody else between', async function () {
     this.timeout(300_000);
     for (let round = 0; round < rounds; round++) {
       await more();

@@ -36,7 +36,7 @@ describe('R24 a running pod whose namespace is labelled', function () {
     return proxy;
   }
 
-  const enrolling = (proxy: XdsProxy) => proxy.workloads.get(web)?.enrolling;
+  const enrolling = (proxy: XdsProxy) => proxy.workloads.get(web)?.transition;
   const answer = (proxy: XdsProxy) => {
     const last = proxy.answers.at(-1);
     proxy.send({ typeUrl: last?.typeUrl ?? '', responseNonce: last?.nonce ?? '' });

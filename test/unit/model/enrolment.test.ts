@@ -14,7 +14,7 @@ function setUp() {
   const enrollingAfter = (...changes: readonly Change[]) => {
     for (const change of changes) apply(model, change);
     model.commit();
-    return [...model.workloads.values()].filter(({ enrolling }) => enrolling).map(({ name }) => name);
+    return [...model.workloads.values()].filter(({ transition }) => transition === 'Entering').map(({ name }) => name);
   };
   const afterPeersAreTold = (version: string | undefined) => {
     model.peersToldOf(version);
@@ -108,6 +108,30 @@ describe('R24 a running pod', () => {
     enrollingAfter(web, cart, label);
     enrollingAfter(report('7', ['web']), { noPod: 'shop/cart' });
     deepStrictEqual(afterPeersAreTold('7'), []);
+  });
+});
+
+describe('R30 a pod that leaves', () => {
+  const leaving = (model: MeshModel) =>
+    [...model.workloads.values()].filter(({ transition }) => transition === 'Leaving').map(({ name }) => name);
+  const unlabel = { namespace: 'shop', isMember: false };
+
+  it('is leaving from the end of its label on, also when its node has let it go, until it comes back', () => {
+    const { model, enrollingAfter } = setUp();
+    enrollingAfter(web, cart, label);
+    enrollingAfter(report('7', ['web']));
+    enrollingAfter(unlabel);
+    deepStrictEqual(leaving(model), ['web'], 'cart had not come in');
+    enrollingAfter(report('8', []));
+    deepStrictEqual(leaving(model), ['web'], 'its proxy has not let it go yet');
+    deepStrictEqual(enrollingAfter(label), ['web', 'cart']);
+    deepStrictEqual(leaving(model), []);
+  });
+
+  it('is so for a replica that has just started, while it is captured', () => {
+    const { model, enrollingAfter } = setUp();
+    enrollingAfter(web, report('7', ['web']));
+    deepStrictEqual(leaving(model), ['web']);
   });
 });
 

@@ -176,7 +176,7 @@ fn workload(workload: &Workload) -> WorkloadDump {
             Protocol::Hbone => "HBONE",
             Protocol::Plaintext => "NONE",
         },
-        enrolling: workload.enrolling.is_some(),
+        enrolling: workload.is_enrolling(),
         healthy: workload.healthy,
         node: workload.node.clone(),
         waypoint: workload

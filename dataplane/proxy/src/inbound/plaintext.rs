@@ -82,18 +82,17 @@ async fn forward(
     Ok(())
 }
 
-/// The policies that do not apply while the pod is being enrolled: to plaintext from members,
-/// which may not have been told yet.
+/// The policies that do not apply to plaintext from `from` while the pod is on its way into the mesh
+/// or out of it: peers may not have been told yet.
 fn exempt(pod: &Pod, from: IpAddr, own: IpAddr) -> Vec<String> {
     let (mesh, network) = (pod.shared.state.read(), &pod.shared.config.network);
-    let enrolling = mesh
-        .workload_by_ip(network, own)
+    let is_member = || {
+        mesh.workload_by_ip(network, from)
+            .is_some_and(|peer| peer.is_enrolling() || peer.protocol == Protocol::Hbone)
+    };
+    mesh.workload_by_ip(network, own)
         .filter(|own| own.uid == pod.workload_uid)
-        .and_then(|own| own.enrolling.as_ref());
-    let is_member = mesh
-        .workload_by_ip(network, from)
-        .is_some_and(|peer| peer.enrolling.is_some() || peer.protocol == Protocol::Hbone);
-    enrolling
-        .filter(|_| is_member)
-        .map_or_else(Vec::new, |enrolling| enrolling.exempt_policies.clone())
+        .and_then(|own| own.transition.as_ref())
+        .filter(|transition| transition.leaving || is_member())
+        .map_or_else(Vec::new, |transition| transition.exempt_policies.clone())
 }

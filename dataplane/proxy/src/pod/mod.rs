@@ -78,7 +78,7 @@ impl Pod {
         let own = mesh.workload(&self.workload_uid);
         Standing {
             announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
-            enrolling: own.is_some_and(|own| own.enrolling.is_some()),
+            enrolling: own.is_some_and(|own| own.is_enrolling()),
             older_connections: self.plaintext.older(|peer| in_mesh(mesh, network, peer)),
         }
     }

@@ -22,12 +22,13 @@ pub struct Locality {
     pub subzone: String,
 }
 
-/// Of a workload that is in the mesh by its labels, and of which not all peers have been told yet
-/// that it is reached by the tunnel (docs/adr/0015).
+/// Of a workload that is on its way into the mesh or out of it (docs/adr/0015).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enrolling {
-    /// `namespace/name` of the policies that do not apply to plaintext from members.
+pub struct Transition {
+    /// `namespace/name` of the policies that do not apply to plaintext meanwhile: from members where it
+    /// is on its way in, from anybody where it is leaving.
     pub exempt_policies: Vec<String>,
+    pub leaving: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Workload {
     pub addresses: Vec<IpAddr>,
     pub network: String,
     pub protocol: Protocol,
-    pub enrolling: Option<Enrolling>,
+    pub transition: Option<Transition>,
     pub waypoint: Option<Waypoint>,
     pub node: String,
     pub cluster: String,
@@ -59,6 +60,13 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// On its way into the mesh: peers do not all know yet that it is reached by the tunnel.
+    pub fn is_enrolling(&self) -> bool {
+        self.transition
+            .as_ref()
+            .is_some_and(|transition| !transition.leaving)
+    }
+
     /// # Errors
     /// When a field is malformed or holds a value this proxy does not know.
     pub fn parse(workload: wire::Workload) -> Result<Self, ResourceError> {
@@ -88,8 +96,9 @@ impl Workload {
                     });
                 }
             },
-            enrolling: workload.enrolling.map(|enrolling| Enrolling {
-                exempt_policies: enrolling.exempt_policies,
+            transition: workload.transition.map(|transition| Transition {
+                exempt_policies: transition.exempt_policies,
+                leaving: transition.leaving,
             }),
             waypoint: workload.waypoint.map(parse_waypoint).transpose()?,
             host_network: known::<wire::NetworkMode>("network_mode", workload.network_mode)?

@@ -1,7 +1,7 @@
 //! What is not tunnelled, and what must not be plaintext.
 use std::net::IpAddr;
 
-use tulle_wire::workload::{Enrolling, NetworkMode, TunnelProtocol};
+use tulle_wire::workload::{NetworkMode, Transition, TunnelProtocol};
 
 use crate::harness::Mesh;
 use crate::harness::app::{exchange, greeting, refused};
@@ -95,9 +95,10 @@ async fn r24_strict_refuses_plaintext_and_goes_on_with_tunnels() {
     assert_eq!(greeting(&mut out).await.unwrap(), "outsider");
 }
 
-fn exempt() -> Enrolling {
-    Enrolling {
+fn transition(leaving: bool) -> Transition {
+    Transition {
         exempt_policies: vec!["tulle-system/strict-mtls".into()],
+        leaving,
     }
 }
 
@@ -111,11 +112,11 @@ async fn r24_a_pod_being_enrolled_takes_plaintext_from_members_in_strict_until_i
     for (pod, enrolling) in [(&member, true), (&stranger, false)] {
         mesh.control.announce(pod, |workload| {
             workload.tunnel_protocol = TunnelProtocol::None.into();
-            workload.enrolling = enrolling.then(exempt);
+            workload.transition = enrolling.then(|| transition(false));
         });
     }
     mesh.control
-        .announce(&b, |workload| workload.enrolling = Some(exempt()));
+        .announce(&b, |workload| workload.transition = Some(transition(false)));
     mesh.control.policy(strict_mtls());
     mesh.told(|dump| {
         let dump = dump.to_string();
@@ -142,6 +143,33 @@ async fn r24_a_pod_being_enrolled_takes_plaintext_from_members_in_strict_until_i
     assert!(refused(member.connect(b.ip, 8080).await).await);
     // It is ended as what is older than the enrolment is, not cut.
     assert_eq!(exchange(&mut during, b"on").await.unwrap(), b"on");
+}
+
+/// Peers that have been told send plaintext while its rules are still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn r30_a_pod_that_leaves_takes_plaintext_from_anybody_in_strict() {
+    let mut mesh = Mesh::start().await;
+    let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);
+    let stranger = mesh.outsider("stranger");
+    mesh.control.policy(strict_mtls());
+    mesh.told(|dump| dump["policies"].to_string().contains("strict-mtls"))
+        .await;
+    let _app = b.echo(8080).await;
+    assert!(refused(stranger.connect(b.ip, 8080).await).await);
+    mesh.control.announce(&b, |workload| {
+        workload.tunnel_protocol = TunnelProtocol::None.into();
+        workload.transition = Some(transition(true));
+    });
+    mesh.told(|dump| {
+        let workloads = dump["workloads"].as_array().unwrap();
+        let mut told = workloads.iter();
+        told.any(|workload| workload["uid"] == b.workload_uid() && workload["protocol"] == "NONE")
+    })
+    .await;
+    for from in [&a, &stranger] {
+        let mut stream = from.connect(b.ip, 8080).await.unwrap();
+        assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

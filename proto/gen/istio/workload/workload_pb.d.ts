@@ -434,12 +434,11 @@ export declare type Workload = Message<"istio.workload.Workload"> & {
   capacity?: number | undefined;
 
   /**
-   * Ours, ignored by others: in the mesh by its labels, and not all peers have been
-   * told yet that it is reached by the tunnel.
+   * Ours, ignored by others: it is on its way into the mesh or out of it.
    *
-   * @generated from field: istio.workload.Enrolling enrolling = 1000;
+   * @generated from field: istio.workload.Transition transition = 1000;
    */
-  enrolling?: Enrolling | undefined;
+  transition?: Transition | undefined;
 };
 
 /**
@@ -449,22 +448,30 @@ export declare type Workload = Message<"istio.workload.Workload"> & {
 export declare const WorkloadSchema: GenMessage<Workload>;
 
 /**
- * @generated from message istio.workload.Enrolling
+ * @generated from message istio.workload.Transition
  */
-export declare type Enrolling = Message<"istio.workload.Enrolling"> & {
+export declare type Transition = Message<"istio.workload.Transition"> & {
   /**
-   * namespace/name of the policies that do not apply to plaintext from members.
+   * namespace/name of policies that do not apply to plaintext meanwhile.
    *
    * @generated from field: repeated string exempt_policies = 1;
    */
   exemptPolicies: string[];
+
+  /**
+   * Out of the mesh: plaintext of anybody. Else into it, not all peers have been told
+   * yet that it is reached by the tunnel: plaintext of members.
+   *
+   * @generated from field: bool leaving = 2;
+   */
+  leaving: boolean;
 };
 
 /**
- * Describes the message istio.workload.Enrolling.
- * Use `create(EnrollingSchema)` to create a new message.
+ * Describes the message istio.workload.Transition.
+ * Use `create(TransitionSchema)` to create a new message.
  */
-export declare const EnrollingSchema: GenMessage<Enrolling>;
+export declare const TransitionSchema: GenMessage<Transition>;
 
 /**
  * @generated from message istio.workload.Locality
