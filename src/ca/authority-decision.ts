@@ -1,14 +1,8 @@
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
-import {
-  type AuthorityState,
-  contradicts,
-  followsReport,
-  goesBack,
-  isSuccessor,
-  parseAuthorityState,
-} from './authority-state.ts';
+import { type AuthorityState, contradicts, followsReport, goesBack, isSuccessor } from './authority-state.ts';
 import type { TrustDomain } from './spiffe-id.ts';
-import type { Evidence, PublishedBundle, StoredSecret } from './stores.ts';
+import { parseAuthority } from './stored-authority.ts';
+import type { Evidence, PublishedBundle, StoredBundle, StoredSecret } from './stores.ts';
 import { bundleSha256, parseTrustBundle } from './trust-bundle.ts';
 
 /**
@@ -21,9 +15,14 @@ export interface Observation {
   readonly trustDomain: TrustDomain;
   /** What this replica holds since it last agreed with the Secret, undefined when nothing yet. */
   readonly held: AuthorityState | undefined;
-  readonly published: PublishedBundle | undefined;
+  readonly published: StoredBundle | undefined;
   readonly evidence: Evidence;
   readonly stored: StoredSecret | undefined;
+}
+
+/** A bundle that is to be published, in the place of the one that was read: its version, undefined where there was none. */
+export interface Publication {
+  readonly over: string | undefined;
 }
 
 /** What to do about it. `publish`: first make the published bundle that of the state, or in a refusal that of what is held. */
@@ -31,9 +30,9 @@ export type Decision =
   /** Nothing was ever there: make the first authority. */
   | { readonly action: 'create' }
   /** Hold this and sign with it. */
-  | { readonly action: 'serve'; readonly state: AuthorityState; readonly publish: boolean }
+  | { readonly action: 'serve'; readonly state: AuthorityState; readonly publish: Publication | undefined }
   /** The Secret has no authority this replica may sign with: sign nothing, go on with the rest, and say so. */
-  | { readonly action: 'refuse'; readonly problem: TulleError; readonly publish: boolean };
+  | { readonly action: 'refuse'; readonly problem: TulleError; readonly publish: Publication | undefined };
 
 /** Decides; touches nothing. */
 export function decide(observation: Observation): Decision {
@@ -42,11 +41,19 @@ export function decide(observation: Observation): Decision {
   const state = parsed(stored.state, trustDomain);
   if (state instanceof TulleError) return refuse(observation, state);
   if (!isOfThisMesh(observation, state)) return refuse(observation, swapped(observation, state));
-  return { action: 'serve', state, publish: differs(published, state) };
+  return { action: 'serve', state, publish: differs(published, state) ? inPlaceOf(published) : undefined };
 }
 
 function refuse(observation: Observation, problem: TulleError): Decision {
-  return { action: 'refuse', problem, publish: mayRestoreBundle(observation) };
+  return {
+    action: 'refuse',
+    problem,
+    publish: mayRestoreBundle(observation) ? inPlaceOf(observation.published) : undefined,
+  };
+}
+
+function inPlaceOf(published: StoredBundle | undefined): Publication {
+  return { over: published?.version };
 }
 
 /** Whether anything says that this mesh had an authority. A ConfigMap that carries our annotation was written for one. */
@@ -71,7 +78,7 @@ function isOfThisMesh({ trustDomain, held, published, evidence }: Observation, s
   if (reported !== undefined) return followsReport(reported.authorities, state);
   if (held !== undefined) return false;
   const trusted = trustedIds(published, trustDomain);
-  if (trusted !== undefined) return trusted.has(state.active.root.id);
+  if (trusted !== undefined) return trusted.has(state.active.anchor.root.id);
   return acknowledged.length === 0 || acknowledged.includes(state.bundle.sha256);
 }
 
@@ -102,7 +109,7 @@ function trustedIds(published: PublishedBundle | undefined, trustDomain: TrustDo
 
 function parsed(state: string, trustDomain: TrustDomain): AuthorityState | TulleError {
   try {
-    return parseAuthorityState(state, trustDomain);
+    return parseAuthority(state, trustDomain);
   } catch (error) {
     if (isTulleError(error)) return error;
     throw error;
@@ -119,11 +126,11 @@ function lost(): TulleError {
 
 function swapped({ held, evidence }: Observation, { active }: AuthorityState): TulleError {
   const reported = evidence.reported?.authorities.find(({ state }) => state === 'active');
-  const expected = reported?.id ?? held?.active.root.id;
+  const expected = reported?.id ?? held?.active.anchor.root.id;
   const which = expected === undefined ? '' : `, ${expected},`;
   return new TulleError(
     'AuthoritySwapped',
-    `The Secret tulle-ca holds the authority ${active.root.id}, which does not follow from the one${which} that this mesh has.`,
+    `The Secret tulle-ca holds the authority ${active.anchor.root.id}, which does not follow from the one${which} that this mesh has.`,
     { mend: `${restore} A backup from before a rotation is of no use.` },
   );
 }

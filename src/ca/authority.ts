@@ -12,7 +12,8 @@
  *      nothing                                  └──── serve ───────┘        restored, or a rotation that was missed
  *
  * Nothing is signed but in `issuing`. A pass that cannot look, because the API server is away, moves nothing; one that can read
- * the Secret, and neither bundle nor evidence, may still refuse. A root that is not valid now withholds as a refusal does.
+ * the Secret, and neither bundle nor evidence, may still refuse. A signer that is not valid now withholds as a refusal does.
+ * The bundle is published only over the one that was read before the Secret: who was overtaken looks again.
  */
 
 import type { MeshStatus } from '../api/mesh.ts';
@@ -21,8 +22,8 @@ import { ApiError } from '../kube/api-error.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Log } from '../kube/log.ts';
-import { type Decision, decide } from './authority-decision.ts';
-import { type ActiveAuthority, type AuthorityState, encodeAuthorityState } from './authority-state.ts';
+import { type Decision, decide, type Publication } from './authority-decision.ts';
+import type { ActiveSigner, AuthorityState } from './authority-state.ts';
 import { type SignedCertificate, signCertificate } from './certificate.ts';
 import {
   type AlternativeName,
@@ -35,6 +36,7 @@ import { emptyName } from './distinguished-name.ts';
 import type { P256PublicKey } from './public-key.ts';
 import { makeRootAuthority } from './root-authority.ts';
 import { parseTrustDomain, type SpiffeId, type TrustDomain, trustDomainOf } from './spiffe-id.ts';
+import { encodeAuthority } from './stored-authority.ts';
 import type { BundleStore, EvidenceStore, SecretStore } from './stores.ts';
 import type { TrustBundle } from './trust-bundle.ts';
 
@@ -71,13 +73,17 @@ export interface AuthorityReport {
 
 /** A signed leaf with what a client needs to verify it. */
 export interface IssuedCertificate extends SignedCertificate {
-  /** One PEM an element: the leaf, and last the trust bundle, which may hold several roots. */
+  /** One PEM an element: the leaf, what leads from it to the trust anchor, and last the trust bundle, which may hold several roots. */
   readonly chain: readonly string[];
+  /** What a server shows: the leaf and what leads to the trust anchor, PEM. */
+  readonly shown: string;
+  /** The id of the signer. */
+  readonly signer: string;
 }
 
 /** Between two looks at the stored state when nothing changed, ms. */
 const passIntervalMs = 30_000;
-/** Passes in a row without a wait: creating takes two, losing the race to create takes two. */
+/** Passes in a row without a wait: creating takes two, losing the race to create or to publish takes two. */
 const passesInARow = 4;
 
 export function createCertificateAuthority(options: AuthorityOptions): CertificateAuthority {
@@ -114,6 +120,11 @@ export class CertificateAuthority {
   /** What clients should trust, undefined until something is held. */
   bundle(): TrustBundle | undefined {
     return this.#held?.bundle;
+  }
+
+  /** The id of the signer that is held, which changes when another becomes active; undefined until something is held. */
+  signer(): string | undefined {
+    return this.#held?.active.id;
   }
 
   /**
@@ -158,11 +169,9 @@ export class CertificateAuthority {
   async reconcile(): Promise<boolean> {
     try {
       for (let pass = 0; pass < passesInARow; pass++) {
-        const decision = await this.#look();
-        await this.#act(decision);
-        if (decision.action !== 'create') return this.#isIssuing();
+        if (await this.#act(await this.#look())) return this.#isIssuing();
       }
-      return false;
+      throw overwritten();
     } catch (error) {
       this.#report(isTulleError(error) ? error : notRead(error));
       return false;
@@ -183,10 +192,11 @@ export class CertificateAuthority {
     const nothingTold = { published: undefined, evidence: { reported: undefined, acknowledged: [] } };
     const decision = decide({ ...known, ...nothingTold, stored: await secrets.read() });
     if (decision.action !== 'refuse') throw beside.error;
-    return { ...decision, publish: false };
+    return { ...decision, publish: undefined };
   }
 
-  async #act(decision: Decision): Promise<void> {
+  /** @returns whether it is done; otherwise something has changed since the look, and it takes another */
+  async #act(decision: Decision): Promise<boolean> {
     switch (decision.action) {
       case 'create':
         return this.#create();
@@ -198,44 +208,57 @@ export class CertificateAuthority {
   }
 
   /** Stores a new root and forgets it: the next pass reads what is really stored, which may be another replica's. */
-  async #create(): Promise<void> {
+  async #create(): Promise<false> {
     const { rootTtlSeconds, clock, secrets, log } = this.#options;
-    const root = makeRootAuthority(this.trustDomain, rootTtlSeconds(), clock.now(), 'active');
-    const outcome = await secrets.create(encodeAuthorityState(this.trustDomain, [root]));
-    log.info({ authority: root.id, outcome }, outcome === 'created' ? 'authority created' : 'authority exists already');
+    const { trustAnchor, signer } = makeRootAuthority(this.trustDomain, rootTtlSeconds(), clock.now(), 'active');
+    const stored = encodeAuthority(this.trustDomain, { trustAnchors: [trustAnchor], signers: [signer] });
+    const outcome = await secrets.create(stored);
+    const message = outcome === 'created' ? 'authority created' : 'authority exists already';
+    log.info({ authority: trustAnchor.id, outcome }, message);
+    return false;
   }
 
-  async #serve(state: AuthorityState, publish: boolean): Promise<void> {
-    const isSwitch = this.#held !== undefined && this.#held.active.root.id !== state.active.root.id;
+  async #serve(state: AuthorityState, publish: Publication | undefined): Promise<boolean> {
+    const isSwitch = this.#held !== undefined && this.#held.active.id !== state.active.id;
     const isNew = isSwitch || this.#held?.bundle.sha256 !== state.bundle.sha256;
     const over = this.#isValidNow(state) ? undefined : expired(state.active);
-    // Should the bundle not be published, the root from before signs no more and the next one not yet.
+    // Should the bundle not be published, the signer from before signs no more and the next one not yet.
     this.#withheld = isSwitch ? switching(state) : over;
-    if (publish) await this.#publish(state.bundle);
+    if (publish !== undefined && !(await this.#publish(state.bundle, publish))) return false;
     this.#held = state;
     this.#withheld = over;
-    const { id, validity } = state.active.root;
-    if (isNew) this.#options.log.info({ authority: id, notAfter: validity.notAfter.toISOString() }, 'authority served');
+    const { id, anchor, validity } = state.active;
+    const fields = { authority: anchor.root.id, signer: id, notAfter: validity.notAfter.toISOString() };
+    if (isNew) this.#options.log.info(fields, 'authority served');
     this.#report(over, isNew);
     if (over === undefined) this.#ready.resolve();
+    return true;
   }
 
   /** Signing ends before anything else is tried. */
-  async #refuse(problem: TulleError, publish: boolean): Promise<void> {
+  async #refuse(problem: TulleError, publish: Publication | undefined): Promise<boolean> {
     this.#withheld = problem;
     this.#report(problem);
-    if (!publish || this.#held === undefined) return;
+    if (publish === undefined || this.#held === undefined) return true;
     // The problem is the Secret: that the bundle cannot be written either is no other one to report.
-    await this.#publish(this.#held.bundle).catch((err: unknown) => {
+    await this.#publish(this.#held.bundle, publish).catch((err: unknown) => {
       this.#options.log.warn({ err }, 'the trust bundle cannot be put back');
     });
+    return true;
   }
 
-  async #publish({ pem, sha256 }: TrustBundle): Promise<void> {
-    await this.#options.bundles.publish({ pem, sha256 }).catch((cause: unknown) => {
+  /** @returns whether it was published: not where another replica wrote since the bundle was read, whose word may be newer */
+  async #publish({ pem, sha256 }: TrustBundle, { over }: Publication): Promise<boolean> {
+    const { bundles, log } = this.#options;
+    const outcome = await bundles.publish({ pem, sha256 }, over).catch((cause: unknown) => {
       throw unpublished(cause);
     });
-    this.#options.log.info({ bundleSha256: sha256 }, 'trust bundle published');
+    const published = outcome === 'published';
+    log.info(
+      { bundleSha256: sha256, outcome },
+      published ? 'trust bundle published' : 'trust bundle changed meanwhile',
+    );
+    return published;
   }
 
   #isIssuing(): boolean {
@@ -261,24 +284,25 @@ export class CertificateAuthority {
   ): IssuedCertificate {
     const { active, bundle } = this.#loaded();
     const { clock, leafTtlSeconds } = this.#options;
-    const validity = leafValidity(clock.now(), requestedSeconds, leafTtlSeconds(), active.root.validity);
+    const validity = leafValidity(clock.now(), requestedSeconds, leafTtlSeconds(), active.validity);
     if (validity === undefined) throw expired(active);
     const content = {
       profile,
       subject: emptyName,
-      issuer: active.root.subject,
+      issuer: active.issuer.subject,
       alternativeNames,
       publicKey,
-      issuerPublicKey: active.root.publicKey,
+      issuerPublicKey: active.issuer.publicKey,
       validity,
     };
-    const certificate = signCertificate(content, active.signingKey);
-    return { ...certificate, chain: [certificate.pem, bundle.pem] };
+    const certificate = signCertificate(content, active.key);
+    const shown = [certificate.pem, ...active.chain.map(({ pem }) => pem)];
+    return { ...certificate, chain: [...shown, bundle.pem], shown: shown.join(''), signer: active.id };
   }
 
   #isValidNow({ active }: AuthorityState): boolean {
     const { clock, leafTtlSeconds } = this.#options;
-    return leafValidity(clock.now(), 0, leafTtlSeconds(), active.root.validity) !== undefined;
+    return leafValidity(clock.now(), 0, leafTtlSeconds(), active.validity) !== undefined;
   }
 
   #loaded(): AuthorityState {
@@ -296,7 +320,7 @@ function statusOf(state: AuthorityState): NonNullable<MeshStatus['authority']> {
   return {
     trustDomain: state.bundle.trustDomain,
     bundleSha256: state.bundle.sha256,
-    authorities: state.authorities.map(({ root, phase }) => ({
+    authorities: state.anchors.map(({ root, phase }) => ({
       id: root.id,
       state: phase,
       notAfter: root.validity.notAfter.toISOString(),
@@ -305,15 +329,14 @@ function statusOf(state: AuthorityState): NonNullable<MeshStatus['authority']> {
 }
 
 function switching({ active }: AuthorityState): TulleError {
-  const message = `The root ${active.root.id} is to sign from now on, and its trust bundle is not published yet.`;
+  const message = `The signer ${active.id} is to sign from now on, and its trust bundle is not published yet.`;
   return new TulleError('AuthorityWithheld', message, { mend: mayWriteBundle });
 }
 
-function expired(active: ActiveAuthority): TulleError {
-  const { notBefore, notAfter } = active.root.validity;
+function expired({ id, validity: { notBefore, notAfter } }: ActiveSigner): TulleError {
   return new TulleError(
     'AuthorityExpired',
-    `The root ${active.root.id} is valid from ${notBefore.toISOString()} to ${notAfter.toISOString()}, not now.`,
+    `The signer ${id} is valid from ${notBefore.toISOString()} to ${notAfter.toISOString()}, not now.`,
     {
       mend:
         'Check the clock of the node tulle-control runs on. To start over with a new root when this one has really expired, ' +
@@ -327,6 +350,13 @@ const mayWriteBundle = 'See whether tulle-control may write the ConfigMap tulle-
 function unpublished(cause: unknown): TulleError {
   const message = `The trust bundle cannot be published: ${explain(cause)}`;
   return new TulleError('TrustBundleNotPublished', message, { mend: mayWriteBundle, cause });
+}
+
+function overwritten(): TulleError {
+  const message = 'The trust bundle cannot be published: somebody else changed it each time.';
+  return new TulleError('TrustBundleNotPublished', message, {
+    mend: 'See who writes the ConfigMap tulle-trust-bundle in tulle-system.',
+  });
 }
 
 function notRead(cause: unknown): TulleError {

@@ -7,32 +7,34 @@ export type AlternativeName =
 
 /** What a certificate may be used for: everything that differs between the certificates we sign. */
 export interface CertificateProfile {
-  readonly ca: boolean;
+  /** Undefined for a leaf, which signs nothing. */
+  readonly ca: { readonly pathLength: number } | undefined;
   /** Bits of keyUsage (RFC 5280, section 4.2.1.3). */
   readonly keyUsage: readonly ('digitalSignature' | 'keyCertSign' | 'cRLSign')[];
   readonly extendedKeyUsage: readonly ('serverAuth' | 'clientAuth')[];
 }
 
 /**
- * A root: signs leaves and nothing between (pathLenConstraint 0), so that a leaked leaf key can never become an authority.
+ * A root: signs leaves, and may sign an intermediate that signs leaves (pathLenConstraint 1), for a root lives for years and what
+ * it may sign cannot be changed later. That a leaf never becomes an authority is said in the leaf.
  * X509-SVID, section 4.1 and RFC 5280, section 4.2.1.9.
  */
 export const rootProfile: CertificateProfile = {
-  ca: true,
+  ca: { pathLength: 1 },
   keyUsage: ['keyCertSign', 'cRLSign'],
   extendedKeyUsage: [],
 };
 
 /** A workload, at either end of a connection. X509-SVID, sections 4.1 to 4.4. */
 export const workloadProfile: CertificateProfile = {
-  ca: false,
+  ca: undefined,
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['serverAuth', 'clientAuth'],
 };
 
 /** tulle-control's own gRPC server: no SPIFFE ID and no clientAuth, so that no proxy takes it for a workload. */
 export const serverProfile: CertificateProfile = {
-  ca: false,
+  ca: undefined,
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['serverAuth'],
 };
@@ -46,6 +48,14 @@ export const skewAllowanceMs = 120_000;
 export interface Validity {
   readonly notBefore: Date;
   readonly notAfter: Date;
+}
+
+/** When all of a chain is valid; never, its end before its begin, where its certificates have no time in common. */
+export function commonValidity(chain: readonly Validity[]): Validity {
+  return {
+    notBefore: new Date(Math.max(...chain.map(({ notBefore }) => notBefore.getTime()))),
+    notAfter: new Date(Math.min(...chain.map(({ notAfter }) => notAfter.getTime()))),
+  };
 }
 
 /**

@@ -111,9 +111,8 @@ function extension(id: string, critical: boolean, value: Asn1): Asn1 {
 }
 
 /** `cA` is DEFAULT FALSE. */
-function basicConstraints(profile: CertificateProfile): Asn1 {
-  const pathLenConstraint = integer(Buffer.of(0));
-  return profile.ca ? sequence(boolean(true), pathLenConstraint) : sequence();
+function basicConstraints({ ca }: CertificateProfile): Asn1 {
+  return ca === undefined ? sequence() : sequence(boolean(true), integer(Buffer.of(ca.pathLength)));
 }
 
 /** A named bit list: trailing zero bits are left out (X.690, section 11.2.2). */

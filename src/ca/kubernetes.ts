@@ -11,12 +11,11 @@ import {
   systemNamespace,
   trustBundle,
 } from '../api/names.ts';
-import { TulleError } from '../errors/tulle-error.ts';
 import { isConflict, type KubeClient } from '../kube/client.ts';
 import type { Log } from '../kube/log.ts';
 import type { KubeObject, TokenReview } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
-import type { BundleStore, PublishedBundle, SecretStore, StoredSecret } from './stores.ts';
+import type { BundleStore, SecretStore, StoredBundle, StoredSecret } from './stores.ts';
 import type { TokenReviewer } from './token-reviewer.ts';
 
 const secretsPath = `/api/v1/namespaces/${systemNamespace}/secrets`;
@@ -36,13 +35,12 @@ interface ConfigMap extends KubeObject {
 const labels = { [ownedLabels.managedBy]: managedBy, [ownedLabels.name]: components.control };
 
 /** The Secret `tulle-ca`. A client's 404 and 409 are answers here, everything else is thrown as it is. */
-export function kubernetesSecretStore(client: Pick<KubeClient, 'find' | 'create' | 'replace'>): SecretStore {
+export function kubernetesSecretStore(client: Pick<KubeClient, 'find' | 'create'>): SecretStore {
   return {
     async read(): Promise<StoredSecret | undefined> {
       const secret = await client.find<Secret>(secretPath);
       if (secret === undefined) return undefined;
-      const state = Buffer.from(secret.data?.[stateKey] ?? '', 'base64').toString('utf8');
-      return { state, version: secret.metadata.resourceVersion ?? '' };
+      return { state: Buffer.from(secret.data?.[stateKey] ?? '', 'base64').toString('utf8') };
     },
     create: (state) =>
       unlessConflict(
@@ -50,26 +48,14 @@ export function kubernetesSecretStore(client: Pick<KubeClient, 'find' | 'create'
         'created',
         'exists',
       ),
-    async replace(state, version) {
-      // Without a version the API server would overwrite whatever is there.
-      if (version === '')
-        throw new TulleError('AuthorityStateInvalid', 'The Secret tulle-ca was read without a version.');
-      const write = () => client.replace(secretPath, secretOf(state, version), { fieldManager: fieldManagers.control });
-      return unlessConflict(write, 'replaced', 'conflict');
-    },
   };
 }
 
-function secretOf(state: string, resourceVersion?: string): object {
+function secretOf(state: string): object {
   return {
     apiVersion: 'v1',
     kind: 'Secret',
-    metadata: {
-      name: authoritySecretName,
-      namespace: systemNamespace,
-      labels,
-      ...(resourceVersion === undefined ? {} : { resourceVersion }),
-    },
+    metadata: { name: authoritySecretName, namespace: systemNamespace, labels },
     type: 'Opaque',
     data: { [stateKey]: Buffer.from(state).toString('base64') },
   };
@@ -85,30 +71,39 @@ async function unlessConflict<A, B>(write: () => Promise<unknown>, done: A, conf
   }
 }
 
+/**
+ * A resourceVersion that no object has: etcd's first revision is that of the empty store. An object applied with it is created
+ * where there is none, and is in conflict with any there is.
+ */
+const neverAVersion = '1';
+
 /** The ConfigMap `tulle-trust-bundle`, written by server-side apply. */
 export function kubernetesBundleStore(client: Pick<KubeClient, 'find' | 'apply'>): BundleStore {
   return {
-    async read(): Promise<PublishedBundle | undefined> {
+    async read(): Promise<StoredBundle | undefined> {
       const configMap = await client.find<ConfigMap>(`${configMapsPath}/${trustBundle.configMapName}`);
       if (configMap === undefined) return undefined;
       return {
         pem: configMap.data?.[trustBundle.key] ?? '',
         sha256: configMap.metadata.annotations?.[annotations.bundleSha256],
+        version: configMap.metadata.resourceVersion ?? neverAVersion,
       };
     },
-    async publish({ pem, sha256 }) {
+    publish({ pem, sha256 }, over = neverAVersion) {
       const configMap = {
         apiVersion: 'v1',
         kind: 'ConfigMap',
         metadata: {
           name: trustBundle.configMapName,
           namespace: systemNamespace,
+          resourceVersion: over,
           labels,
           annotations: sha256 === undefined ? {} : { [annotations.bundleSha256]: sha256 },
         },
         data: { [trustBundle.key]: pem },
       };
-      await client.apply(configMap, { fieldManager: fieldManagers.control, force: true });
+      const apply = () => client.apply(configMap, { fieldManager: fieldManagers.control, force: true });
+      return unlessConflict(apply, 'published', 'conflict');
     },
   };
 }
@@ -137,12 +132,12 @@ export function watchAuthority(
   };
 }
 
-/** Token reviews, by the API server. */
 /** The keys that sign tokens of service accounts, as the API server publishes them (its JWKS). */
 export function kubernetesTokenKeys(client: Pick<KubeClient, 'get'>): () => Promise<JSONWebKeySet> {
   return () => client.get<JSONWebKeySet>('/openid/v1/jwks');
 }
 
+/** Token reviews, by the API server. */
 export function kubernetesTokenReviewer(client: Pick<KubeClient, 'create'>): TokenReviewer {
   return {
     async review(token, audiences) {

@@ -1,10 +1,16 @@
 import { generateKeyPairSync } from 'node:crypto';
-import type { StoredAuthority } from './authority-state.ts';
 import { signCertificate } from './certificate.ts';
 import { rootProfile, skewAllowanceMs } from './certificate-profile.ts';
 import { distinguishedName } from './distinguished-name.ts';
 import { keyIdentifier, publicKeyOf } from './public-key.ts';
 import { type TrustDomain, trustDomainSpiffeId } from './spiffe-id.ts';
+import type { StoredSigner, StoredTrustAnchor } from './stored-authority.ts';
+
+/** A root that is its own signer. */
+export interface RootAuthority {
+  readonly trustAnchor: StoredTrustAnchor;
+  readonly signer: StoredSigner;
+}
 
 /**
  * Makes a new root: a P-256 key and its self-signed certificate, in the form the Secret holds. Nobody may sign with it before it
@@ -19,7 +25,7 @@ export function makeRootAuthority(
   rootTtlSeconds: number,
   now: number,
   state: 'active' | 'prepared',
-): StoredAuthority {
+): RootAuthority {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const publicKey = publicKeyOf(privateKey);
   const id = keyIdentifier(publicKey).toString('hex');
@@ -37,5 +43,8 @@ export function makeRootAuthority(
     privateKey,
   );
   const key = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
-  return { id, state, certificate: pem, privateKey: key };
+  return {
+    trustAnchor: { id, state, certificate: pem },
+    signer: { id, state, trustAnchor: id, chain: [], privateKey: key },
+  };
 }

@@ -6,7 +6,7 @@ import type { CertificateAuthority } from './authority.ts';
 import { publicKeyOf } from './public-key.ts';
 
 export interface ServerCertificateOptions {
-  readonly authority: Pick<CertificateAuthority, 'signServer' | 'bundle'>;
+  readonly authority: Pick<CertificateAuthority, 'signServer' | 'signer'>;
   /** What clients may call the server. */
   readonly dnsNames: readonly string[];
   readonly clock: Pick<Clock, 'now' | 'sleep'>;
@@ -15,15 +15,15 @@ export interface ServerCertificateOptions {
 
 /** A server's key and certificate, in memory only. */
 export interface ServerKeyPair {
-  /** Leaf, PEM. Clients have the root. */
+  /** The leaf and what leads to the trust anchor, PEM. Clients have the trust anchor. */
   readonly certificate: string;
   /** PKCS #8, PEM. */
   readonly privateKey: string;
   readonly issuedAt: number;
   /** ms since the epoch. */
   readonly notAfter: number;
-  /** The bundle it was issued under. */
-  readonly bundleSha256: string;
+  /** The id of what signed it. */
+  readonly signer: string;
 }
 
 /** How often the age of the certificate and the authority are looked at, ms. */
@@ -35,7 +35,7 @@ const firstLookIntervalMs = 200;
  * The TLS certificate of this replica's own gRPC server, signed by the authority the clients trust.
  *
  * The key is new with every certificate and never leaves the process. A certificate is renewed at half of its life, and at once
- * when the trust bundle changes; connections that are open go on with the one they began with.
+ * when another signer becomes active: the one from before is on its way out. Connections that are open go on with the one they began with.
  */
 export function serverCertificate(options: ServerCertificateOptions): ServerCertificate {
   return new ServerCertificate(options);
@@ -72,20 +72,20 @@ export class ServerCertificate {
     }
   }
 
-  /** One look: makes a new certificate when there is none, it is half used up, or the authority has moved on. */
+  /** One look: makes a new certificate when there is none, it is half used up, or another signer is active. */
   renewIfDue(): void {
     const { authority, clock, dnsNames, log } = this.#options;
-    const bundle = authority.bundle();
-    if (bundle === undefined || !isDue(this.#current, bundle.sha256, clock.now())) return;
+    const signer = authority.signer();
+    if (signer === undefined || !isDue(this.#current, signer, clock.now())) return;
     try {
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       const issued = authority.signServer(dnsNames, publicKeyOf(privateKey));
       this.#current = {
-        certificate: issued.pem,
+        certificate: issued.shown,
         privateKey: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
         issuedAt: clock.now(),
         notAfter: issued.validity.notAfter.getTime(),
-        bundleSha256: bundle.sha256,
+        signer: issued.signer,
       };
       this.#failure = undefined;
       log.info(
@@ -102,7 +102,7 @@ export class ServerCertificate {
   }
 }
 
-function isDue(current: ServerKeyPair | undefined, bundleSha256: string, now: number): boolean {
-  if (current === undefined || current.bundleSha256 !== bundleSha256) return true;
+function isDue(current: ServerKeyPair | undefined, signer: string, now: number): boolean {
+  if (current === undefined || current.signer !== signer) return true;
   return now >= current.issuedAt + (current.notAfter - current.issuedAt) / 2;
 }

@@ -7,22 +7,21 @@ export interface SecretStore {
   read(): Promise<StoredSecret | undefined>;
   /** Makes the Secret unless there is one: of any number of callers one gets `created`. */
   create(state: string): Promise<'created' | 'exists'>;
-  /** Compare-and-swap: writes only over the version that was read. */
-  replace(state: string, version: string): Promise<'replaced' | 'conflict'>;
 }
 
 export interface StoredSecret {
   /** Empty when the Secret is there and its content is not. */
   readonly state: string;
-  /** The Secret's resourceVersion. */
-  readonly version: string;
 }
 
 /** The ConfigMap every proxy gets its roots from. */
 export interface BundleStore {
-  read(): Promise<PublishedBundle | undefined>;
-  /** Makes the ConfigMap hold exactly this; several replicas may write the same at once. */
-  publish(bundle: PublishedBundle): Promise<void>;
+  read(): Promise<StoredBundle | undefined>;
+  /**
+   * Makes the ConfigMap hold exactly this, unless it is another than the one that was read.
+   * @param over its version when it was read, undefined when there was none
+   */
+  publish(bundle: PublishedBundle, over: string | undefined): Promise<'published' | 'conflict'>;
 }
 
 export interface PublishedBundle {
@@ -30,6 +29,11 @@ export interface PublishedBundle {
   readonly pem: string;
   /** What the annotation says the SHA-256 of `pem` is; undefined without the annotation. */
   readonly sha256: string | undefined;
+}
+
+export interface StoredBundle extends PublishedBundle {
+  /** The ConfigMap's resourceVersion. */
+  readonly version: string;
 }
 
 /** What tells of an authority this mesh had, beside its Secret and its bundle. Everything here is written after the Secret. */

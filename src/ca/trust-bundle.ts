@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { TulleError } from '../errors/tulle-error.ts';
-import { pemBlocks, type RootCertificate, readRootCertificate } from './root-certificate.ts';
+import { type RootCertificate, readRootCertificate } from './root-certificate.ts';
+import { pemBlocks } from './signing-certificate.ts';
 import type { TrustDomain } from './spiffe-id.ts';
 
 /** The roots of one trust domain. Bundles of two domains are two bundles: there is no operation that joins them. */

@@ -12,7 +12,8 @@ export const errorCodes = {
 
   // ca: the authority
   AuthorityNotLoaded: 'No authority is loaded yet, so nothing can be signed.',
-  AuthorityStateInvalid: 'The stored authority is truncated, edited, or not one this version understands.',
+  AuthorityStateInvalid: 'The stored authority is truncated or edited.',
+  AuthorityFormatUnknown: 'The stored authority was written by another version, in a format this one does not read.',
   AuthoritySwapped: 'The stored authority is a different one than the one this mesh has.',
   AuthorityLost: 'The mesh had an authority and its Secret is gone.',
   AuthorityWithheld: 'This replica may not sign with the authority it holds, or not yet.',

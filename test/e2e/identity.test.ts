@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { connect } from 'node:tls';
 import { systemNamespace } from '../../src/api/names.ts';
-import { type AuthorityState, parseAuthorityState } from '../../src/ca/authority-state.ts';
+import type { AuthorityState } from '../../src/ca/authority-state.ts';
 import { signCertificate } from '../../src/ca/certificate.ts';
 import { workloadProfile } from '../../src/ca/certificate-profile.ts';
 import { emptyName } from '../../src/ca/distinguished-name.ts';
 import { publicKeyOf } from '../../src/ca/public-key.ts';
 import { makeRootAuthority } from '../../src/ca/root-authority.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../src/ca/spiffe-id.ts';
+import { encodeAuthority, parseAuthority } from '../../src/ca/stored-authority.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';
 import { meshCluster } from './suite.ts';
 import { createNamespace, httpServer, pod, podAddress, waitReady } from './workloads.ts';
@@ -38,7 +39,7 @@ describe('R06 the tunnel port of an enrolled pod', () => {
       'tulle-ca',
     );
     const state = Buffer.from(secret.data['authority.json'] ?? '', 'base64').toString();
-    authority = parseAuthorityState(state, parseTrustDomain('cluster.local'));
+    authority = parseAuthority(state, parseTrustDomain('cluster.local'));
   });
 
   after(() => mesh?.kubectl('delete', 'namespace', NS, '--wait=false'));
@@ -52,18 +53,18 @@ describe('R06 the tunnel port of an enrolled pod', () => {
       {
         profile: workloadProfile,
         subject: emptyName,
-        issuer: signer.root.subject,
+        issuer: signer.issuer.subject,
         alternativeNames: [
           { type: 'uri', value: parseSpiffeId(options.id ?? 'spiffe://cluster.local/ns/identity/sa/client') },
         ],
         publicKey: publicKeyOf(privateKey),
-        issuerPublicKey: signer.root.publicKey,
+        issuerPublicKey: signer.issuer.publicKey,
         validity: {
           notBefore: new Date(options.from ?? now - MINUTE),
           notAfter: new Date(options.to ?? now + 10 * MINUTE),
         },
       },
-      signer.signingKey,
+      signer.key,
     );
     return { cert: pem, key: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString() };
   }
@@ -101,8 +102,9 @@ describe('R06 the tunnel port of an enrolled pod', () => {
 
   it('R06 refuses a certificate of another authority', async () => {
     const trustDomain = parseTrustDomain('cluster.local');
-    const foreign = makeRootAuthority(trustDomain, 86_400, Date.now(), 'active');
-    const state = parseAuthorityState(JSON.stringify({ format: 1, trustDomain, authorities: [foreign] }), trustDomain);
+    const { trustAnchor, signer } = makeRootAuthority(trustDomain, 86_400, Date.now(), 'active');
+    const foreign = encodeAuthority(trustDomain, { trustAnchors: [trustAnchor], signers: [signer] });
+    const state = parseAuthority(foreign, trustDomain);
     assert.equal(await firstBytes(clientCertificate({ signer: state })), undefined);
   });
 

@@ -185,16 +185,29 @@ describe('the authority on a real API server, with the rights control really has
     }
   });
 
-  it('writes the Secret only over the version it read', async () => {
+  it('makes the Secret only where there is none', async () => {
     const client = KubeClient.fromFile(kubeconfig);
     const secrets = kubernetesSecretStore(client);
     assert.equal(await secrets.create('{"a":1}'), 'created');
     assert.equal(await secrets.create('{"b":1}'), 'exists');
-    const first = await secrets.read();
-    assert.equal(await secrets.replace('{"a":2}', first?.version ?? ''), 'replaced');
-    assert.equal(await secrets.replace('{"a":3}', first?.version ?? ''), 'conflict');
-    await assert.rejects(secrets.replace('{"a":4}', ''), { code: 'AuthorityStateInvalid' });
-    assert.equal((await secrets.read())?.state, '{"a":2}');
+    assert.equal((await secrets.read())?.state, '{"a":1}');
+    await client.close();
+  });
+
+  it('R08 publishes the bundle only over the version it read, and makes it only where there is none', async () => {
+    const client = KubeClient.fromFile(kubeconfig);
+    const bundles = kubernetesBundleStore(client);
+    const bundle = (pem: string) => ({ pem, sha256: bundleSha256(pem) });
+    assert.equal(await bundles.publish(bundle('a'), undefined), 'published');
+    assert.equal(await bundles.publish(bundle('b'), undefined), 'conflict');
+    const first = await bundles.read();
+    assert.equal(first?.pem, 'a');
+    assert.equal(await bundles.publish(bundle('c'), first?.version), 'published');
+    assert.equal(await bundles.publish(bundle('d'), first?.version), 'conflict');
+    const second = await bundles.read();
+    assert.equal(second?.pem, 'c');
+    await admin.delete(bundlePath);
+    assert.equal(await bundles.publish(bundle('e'), second?.version), 'published', 'what was deleted is put back');
     await client.close();
   });
 

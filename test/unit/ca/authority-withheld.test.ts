@@ -2,26 +2,25 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import fc from 'fast-check';
 import type { CertificateAuthority } from '../../../src/ca/authority.ts';
-import type { StoredAuthority } from '../../../src/ca/authority-state.ts';
 import { publicKeyOf } from '../../../src/ca/public-key.ts';
 import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
-import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
+import { bundleOf, encoded, reportOf, type StoredRoot, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 
 const cart = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
 
 describe('a replica with a stale authority', () => {
   const a = storedRoot();
   const b = storedRoot('prepared');
-  const active = (root: StoredAuthority) => ({ ...root, state: 'active' as const });
-  const retiring = (root: StoredAuthority) => ({ ...root, state: 'retiring' as const });
+  const active = (root: StoredRoot) => ({ ...root, state: 'active' as const });
+  const retiring = (root: StoredRoot) => ({ ...root, state: 'retiring' as const });
   let cluster: MemoryCluster;
   let authority: CertificateAuthority;
 
   /** Another replica has stored this, published it, led and reported it. */
-  function moveOn(...authorities: StoredAuthority[]): void {
+  function moveOn(...authorities: StoredRoot[]): void {
     cluster.edit(encoded(...authorities));
     cluster.published = bundleOf(...authorities);
     cluster.recorded = reportOf(...authorities);
@@ -153,6 +152,31 @@ describe('a replica with a stale authority', () => {
     assert.equal(authority.report().problem?.code, 'TrustBundleNotPublished');
   });
 
+  it('R08 a replica that is overtaken between its look and its write takes no root out of the bundle again', async () => {
+    const late = replica({ cluster });
+    cluster.published = undefined;
+    let overtaken = false;
+    cluster.before = (request) => {
+      if (request !== 'publish' || overtaken) return;
+      overtaken = true;
+      moveOn(a, b);
+    };
+    assert.equal(await late.reconcile(), true);
+    assert.ok(overtaken);
+    assert.deepEqual(cluster.published, bundleOf(a, b));
+    assert.equal(late.bundle()?.sha256, bundleOf(a, b).sha256, 'it has looked again');
+  });
+
+  it('R11 says so when somebody else changes the bundle again and again, and signs on with what is trusted', async () => {
+    cluster.before = (request) => {
+      if (request === 'publish') cluster.published = { pem: 'theirs', sha256: undefined };
+    };
+    cluster.published = undefined;
+    assert.equal(await authority.reconcile(), false);
+    assert.equal(authority.report().problem?.code, 'TrustBundleNotPublished');
+    assert.equal(signer(), a.id);
+  });
+
   it('R11 puts the bundle back over another one only where the Mesh says that it is the right one', async () => {
     cluster.secret = undefined;
     cluster.published = bundleOf(b);
@@ -228,8 +252,8 @@ describe('a replica with a stale authority', () => {
   });
 });
 
-/** The id of the active authority of a stored text. */
+/** The id of the active signer of a stored text. */
 function activeIn(state: string | undefined): string | undefined {
-  const { authorities }: { authorities: StoredAuthority[] } = JSON.parse(state ?? '{"authorities":[]}');
-  return authorities.find((authority) => authority.state === 'active')?.id;
+  const { signers }: { signers: { id: string; state: string }[] } = JSON.parse(state ?? '{"signers":[]}');
+  return signers.find((signer) => signer.state === 'active')?.id;
 }

@@ -1,19 +1,17 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import type { AuthorityReport } from '../../../src/ca/authority.ts';
-import { encodeAuthorityState } from '../../../src/ca/authority-state.ts';
 import { publicKeyOf } from '../../../src/ca/public-key.ts';
-import { makeRootAuthority } from '../../../src/ca/root-authority.ts';
-import { parseSpiffeId, parseTrustDomain } from '../../../src/ca/spiffe-id.ts';
+import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
 import { bundleSha256 } from '../../../src/ca/trust-bundle.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
+import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 
 const cart = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
-const trustDomain = parseTrustDomain('cluster.local');
 
 describe('the authority of a replica', () => {
   let cluster: MemoryCluster;
@@ -71,11 +69,7 @@ describe('the authority of a replica', () => {
     const authority = replica({ cluster });
     cluster.before = (request) => {
       if (request === 'create') {
-        cluster.edit(
-          encodeAuthorityState(trustDomain, [
-            makeRootAuthority(trustDomain, 86_400, new ManualClock().now(), 'active'),
-          ]),
-        );
+        cluster.edit(encoded(storedRoot()));
         throw new Error('connection reset after the write');
       }
     };
@@ -85,9 +79,7 @@ describe('the authority of a replica', () => {
   });
 
   describe('R15 when the Secret is', () => {
-    const other = encodeAuthorityState(trustDomain, [
-      makeRootAuthority(trustDomain, 86_400_000, new ManualClock().now(), 'active'),
-    ]);
+    const other = encoded(storedRoot());
     const damages: readonly (readonly [string, string, (cluster: MemoryCluster) => void])[] = [
       ['truncated', 'AuthorityStateInvalid', (each) => each.edit(each.secret?.state.slice(0, 300) ?? '')],
       ['emptied', 'AuthorityStateInvalid', (each) => each.edit('')],
@@ -95,6 +87,11 @@ describe('the authority of a replica', () => {
         'edited',
         'AuthorityStateInvalid',
         (each) => each.edit(each.secret?.state.replace('"active"', '"prepared"') ?? ''),
+      ],
+      [
+        'of another format',
+        'AuthorityFormatUnknown',
+        (each) => each.edit(each.secret?.state.replace('"format":2', '"format":3') ?? ''),
       ],
       ['swapped', 'AuthoritySwapped', (each) => each.edit(other)],
       [

@@ -6,8 +6,11 @@ import { publicKeyOf } from '../../../src/ca/public-key.ts';
 import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
+import { intermediateOf } from '../../fixtures/ca/intermediates.ts';
 import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { opensslText, opensslVerify } from '../../fixtures/ca/openssl.ts';
+import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 
 const cart = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
 
@@ -56,9 +59,26 @@ describe('R03 the profile of certificates', () => {
     assert.match(opensslVerify(leaf, root, 'sslclient', now + 2 * 86_400_000), /expired/);
   });
 
-  it("R03 the root signs leaves only and names its trust domain; the server's certificate names no workload", () => {
+  it('R03 with an intermediate, a chain leads over it to the root, verifies strictly, and ends before it does', async () => {
+    const root = storedRoot();
+    const cluster = new MemoryCluster();
+    cluster.edit(encoded({ ...root, signers: [intermediateOf(root, { days: 1 })] }));
+    const under = replica({ cluster, clock });
+    assert.equal(await under.reconcile(), true);
+    const { chain, shown, validity } = under.signWorkload(cart, publicKeyOf(p256Key()), 0);
+    const [leaf = '', intermediate = '', roots = ''] = chain;
+    assert.equal(chain.length, 3);
+    assert.equal(shown, leaf + intermediate);
+    assert.equal(roots, root.certificate);
+    assert.match(opensslVerify(leaf, roots, 'sslclient', now, intermediate), /OK$/);
+    assert.match(opensslVerify(leaf, roots, 'sslserver', now, intermediate), /OK$/);
+    assert.doesNotMatch(opensslVerify(leaf, roots, 'sslserver', now), /OK$/);
+    assert.deepEqual(validity.notAfter, new X509Certificate(intermediate).validToDate);
+  });
+
+  it("R03 the root signs leaves and one intermediate, and names its trust domain; the server's certificate names no workload", () => {
     const text = opensslText(authority.bundle()?.pem ?? '');
-    assert.match(text, /Basic Constraints: critical\s+CA:TRUE, pathlen:0/);
+    assert.match(text, /Basic Constraints: critical\s+CA:TRUE, pathlen:1\s/);
     assert.match(text, /Key Usage: critical\s+Certificate Sign, CRL Sign\s/);
     assert.match(text, /Subject Alternative Name: \s*URI:spiffe:\/\/cluster\.local\s/);
     const server = authority.signServer(['tulle-control.tulle-system.svc'], publicKeyOf(p256Key()));

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { controlDnsNames } from '../../../src/api/names.ts';
-import { encodeAuthorityState } from '../../../src/ca/authority-state.ts';
-import { makeRootAuthority } from '../../../src/ca/root-authority.ts';
 import { serverCertificate } from '../../../src/ca/server-certificate.ts';
-import { parseTrustDomain } from '../../../src/ca/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
+import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 
 describe("control's own server certificate", () => {
   const clock = new ManualClock();
@@ -42,17 +40,6 @@ describe("control's own server certificate", () => {
     assert.equal(renewals.length, 2);
   });
 
-  it('is renewed at once when the trust bundle changes', async () => {
-    const [stored] = JSON.parse(cluster.secret?.state ?? '').authorities;
-    const trustDomain = parseTrustDomain('cluster.local');
-    const next = makeRootAuthority(trustDomain, 315_360_000, clock.now(), 'prepared');
-    cluster.edit(encodeAuthorityState(trustDomain, [stored, next]));
-    await authority.reconcile();
-    server.renewIfDue();
-    assert.equal(renewals.length, 3);
-    assert.equal(server.current()?.bundleSha256, authority.bundle()?.sha256);
-  });
-
   it('R11 goes on as it is while nothing may be signed, and says so once', async () => {
     const before = server.current();
     const { secret } = cluster;
@@ -68,6 +55,25 @@ describe("control's own server certificate", () => {
     await authority.reconcile();
     server.renewIfDue();
     assert.notEqual(server.current(), before);
+  });
+
+  it('R07 follows the active signer, though the bundle stays as it is, and nothing else that happens to the bundle', async () => {
+    const [a, b] = [storedRoot(), storedRoot('prepared')];
+    const others = new MemoryCluster();
+    const rotating = replica({ cluster: others });
+    const rotated = serverCertificate({ authority: rotating, dnsNames: ['control'], clock: new ManualClock(), log });
+    const look = async (...stored: Parameters<typeof encoded>) => {
+      others.edit(encoded(...stored));
+      others.recorded = reportOf(...stored);
+      await rotating.reconcile();
+      rotated.renewIfDue();
+      return new X509Certificate(rotated.current()?.certificate ?? '');
+    };
+    const first = await look(a);
+    assert.equal((await look(a, b)).serialNumber, first.serialNumber, 'a root that is only trusted signs nothing');
+    const next = await look({ ...a, state: 'retiring' }, { ...b, state: 'active' });
+    assert.deepEqual(others.published, bundleOf(a, b));
+    assert.ok(next.verify(new X509Certificate(b.certificate).publicKey));
   });
 
   it('goes on as it is when it cannot be renewed', () => {

@@ -14,7 +14,8 @@ import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 const ours = parseTrustDomain('cluster.local');
 const theirs = parseTrustDomain('other.example');
 const now = Date.parse('2026-01-15T12:00:00Z');
-const rootPem = (trustDomain: typeof ours) => makeRootAuthority(trustDomain, 86_400, now, 'active').certificate;
+const rootPem = (trustDomain: typeof ours) =>
+  makeRootAuthority(trustDomain, 86_400, now, 'active').trustAnchor.certificate;
 
 describe('trust bundles', () => {
   it('reads back what it wrote, roots in order, with the SHA-256 of the exact text', () => {

@@ -3,14 +3,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::UnixTime;
 use tokio::time::Instant;
 
 use tulle_proxy::identity::ca_client::{IssueError, Issuer, Issuing};
 use tulle_proxy::identity::certificate::CertificateRequest;
 use tulle_proxy::identity::manager::CertificateManager;
 use tulle_proxy::identity::spiffe::SpiffeId;
+use tulle_proxy::identity::vouched::Role;
 use tulle_proxy::telemetry::metrics::Metrics;
-use tulle_proxy::tls::bundle::Bundle;
+use tulle_proxy::tls::bundle::{Bundle, certificates};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::harness::authority::{Authority, Validity};
@@ -91,6 +93,39 @@ fn only_an_answer_for_our_key_and_identity_is_accepted() {
     refused("no roots", &|csr| {
         vec![ours.sign(csr, a.as_str())[0].clone(), String::new()]
     });
+}
+
+#[test]
+fn r03_a_chain_over_an_intermediate_is_believed_by_who_dials_and_by_who_is_dialled() {
+    let root = Authority::new();
+    let intermediate = root.intermediate();
+    let signed_by = |authority: &Authority, account: &str| {
+        let request = CertificateRequest::new(&identity(account)).unwrap();
+        let answer = authority.sign(request.csr(), identity(account).as_str());
+        (answer.clone(), request.complete(&answer))
+    };
+    let (_, peer) = signed_by(&root, "a");
+    let (answer, over_intermediate) = signed_by(&intermediate, "b");
+    assert_eq!(answer.len(), 3, "leaf, intermediate, roots");
+    over_intermediate.unwrap();
+
+    let (peer, now) = (peer.unwrap(), UnixTime::now());
+    let shown = certificates(answer[..2].concat().as_bytes()).unwrap();
+    peer.verify(&shown, &Role::Server(identity("b")), now)
+        .unwrap();
+    peer.verify(&shown, &Role::Client, now).unwrap();
+    for role in [Role::Server(identity("b")), Role::Client] {
+        assert!(peer.verify(&shown[..1], &role, now).is_err());
+    }
+}
+
+#[test]
+fn r03_an_answer_whose_intermediate_is_missing_is_refused() {
+    let intermediate = Authority::new().intermediate();
+    let request = CertificateRequest::new(&identity("a")).unwrap();
+    let mut answer = intermediate.sign(request.csr(), identity("a").as_str());
+    answer.remove(1);
+    assert!(request.complete(&answer).is_err());
 }
 
 /// Signs after a number of failures, and notes when it was asked.

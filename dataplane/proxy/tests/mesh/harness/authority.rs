@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,6 +13,8 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 pub struct Authority {
     pem: String,
+    /// What leads from a leaf to its roots, where it is no root itself.
+    intermediates: Vec<String>,
     /// All roots it tells of.
     told: Mutex<String>,
     /// Who signs in its place.
@@ -28,15 +31,28 @@ pub struct Credentials {
 impl Authority {
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        let params = signing(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             told: Mutex::new(pem.clone()),
+            pem,
+            intermediates: Vec::new(),
+            successor: Mutex::default(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// An intermediate that signs leaves only, and tells of this one's roots.
+    pub fn intermediate(&self) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = signing(BasicConstraints::Constrained(0));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "an intermediate");
+        let pem = self.certificate(params.clone(), &key);
+        Self {
+            told: Mutex::new(self.roots_pem()),
+            intermediates: vec![pem.clone()],
             pem,
             successor: Mutex::default(),
             issuer: Issuer::new(params, key),
@@ -64,7 +80,7 @@ impl Authority {
         *self.successor.lock().unwrap() = Some(successor.clone());
     }
 
-    /// Answers a signing request: leaf, then the roots.
+    /// Answers a signing request: leaf, what leads to the roots, then the roots.
     pub fn sign(&self, csr: &str, identity: &str) -> Vec<String> {
         self.sign_for(csr, identity, Validity::Now)
     }
@@ -73,10 +89,12 @@ impl Authority {
     pub fn sign_for(&self, csr: &str, identity: &str, validity: Validity) -> Vec<String> {
         let request = CertificateSigningRequestParams::from_pem(csr).unwrap();
         let leaf = leaf(&[uri(identity)], validity);
-        vec![
-            self.certificate(leaf, &request.public_key),
-            self.roots_pem(),
-        ]
+        let leaf = self.certificate(leaf, &request.public_key);
+        let to_roots = self.intermediates.iter().cloned();
+        std::iter::once(leaf)
+            .chain(to_roots)
+            .chain([self.roots_pem()])
+            .collect()
     }
 
     /// Credentials made on the spot, good or bad as asked.
@@ -104,6 +122,16 @@ pub enum Validity {
     NotYet,
     /// From now on, for so long; certificates know whole seconds.
     For(Duration),
+}
+
+fn signing(constraints: BasicConstraints) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(constraints);
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    params
 }
 
 pub fn uri(value: &str) -> SanType {
