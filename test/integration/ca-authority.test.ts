@@ -211,6 +211,30 @@ describe('the authority on a real API server, with the rights control really has
     await client.close();
   });
 
+  it('R11 control may make the Secret of the authority, never change it, and make no other', async () => {
+    const client = KubeClient.fromFile(kubeconfig);
+    const create = (metadata: object, type?: string) =>
+      client.create('/api/v1/namespaces/tulle-system/secrets', { metadata, type }, { dryRun: 'All' });
+    const account = { 'kubernetes.io/service-account.name': 'tulle-operator' };
+    const refused = { status: 403, message: /may create the Secret tulle-ca, of type Opaque, and no other/ };
+    const inForce = () =>
+      create({ name: 'other' }).then(
+        () => false,
+        () => true,
+      );
+    await until('the admission policy is in force', inForce, { limitMs: 20_000, everyMs: 100 });
+    await assert.rejects(create({ name: 'other' }), refused);
+    await assert.rejects(create({ generateName: 'tulle-ca' }), refused);
+    const token = { name: 'tulle-ca', annotations: account };
+    await assert.rejects(create(token, 'kubernetes.io/service-account-token'), refused);
+    assert.equal(await kubernetesSecretStore(client).create('{"a":1}'), 'created');
+    const changed = { metadata: { name: 'tulle-ca' }, data: {} };
+    await assert.rejects(client.patch(secretPath, changed), { status: 403 });
+    await assert.rejects(client.replace(secretPath, changed), { status: 403 });
+    await assert.rejects(client.delete(secretPath), { status: 403 });
+    await client.close();
+  });
+
   it('control may touch no other Secret and no other ConfigMap', async () => {
     const client = KubeClient.fromFile(kubeconfig);
     await admin.create('/api/v1/namespaces/tulle-system/secrets', { metadata: { name: 'other' } });
