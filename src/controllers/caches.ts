@@ -1,21 +1,21 @@
 import type { Mesh } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
-import { annotations, meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
+import { meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
 import { type ConfigMap, type KubeObject, type Namespace, type Node, objectKey } from '../kube/objects.ts';
 import type { Reflector } from '../kube/reflector.ts';
 import { knownObjects, nameOf, type ObjectName } from '../render/known-objects.ts';
 import { type OwnedKind, ownedKinds } from '../render/mesh-objects.ts';
 import { meshLabel } from '../render/ownership.ts';
-import { osLabel } from '../render/pod-parts.ts';
 import type { ServerFeatures } from '../render/server-features.ts';
 import type { MeshOperator } from '../runtime/mesh-operator.ts';
 import { EnrolmentIndex } from './enrolment-index.ts';
+import { leanMeshNode, leanNode } from './lean-objects.ts';
 
 /** Local copies of everything the operator's controllers read. */
 export interface Caches {
   meshes: Reflector<Mesh>;
+  /** Both as `lean-objects.ts` leaves them. */
   meshNodes: Reflector<MeshNode>;
-  /** Names, UIDs, age and taints, what the agents' DaemonSet selects by, and our annotation. */
   nodes: Reflector<Node>;
   namespaces: Reflector<Namespace>;
   /** Every ConfigMap named tulle-trust-bundle: control's, and our copies. */
@@ -75,7 +75,7 @@ export function createCaches(
   retired?: readonly ObjectName[],
 ): Caches {
   const enrolment = new EnrolmentIndex();
-  const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath, emptyMustLastMs });
+  const meshNodes = operator.reflect<MeshNode>({ path: meshNodesPath, transform: leanMeshNode, emptyMustLastMs });
   meshNodes.onEvent((event) => {
     const pods = event.type === 'deleted' ? [] : (event.object.status?.pods ?? []);
     enrolment.set(event.object.metadata.name, pods);
@@ -95,25 +95,5 @@ export function createCaches(
       retired,
     ),
     enrolment,
-  };
-}
-
-function leanNode({ apiVersion, kind, metadata, spec }: Node): Node {
-  const os = metadata.labels?.[osLabel];
-  const served = metadata.annotations?.[annotations.served];
-  const { name, uid, resourceVersion, creationTimestamp, deletionTimestamp } = metadata;
-  return {
-    apiVersion: apiVersion ?? 'v1',
-    kind: kind ?? 'Node',
-    metadata: {
-      name,
-      ...(os === undefined ? {} : { labels: { [osLabel]: os } }),
-      ...(served === undefined ? {} : { annotations: { [annotations.served]: served } }),
-      ...(uid === undefined ? {} : { uid }),
-      ...(resourceVersion === undefined ? {} : { resourceVersion }),
-      ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
-      ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
-    },
-    ...(spec?.taints === undefined ? {} : { spec: { taints: spec.taints } }),
   };
 }

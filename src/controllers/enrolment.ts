@@ -2,7 +2,9 @@
  * How much of what is labelled into the mesh really is in it: counts and the condition Enrolled of the Mesh, from the
  * MeshNodes.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Mesh } from '../api/mesh.ts';
+import type { MeshNode } from '../api/mesh-node.ts';
 import { fieldManagers, meshName } from '../api/names.ts';
 import type { Verdict } from '../kube/conditions.ts';
 import type { Namespace } from '../kube/objects.ts';
@@ -11,7 +13,7 @@ import { verdictFor } from './acceptance.ts';
 import type { Caches } from './caches.ts';
 import type { MeshContext } from './context.ts';
 import type { EnrolmentIndex } from './enrolment-index.ts';
-import { reportMesh } from './mesh-status.ts';
+import { concernsReporters, reportMesh } from './mesh-status.ts';
 import { isEnrolled } from './namespace.ts';
 import { labelProblem } from './namespace-labels.ts';
 import { some } from './rollout.ts';
@@ -24,7 +26,15 @@ const fieldManager = `${fieldManagers.operator}-enrolment`;
 
 export function enrolmentSources({ meshes, meshNodes, namespaces }: Caches): Source[] {
   const mesh = () => [meshName];
-  return [source(meshes, ({ metadata }) => [metadata.name]), source(meshNodes, mesh), source(namespaces, mesh)];
+  return [
+    source(meshes, ({ metadata }) => [metadata.name], concernsReporters),
+    source(meshNodes, mesh, hasOtherPods),
+    source(namespaces, mesh),
+  ];
+}
+
+function hasOtherPods({ status: before }: MeshNode, { status: after }: MeshNode): boolean {
+  return !isDeepStrictEqual(before?.pods, after?.pods);
 }
 
 export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reconcile {

@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Mesh, MeshStatus } from '../api/mesh.ts';
 import { fieldManagers } from '../api/names.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Clock } from '../kube/clock.ts';
 import { conditionsFor, conditionTime, findCondition, type Verdict } from '../kube/conditions.ts';
 import { firstDifference } from '../kube/server-side-apply.ts';
+import { isOfSpec } from '../runtime/reconciler.ts';
 
 /**
  * The part of a Mesh's status one controller writes. It must always give the same fields: what it leaves out, apply
@@ -40,4 +42,22 @@ export async function report(
   const { generation } = mesh.metadata;
   const observed = generation === undefined ? {} : { observedGeneration: generation };
   await reportMesh(client, clock, mesh, { ...observed, ...part }, fieldManagers.operator);
+}
+
+/**
+ * Whether who reports in a Mesh has to look at it again: something else is asked for, or somebody took away what was there. What
+ * is written into its status wakes nobody: it is written by us, or by those who report beside us.
+ */
+export function concernsReporters(before: Mesh, after: Mesh): boolean {
+  const finalizers = ({ metadata }: Mesh) => metadata.finalizers ?? [];
+  return (
+    isOfSpec(before, after) ||
+    !isDeepStrictEqual(finalizers(before), finalizers(after)) ||
+    reportedIn(before).some((part) => !reportedIn(after).includes(part))
+  );
+}
+
+/** Fields of the status, and types of conditions. */
+function reportedIn({ status }: Mesh): string[] {
+  return [...Object.keys(status ?? {}), ...(status?.conditions ?? []).map(({ type }) => type)];
 }

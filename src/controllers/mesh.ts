@@ -16,13 +16,13 @@ import { accept, verdictFor } from './acceptance.ts';
 import type { Caches } from './caches.ts';
 import { deleteObject, type MeshContext } from './context.ts';
 import { removeMesh } from './mesh-removal.ts';
-import { report } from './mesh-status.ts';
+import { concernsReporters, report } from './mesh-status.ts';
 import { clearNodes } from './node-clearing.ts';
 import { daemonSetProgress, deploymentProgress, type Progress, type Rollout, readiness } from './rollout.ts';
 
 export function meshSources({ meshes, meshNodes, nodes, owned }: Caches): Source[] {
   return [
-    source(meshes, (mesh) => [mesh.metadata.name]),
+    source(meshes, (mesh) => [mesh.metadata.name], concernsReporters),
     source(meshNodes, () => [meshName], saysOtherwise),
     source(nodes, () => [meshName], isMarkedOtherwise),
     ...owned.reflectors.map(({ reflector }) =>

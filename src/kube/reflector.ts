@@ -38,7 +38,10 @@ export interface ReflectorOptions<T extends KubeObject> {
   path: string;
   query?: { fieldSelector?: string; labelSelector?: string };
   log: Log;
-  /** Makes an object smaller before it is kept; it may change and return its argument. */
+  /**
+   * Makes an object smaller as it comes, so that of a list one page at a time is there as it was sent. It may change and return
+   * its argument, and leaves name, namespace, UID and version in it.
+   */
   transform?: (object: T) => T;
   /** How long an empty list over a full store must last to be believed, ms; see list-trust.ts for Infinity. */
   emptyMustLastMs?: number;
@@ -173,9 +176,9 @@ export class Reflector<T extends KubeObject> {
     // A watch tells what comes after the version it was begun with: what is older is said again.
     if (isOlder(version, this.#version)) return;
     this.#version = version;
-    const key = objectKey(event.object);
-    if (event.type === 'DELETED') this.#remove(key, event.object);
-    else this.#put(event.object);
+    const object = this.#lean(event.object);
+    if (event.type === 'DELETED') this.#remove(objectKey(object), object);
+    else this.#put(object);
   }
 
   async #list(signal: AbortSignal): Promise<void> {
@@ -216,7 +219,7 @@ export class Reflector<T extends KubeObject> {
       const parameters: Query = { ...query, limit: pageSize, continue: next };
       const page = await client.list<T>(this.path, parameters);
       signal.throwIfAborted();
-      for (const item of page.items) items.set(objectKey(item), item);
+      for (const item of page.items) items.set(objectKey(item), this.#lean(item));
       version = page.metadata.resourceVersion;
       next = page.metadata.continue === '' ? undefined : page.metadata.continue;
     } while (next !== undefined);
@@ -230,11 +233,12 @@ export class Reflector<T extends KubeObject> {
     if (old !== undefined && old.metadata.uid !== object.metadata.uid) this.#remove(key, old);
     else if (old !== undefined && old.metadata.resourceVersion === object.metadata.resourceVersion) return;
     const current = this.store.get(key);
-    const kept = this.#options.transform?.(object) ?? object;
-    this.store.set(kept);
-    this.#emit(
-      current === undefined ? { type: 'added', object: kept } : { type: 'modified', object: kept, old: current },
-    );
+    this.store.set(object);
+    this.#emit(current === undefined ? { type: 'added', object } : { type: 'modified', object, old: current });
+  }
+
+  #lean(object: T): T {
+    return this.#options.transform?.(object) ?? object;
   }
 
   #remove(key: string, last: T): void {

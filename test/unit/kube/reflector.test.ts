@@ -285,6 +285,41 @@ describe('the reflector', () => {
     assert.deepEqual(heard, ['added', 'deleted']);
   });
 
+  it('R39 makes the objects of a page lean before it asks for the next, and those of a watch as they come', async () => {
+    const happened: string[] = [];
+    const lean = new Reflector<KubeObject>({
+      client: {
+        list: (path, query) => {
+          happened.push('a page');
+          return server.list(path, query);
+        },
+        watch: server.watch.bind(server),
+      },
+      path: '/api/v1/pods',
+      log: silentLog,
+      clock,
+      transform: ({ metadata }) => {
+        happened.push(metadata.name);
+        return { metadata: { ...metadata, labels: { lean: 'yes' } } };
+      },
+    });
+    server.lists.push(
+      { items: [pod('a', 1), pod('b', 2)], version: '10', next: 'more' },
+      { items: [pod('c', 3)], version: '10' },
+    );
+    lean.start(stop.signal);
+    await lean.synced();
+    await turn();
+    assert.deepEqual(happened, ['a page', 'a', 'b', 'a page', 'c']);
+    await server.send('MODIFIED', pod('a', 11));
+    assert.deepEqual(
+      lean.store.list().map(({ metadata }) => metadata.labels?.lean),
+      ['yes', 'yes', 'yes'],
+    );
+    stop.abort();
+    await lean.stopped();
+  });
+
   it('is synced by the first complete list only, and says so when it is stopped before', async () => {
     await started(lost);
     assert.equal(reflector.hasSynced, false);
