@@ -1,6 +1,7 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
-import type { ModelDelta } from '../../../src/model/mesh-model.ts';
+import type { MeshModel, ModelDelta } from '../../../src/model/mesh-model.ts';
 import { maxPortsOfWorkload, maxServicesOfWorkload } from '../../../src/model/workload.ts';
+import { encodeService, encodeWorkload } from '../../../src/xds/encode-address.ts';
 import { apply, type Change, modelOf } from './cluster.ts';
 import { meshNode, node, pod, service, slice } from './objects.ts';
 
@@ -300,6 +301,60 @@ describe('what the model does not do', () => {
       );
       deepStrictEqual([...(model.workloads.get(web)?.services.keys() ?? [])], []);
       strictEqual(model.workloads.size, 1, 'nor be another workload at its address');
+    }
+  });
+
+  describe('R38 let a Service take an address over by calling it its own', () => {
+    const [podIp, nodeIp, clusterIp] = ['10.0.0.1', '192.0.2.1', '10.96.0.1'];
+    const theirs: readonly Change[] = [
+      { pod: pod({ name: 'web-0', ips: [podIp], uid: 'u1' }) },
+      { meshNode: meshNode('node-1', ['u1']) },
+      { pod: pod({ name: 'agent', namespace: 'kube-system', ips: [nodeIp], hostNetwork: true }) },
+      { service: service({ name: 'cart', clusterIPs: [clusterIp] }) },
+      { slice: slice({ name: 'cart-1', service: 'cart', endpoints: [{ ip: podIp, pod: 'web-0' }] }) },
+    ];
+    const ports = [{ name: 'tunnel', port: 15008, targetPort: 1, protocol: 'TCP' }];
+    const claim = { name: 'claim', namespace: 'evil', clusterIPs: ['10.96.0.66'], ports };
+    const holders = (model: MeshModel, ip: string) => {
+      const resources = [
+        ...[...model.workloads.values()].map(encodeWorkload),
+        ...[...model.services.values()].map(encodeService),
+      ];
+      return resources.filter(({ aliases }) => aliases.includes(`/${ip}`)).map(({ name }) => name);
+    };
+    for (const ip of [podIp, nodeIp, clusterIp]) {
+      for (const [how, claiming] of [
+        ['an external IP', service({ ...claim, spec: { externalIPs: [ip] } })],
+        [
+          'what its load balancer is said to have',
+          service({ ...claim, ingress: [ip], spec: { type: 'LoadBalancer' } }),
+        ],
+        ['what it asks a load balancer for', service({ ...claim, spec: { type: 'LoadBalancer', loadBalancerIP: ip } })],
+      ] as const) {
+        it(`R38 ${ip}, as ${how}, whoever came first`, () => {
+          const [without, before, after] = [
+            modelOf(...theirs),
+            modelOf({ service: claiming }, ...theirs),
+            modelOf(...theirs, { service: claiming }),
+          ];
+          for (const model of [before, after]) {
+            deepStrictEqual(holders(model, ip), holders(without, ip));
+            deepStrictEqual(new Map(model.workloads), new Map(without.workloads));
+            deepStrictEqual(model.services.get('shop/cart'), without.services.get('shop/cart'));
+            deepStrictEqual(model.services.get('evil/claim')?.addresses, ['10.96.0.66']);
+          }
+        });
+      }
+      it(`R38 ${ip}, as its endpoint, whoever came first`, () => {
+        const endpoint = slice({ name: 'claim-1', namespace: 'evil', service: 'claim', endpoints: [{ ip }] });
+        const claiming = [{ service: service(claim) }, { slice: endpoint }];
+        for (const model of [modelOf(...claiming, ...theirs), modelOf(...theirs, ...claiming)]) {
+          const without = modelOf(...theirs);
+          strictEqual(model.workloads.get(web)?.tunnel, true);
+          deepStrictEqual(model.workloads.get(web), without.workloads.get(web));
+          deepStrictEqual(holders(model, ip), holders(without, ip));
+        }
+      });
     }
   });
 });

@@ -56,12 +56,27 @@ export interface ServiceSpec {
   readonly namespace?: string;
   readonly clusterIPs?: readonly string[];
   readonly ports?: NonNullable<Service['spec']>['ports'];
-  readonly spec?: Partial<NonNullable<Service['spec']>> & { readonly ipFamilies?: string[] };
+  readonly spec?: Partial<NonNullable<Service['spec']>> & {
+    readonly ipFamilies?: string[];
+    readonly externalIPs?: readonly string[];
+    readonly loadBalancerIP?: string;
+  };
+  /** Addresses a load balancer is said to have. */
+  readonly ingress?: readonly string[];
 }
 
-export function service({ name, namespace = 'shop', clusterIPs = ['10.96.0.1'], ports, spec }: ServiceSpec): Service {
+export function service({
+  name,
+  namespace = 'shop',
+  clusterIPs = ['10.96.0.1'],
+  ports,
+  spec,
+  ingress = [],
+}: ServiceSpec): Service {
+  const status = { loadBalancer: { ingress: ingress.map((ip) => ({ ip, ipMode: 'VIP' })) } };
   return {
     metadata: { name, namespace, uid: `uid-${name}` },
+    ...(ingress.length === 0 ? {} : { status }),
     spec: {
       type: 'ClusterIP',
       clusterIP: clusterIPs[0] ?? 'None',
