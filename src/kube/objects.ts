@@ -133,6 +133,9 @@ export interface Service extends KubeObject {
     publishNotReadyAddresses?: boolean;
     internalTrafficPolicy?: string;
     trafficDistribution?: string;
+    /** `ClientIP` or `None`. */
+    sessionAffinity?: string;
+    sessionAffinityConfig?: { clientIP?: { timeoutSeconds?: number } };
     selector?: Record<string, string>;
     ports?: { name?: string; port: number; targetPort?: number | string; protocol?: string; appProtocol?: string }[];
   };

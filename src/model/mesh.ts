@@ -63,6 +63,8 @@ export interface Service {
   /** publishNotReadyAddresses: unhealthy workloads are used like healthy ones. */
   readonly allowsUnhealthy: boolean;
   readonly routing: Routing | undefined;
+  /** sessionAffinity ClientIP: how long after its last connection a client keeps its endpoint, s; 0 for none. */
+  readonly affinitySeconds: number;
 }
 
 export interface Routing {

@@ -42,6 +42,7 @@ export function serviceFacts(object: KubeService): ServiceFacts | undefined {
       ipFamilies: ipFamilies(spec.ipFamilies),
       allowsUnhealthy: spec.publishNotReadyAddresses === true,
       routing: routing(spec.internalTrafficPolicy, spec.trafficDistribution),
+      affinitySeconds: affinitySeconds(spec),
     },
   };
 }
@@ -87,6 +88,15 @@ function ipFamilies(families: readonly string[] | undefined): IpFamilies {
   if (families === undefined || families.length === 0) return 'Automatic';
   if (families.length > 1) return 'Dual';
   return families[0] === 'IPv6' ? 'Ipv6Only' : 'Ipv4Only';
+}
+
+/** What the API server writes where nobody says how long. */
+const defaultAffinitySeconds = 10_800;
+
+function affinitySeconds({ sessionAffinity, sessionAffinityConfig }: NonNullable<KubeService['spec']>): number {
+  return sessionAffinity === 'ClientIP'
+    ? (sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds)
+    : 0;
 }
 
 /** Topology hints as KEP-2086 (internalTrafficPolicy) and KEP-4444, KEP-3015 (trafficDistribution) define them. */

@@ -75,6 +75,7 @@ export function encodeService(service: Service): Resource {
         ports: service.ports.map(port),
         ipFamilies: ipFamilies[service.ipFamilies],
         ...loadBalancing(service),
+        clientAffinitySeconds: service.affinitySeconds,
       },
     },
   });

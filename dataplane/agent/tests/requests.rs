@@ -1,5 +1,7 @@
 //! What the agent asks the API server. `requests.txt` is what its rights are held against
 //! (test/unit/render/access.test.ts), so it must be what is really asked.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

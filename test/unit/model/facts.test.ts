@@ -79,6 +79,15 @@ describe('the facts of a service', () => {
     deepStrictEqual(facts.service.routing, { preference: ['Node'], mode: 'Strict' });
   });
 
+  it('say how long a client keeps its endpoint: as long as the Service says, else three hours, and not without affinity', () => {
+    const seconds = (spec: object) => serviceFacts(service({ name: 's', spec }))?.service.affinitySeconds;
+    const clientIP = { timeoutSeconds: 60 };
+    strictEqual(seconds({ sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP } }), 60);
+    strictEqual(seconds({ sessionAffinity: 'ClientIP' }), 10_800);
+    strictEqual(seconds({ sessionAffinity: 'None', sessionAffinityConfig: { clientIP } }), 0);
+    strictEqual(seconds({}), 0);
+  });
+
   it('know protocols in any case, and admit what they do not know', () => {
     deepStrictEqual(['HTTP', 'kubernetes.io/h2c', 'https', 'tcp', 'mongo', ''].map(appProtocol), [
       'Http11',

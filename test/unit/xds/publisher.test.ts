@@ -1,5 +1,5 @@
 import { deepStrictEqual, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
@@ -109,6 +109,25 @@ describe('what a proxy reads', () => {
       [[[10, 96, 0, 1], '']],
     );
     strictEqual(type.value.loadBalancing?.healthPolicy, LoadBalancing_HealthPolicy.ALLOW_ALL);
+  });
+
+  it('of a service with session affinity is how long it lasts, beside all that others read of it', () => {
+    const sticky = service({ name: 'cart', spec: { sessionAffinity: 'ClientIP' } });
+    const [before, after] = [service({ name: 'cart' }), sticky].map((each) => {
+      const [resource] = read(published(permissive, ...shop, { service: each }).addresses, cart).resources;
+      return resource?.resource?.value ?? new Uint8Array();
+    });
+    ok(before !== undefined && after !== undefined);
+    const { type } = fromBinary(AddressSchema, after);
+    ok(type.case === 'service');
+    strictEqual(type.value.clientAffinitySeconds, 10_800);
+    strictEqual(type.value.loadBalancing, undefined);
+    // Tag and value of the field come last; who does not know it reads what it read before.
+    type.value.clientAffinitySeconds = 0;
+    deepStrictEqual(
+      toBinary(AddressSchema, fromBinary(AddressSchema, before)),
+      toBinary(AddressSchema, create(AddressSchema, { type })),
+    );
   });
 
   it('of a trust domain of its own is its name', () => {

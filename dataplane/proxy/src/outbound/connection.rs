@@ -2,6 +2,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 
@@ -9,6 +10,7 @@ use super::resolve::{Origin, Refusal, Route, Way, resolve};
 use crate::hbone::headers;
 use crate::hbone::pool::{Peer, TunnelError, TunnelStream};
 use crate::inpod::{original, socket};
+use crate::lock::lock;
 use crate::pod::{Broken, Pod};
 use crate::relay::{self, pump};
 use crate::state::Workload;
@@ -66,12 +68,19 @@ fn find(pod: &Pod, to: SocketAddr) -> (Route, Option<Arc<Workload>>) {
     let mesh = pod.shared.state.read();
     let source = mesh.workload(&pod.workload_uid).cloned();
     let network = &pod.shared.config.network;
+    let now = Instant::now();
+    // Held over both: of two connections at once the second goes where the first does.
+    let mut affinity = lock(&pod.affinity);
     let origin = Origin {
         workload: source.as_deref(),
         network,
+        affinity: &affinity,
+        now,
         chance: fastrand::f64(),
     };
-    (resolve(&mesh, &origin, to), source)
+    let route = resolve(&mesh, &origin, to);
+    affinity.note(&route, to.port(), now);
+    (route, source)
 }
 
 fn facts(

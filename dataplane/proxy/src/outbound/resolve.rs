@@ -1,7 +1,9 @@
 //! Where a connection goes and how: pure, on one consistent view of the mesh.
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::affinity::Affinity;
 use super::balance::{eligible, pick, preferred};
 use crate::hbone::pool::Peer;
 use crate::inpod::{HBONE_PORT, is_own_port};
@@ -43,10 +45,12 @@ pub enum Refusal {
     Unreadable(Arc<Unreadable>),
 }
 
-/// Who asks, and a throw of the dice.
+/// Who asks and when, where it was sent before, and a throw of the dice.
 pub struct Origin<'a> {
     pub workload: Option<&'a Workload>,
     pub network: &'a str,
+    pub affinity: &'a Affinity,
+    pub now: Instant,
     /// In 0..1.
     pub chance: f64,
 }
@@ -163,7 +167,11 @@ fn endpoint(
         .filter(|workload| !is_unreadable(mesh, workload))
         .cloned()
         .collect();
-    let workload = pick(preferred(service, origin.workload, usable), origin.chance)?;
+    let candidates = preferred(service, origin.workload, usable);
+    let workload = match kept(origin, service, to.port(), &candidates) {
+        Some(workload) => workload,
+        None => pick(candidates, origin.chance)?,
+    };
     let port = target_port(service, &workload, to.port())?;
     let same_family = workload
         .addresses
@@ -171,6 +179,21 @@ fn endpoint(
         .find(|ip| ip.is_ipv4() == to.is_ipv4());
     let ip = *same_family.or(workload.addresses.first())?;
     Some((workload, SocketAddr::new(ip, port)))
+}
+
+/// The candidate of the last connection, where the service wants a client to keep it.
+fn kept(
+    origin: &Origin<'_>,
+    service: &Service,
+    port: u16,
+    candidates: &[Arc<Workload>],
+) -> Option<Arc<Workload>> {
+    service.affinity?;
+    let uid = origin.affinity.last(&service.id, port, origin.now)?;
+    let mut candidates = candidates.iter();
+    candidates
+        .find(|workload| workload.uid == uid && workload.weight > 0)
+        .cloned()
 }
 
 /// Whether one of a workload's addresses is also had by something that cannot be read.

@@ -65,6 +65,8 @@ fn way_from(source: Option<&str>, changes: Vec<Change>, to: &str, chance: f64) -
         &Origin {
             workload,
             network: "",
+            affinity: &Affinity::default(),
+            now: Instant::now(),
             chance,
         },
         to.parse().unwrap(),

@@ -9,7 +9,7 @@ pub use connections::Connections;
 pub use manager::{PodManager, Served};
 pub use plaintext::{Broken, Plaintext};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::hbone::pool::Pool;
@@ -18,7 +18,7 @@ use crate::identity::manager::{IdentitySlot, Renewals};
 use crate::identity::spiffe::SpiffeId;
 use crate::inbound::{Handshakes, Live};
 use crate::inpod::netns::NetNs;
-use crate::outbound::in_mesh;
+use crate::outbound::{Affinity, in_mesh};
 use crate::shared::Shared;
 use crate::state::{Protocol, Snapshot};
 use crate::zds;
@@ -34,6 +34,8 @@ pub struct Pod {
     pub live: Live,
     /// Connections from the pod's applications or to them that are carried as they are.
     pub plaintext: Plaintext,
+    /// Where the pod's connections to services went.
+    pub affinity: Mutex<Affinity>,
     pub handshakes: Handshakes,
     pub shared: Arc<Shared>,
     slot: Arc<IdentitySlot>,
@@ -60,6 +62,7 @@ impl Pod {
             connections: Connections::default(),
             live: Live::default(),
             plaintext: Plaintext::default(),
+            affinity: Mutex::default(),
             handshakes: Handshakes::default(),
             shared,
             slot,

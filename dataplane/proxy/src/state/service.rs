@@ -1,6 +1,7 @@
 //! Services as connections see them.
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use tulle_wire::workload as wire;
 use wire::load_balancing::{HealthPolicy, Mode, Scope};
@@ -55,6 +56,8 @@ pub struct Service {
     pub mode: Mode,
     pub preference: Vec<Scope>,
     pub health: HealthPolicy,
+    /// How long after its last connection to a port a client keeps its endpoint.
+    pub affinity: Option<Duration>,
 }
 
 impl Service {
@@ -85,6 +88,10 @@ impl Service {
                 .map(|scope| known("load_balancing.routing_preference", *scope))
                 .collect::<Result<_, _>>()?,
             health: known("load_balancing.health_policy", balancing.health_policy)?,
+            affinity: match service.client_affinity_seconds {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds.into())),
+            },
         })
     }
 }

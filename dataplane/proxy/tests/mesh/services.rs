@@ -120,6 +120,45 @@ async fn a_service_spreads_over_its_healthy_endpoints() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_with_session_affinity_keeps_a_client_at_its_endpoint_while_that_is_healthy() {
+    let mut mesh = Mesh::start().await;
+    let (a, b, c, d) = (
+        mesh.pod("a").await,
+        mesh.pod("b").await,
+        mesh.pod("c").await,
+        mesh.pod("d").await,
+    );
+    let (_b, _c, _d) = (b.echo(8080).await, c.echo(8080).await, d.echo(8080).await);
+    mesh.control.service(Service {
+        client_affinity_seconds: 10_800,
+        ..cart()
+    });
+    let all = [&b, &c, &d];
+    for endpoint in all {
+        back(&mesh, endpoint, WorkloadStatus::Healthy, true);
+    }
+    endpoints(&mesh, 3).await;
+    let first = answers(&a, 30).await;
+    assert_eq!(first.len(), 1, "{first:?}");
+    let kept = |counts: &BTreeMap<String, usize>| counts.keys().next().cloned();
+
+    let was = all
+        .into_iter()
+        .find(|pod| Some(&pod.name) == kept(&first).as_ref());
+    back(&mesh, was.unwrap(), WorkloadStatus::Unhealthy, true);
+    mesh.told(|dump| dump["workloads"].to_string().contains("\"healthy\":false"))
+        .await;
+    let second = answers(&a, 30).await;
+    assert_eq!(second.len(), 1, "{second:?}");
+    assert_ne!(kept(&first), kept(&second));
+
+    back(&mesh, was.unwrap(), WorkloadStatus::Healthy, true);
+    mesh.told(|dump| !dump["workloads"].to_string().contains("\"healthy\":false"))
+        .await;
+    assert_eq!(answers(&a, 30).await, second, "nobody is sent back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_service_is_named_in_the_log() {
     let mut mesh = Mesh::start().await;
     let (a, b) = (mesh.pod("a").await, mesh.pod("b").await);

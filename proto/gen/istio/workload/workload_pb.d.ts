@@ -117,6 +117,14 @@ export declare type Service = Message<"istio.workload.Service"> & {
    * @generated from field: istio.workload.Service.Visibility visibility = 14;
    */
   visibility: Service_Visibility;
+
+  /**
+   * Tulle's own, far from the numbers of Istio's: who does not know it spreads connections as before. For so many seconds
+   * after its last connection to a port, a client is sent to the same endpoint while that can be used; 0 for no affinity.
+   *
+   * @generated from field: uint32 client_affinity_seconds = 10001;
+   */
+  clientAffinitySeconds: number;
 };
 
 /**
