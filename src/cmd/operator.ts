@@ -23,21 +23,22 @@ async function main(): Promise<void> {
     fieldManager: fieldManagers.operator,
     election: { namespace: systemNamespace, name: components.operator, identity: instance },
     telemetryPort,
-    setup: (started) => setupControllers(started, { release, instance }),
+    // Kubernetes starts it again.
+    setup: (started) =>
+      setupControllers(started, { release, instance, onOtherServer: () => stop({ why: 'another API server' }) }),
   });
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.once(signal, () => {
-      log.info({ signal }, 'stopping');
-      stopping = true;
-      const late = setTimeout(() => end(new Error(`not stopped within ${STOP_WITHIN_MS} ms`)), STOP_WITHIN_MS);
-      operator.stop().then(() => clearTimeout(late), end);
-    });
-  }
+  const stop = (why: object) => {
+    log.info(why, 'stopping');
+    stopping = true;
+    const late = setTimeout(() => end(new Error(`not stopped within ${STOP_WITHIN_MS} ms`)), STOP_WITHIN_MS);
+    operator.stop().then(() => clearTimeout(late), end);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop({ signal }));
   log.info({ version: release.version, instance }, 'starting');
   await operator.start();
 }
 
-/** Whether a signal has asked this process to end: what fails then, fails because of it. */
+/** Whether this process is to end: what fails then, fails because of it. */
 let stopping = false;
 
 function end(error: unknown): void {

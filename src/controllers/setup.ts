@@ -10,13 +10,15 @@ import { meshSources, reconcileMesh } from './mesh.ts';
 import { meshNodeSources, reconcileMeshNode } from './mesh-node.ts';
 import { namespaceSources, reconcileNamespace } from './namespace.ts';
 import { nodeSources, reconcileNode } from './node.ts';
-import { serverFeatures } from './server-features.ts';
+import { reconcileServerFeatures, serverFeatureSources, serverFeatures } from './server-features.ts';
 
 export interface ControllersOptions {
   release: Release;
   /** This replica, for example its pod's name: the reporting instance of Events. */
   instance: string;
   clock?: Clock;
+  /** The API server offers other kinds than when the operator started, which has to start anew for them. */
+  onOtherServer?: () => void;
   /** What earlier versions rendered; for tests. */
   retired?: readonly ObjectName[];
 }
@@ -24,7 +26,7 @@ export interface ControllersOptions {
 /** Registers everything the operator watches and does, once the API server has said what it offers. */
 export async function setupControllers(operator: MeshOperator, options: ControllersOptions): Promise<void> {
   const { client, log } = operator;
-  const { release, instance, clock = systemClock, retired } = options;
+  const { release, instance, clock = systemClock, onOtherServer, retired } = options;
   const features = await operator.ask('what it serves', serverFeatures);
   log.info({ ...features }, 'the API server was asked what it serves');
   const caches = createCaches(operator, features, retired);
@@ -46,4 +48,13 @@ export async function setupControllers(operator: MeshOperator, options: Controll
     workers: 4,
   });
   operator.control({ name: 'enrolment', sources: enrolmentSources(caches), reconcile: reconcileEnrolment(context) });
+  const onOthers = (found: typeof features) => {
+    log.info({ ...found, before: features }, 'the API server offers other kinds than when the operator started');
+    onOtherServer?.();
+  };
+  operator.control({
+    name: 'server-features',
+    sources: serverFeatureSources,
+    reconcile: reconcileServerFeatures(client, features, onOthers),
+  });
 }
