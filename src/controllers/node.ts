@@ -4,6 +4,7 @@
  * takes the taint away, and who taints a Node that came without it.
  */
 import { annotations, components, fieldManagers, meshName, startupTaint, systemNamespace } from '../api/names.ts';
+import { ApiError, isConflict, isNotFound, type KubeClient } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import type { Node } from '../kube/objects.ts';
 import { done, isOfSpec, type Reconcile, type Source, source } from '../runtime/reconciler.ts';
@@ -26,7 +27,7 @@ export function nodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
 }
 
 export function reconcileNode(context: NodeContext): Reconcile {
-  const { client, caches, release, log } = context;
+  const { client, caches, events, release, log } = context;
   const announcer = new NodeAnnouncer(context);
   return async (key, signal) => {
     const node = caches.nodes.store.get(key);
@@ -41,11 +42,35 @@ export function reconcileNode(context: NodeContext): Reconcile {
     const patch = nodePatch(node, state);
     if (patch !== undefined) {
       signal.throwIfAborted();
-      await client.patch(`/api/v1/nodes/${encodeURIComponent(key)}`, patch, { fieldManager: fieldManagers.operator });
+      await patchNode({ client, events }, node, patch);
       log.info({ node: key, ...state }, 'changed the taint of a node');
     }
     return announcer.announce(node, state);
   };
+}
+
+/**
+ * Whoever refuses the write, an admission policy for one, keeps pods from the node, or a Mesh that is deleted from going: an Event on
+ * the Node says who and why.
+ * @throws ApiError
+ */
+export async function patchNode(
+  { client, events }: { client: Pick<KubeClient, 'patch'>; events: Pick<EventRecorder, 'record'> },
+  node: Node,
+  patch: object,
+): Promise<void> {
+  const path = `/api/v1/nodes/${encodeURIComponent(node.metadata.name)}`;
+  try {
+    await client.patch(path, patch, { fieldManager: fieldManagers.operator });
+  } catch (error) {
+    if (error instanceof ApiError && !isConflict(error) && !isNotFound(error)) {
+      const note =
+        `The API server refuses to change the taint ${startupTaint.key} or the annotation ${annotations.served} of this node; ` +
+        `both go from it before a Mesh that is deleted does. ${error.message}`;
+      await events.record(node, { type: 'Warning', reason: 'NodeNotChanged', action: 'ChangeTaint', note });
+    }
+    throw error;
+  }
 }
 
 /**

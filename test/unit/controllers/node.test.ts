@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
-import { markedNodes, nodePatch } from '../../../src/controllers/node.ts';
-import type { Node } from '../../../src/kube/objects.ts';
+import { markedNodes, nodePatch, patchNode } from '../../../src/controllers/node.ts';
+import { ApiError } from '../../../src/kube/client.ts';
+import type { EventNote } from '../../../src/kube/events.ts';
+import type { KubeObject, Node } from '../../../src/kube/objects.ts';
 
 const gpu = { key: 'example.org/gpu', value: 'yes', effect: 'NoSchedule' };
 const ours = { key: 'mesh.tulle.dev/not-ready', effect: 'NoSchedule' };
@@ -45,6 +47,25 @@ describe('R36 what is written to a Node', () => {
         spec: { taints: [ours] },
       });
     }
+  });
+
+  it('R30 says on the Node who refuses it, and nothing where somebody was quicker', async () => {
+    const notes: (readonly [string, EventNote])[] = [];
+    const events = { record: async (on: KubeObject, note: EventNote) => void notes.push([on.metadata.name, note]) };
+    const answer = (status: number, message: string) => ({
+      patch: () => Promise.reject(new ApiError({ status, reason: 'R', message, path: 'PATCH /api/v1/nodes/node-3' })),
+    });
+    const write = (status: number, message: string) =>
+      patchNode({ client: answer(status, message), events }, node([ours]), {});
+    await assert.rejects(write(409, 'modified'), { status: 409 });
+    await assert.rejects(write(404, 'not found'), { status: 404 });
+    assert.equal(notes.length, 0);
+    await assert.rejects(write(403, 'policy keep-taints denied it'), { status: 403 });
+    assert.deepEqual(
+      notes.map(([on, { type, reason }]) => [on, type, reason]),
+      [['node-3', 'Warning', 'NodeNotChanged']],
+    );
+    assert.match(notes[0]?.[1].note ?? '', /mesh\.tulle\.dev\/not-ready.* policy keep-taints denied it/);
   });
 
   it('R30 is found again on every Node that has any of it', () => {
