@@ -34,3 +34,16 @@ export async function markReleased(api: ApiServer, node: string): Promise<void> 
   await reportStatus(agent, node, { pods: [], conditions: [released] });
   await agent.close();
 }
+
+/** A pod as its node's agent reports it. */
+export function podReport(name: string, state: string, reason = '') {
+  const captured = state === 'Secured';
+  const since = '2026-01-01T00:00:00Z';
+  const identity = { uid: `uid-${name}`, namespace: 'shop', name, serviceAccount: 'default', ips: ['10.0.0.1'] };
+  return { ...identity, captured, state, reason, message: '', olderConnections: 0, since };
+}
+
+/** Says, as the node's agent, how these pods stand. */
+export function reportPods(agent: KubeClient, node: string, pods: object[]): Promise<void> {
+  return reportStatus(agent, node, { agent: { version: '0.1.0' }, pods });
+}

@@ -34,10 +34,10 @@ export async function operatorToken(api: ApiServer): Promise<string> {
   return (await api.kubectl('-n', 'tulle-system', 'create', 'token', 'tulle-operator')).trim();
 }
 
-/** An operator in this process that may what the installed operator may, and no more. */
 /** What an earlier version rendered, as far as these tests go. */
 const retired = [{ kind: 'ServiceAccount', name: 'tulle-retired' }];
 
+/** An operator in this process that may what the installed operator may, and no more. */
 export async function startOperator(api: ApiServer, instance = 'operator-1'): Promise<MeshOperator> {
   const operator = new MeshOperator({
     kubeConfig: kubeConfigFor(api, await operatorToken(api)),
@@ -130,4 +130,27 @@ export async function eventuallyEvent(admin: KubeClient, namespace: string, reas
     if (object.reason === reason) return object;
   }
   throw new Error(`no event ${reason}`);
+}
+
+/** Nodes as kubelets register them, as one manifest. */
+export function nodes(...names: string[]): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'List',
+    items: names.map((name) => node(name, 'linux')),
+  });
+}
+
+export function node(name: string, os: string) {
+  return { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'kubernetes.io/os': os } } };
+}
+
+/** What control publishes. */
+export function trustBundle(pem: string) {
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'tulle-trust-bundle', namespace: 'tulle-system' },
+    data: { 'root-cert.pem': pem },
+  };
 }

@@ -2,21 +2,23 @@ import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
-import { kubernetesEvidence } from '../../src/ca/kubernetes-evidence.ts';
 import { ApiError, type KubeClient } from '../../src/kube/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
 import type { ConfigMap, KubeObject } from '../../src/kube/objects.ts';
 import { renderMesh } from '../../src/render/mesh-objects.ts';
 import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
-import { agentClient, markReleased, meshNode, reportStatus } from './agents.ts';
+import { agentClient, meshNode, podReport, reportPods } from './agents.ts';
 import {
   adminClient,
   eventually,
   eventuallyEvent,
   installConfig,
+  node,
+  nodes,
   startOperator,
   surroundings,
+  trustBundle,
   versionsOf,
 } from './operator-cluster.ts';
 
@@ -146,10 +148,10 @@ describe('the operator on a real API server', () => {
     await eventually<ConfigMap>(admin, copy, (object) => object?.data?.['root-cert.pem'] === 'second');
 
     const agent = await agentClient(api, 'node-1');
-    await reportPods(agent, 'node-1', [pod('web', 'Secured'), pod('cart', 'Failed', 'PortInUse')]);
+    await reportPods(agent, 'node-1', [podReport('web', 'Secured'), podReport('cart', 'Failed', 'PortInUse')]);
     const failed = await eventually<Mesh>(admin, mesh, says('Enrolled', 'False', 'PodsNotSecured'));
     assert.match(findCondition(failed?.status?.conditions, 'Enrolled')?.message ?? '', /shop\/cart \(PortInUse\)/);
-    await reportPods(agent, 'node-1', [pod('web', 'Secured'), pod('cart', 'Secured')]);
+    await reportPods(agent, 'node-1', [podReport('web', 'Secured'), podReport('cart', 'Secured')]);
     const secured = await eventually<Mesh>(admin, mesh, says('Enrolled', 'True', 'AllSecured'));
     assert.deepEqual(secured?.status?.enrolment, {
       namespaces: 1,
@@ -261,86 +263,7 @@ describe('the operator on a real API server', () => {
     await api.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', '{"spec":{"control":{"resources":null}}}');
     await eventually<Mesh>(admin, mesh, (object) => !says('Ready', 'False', 'ApplyFailed')(object));
   });
-
-  it('R30 given the Mesh is deleted, then it waits for each node that is there, also with a dead agent, and leaves nothing', async () => {
-    await api.apply(nodes('node-4'));
-    await eventually<MeshNode>(admin, meshNode('node-4'), present);
-    const dead = await agentClient(api, 'node-4');
-    await reportPods(dead, 'node-4', [pod('captured', 'Secured')]);
-    await dead.close();
-    await admin.create('/api/v1/namespaces/tulle-system/secrets', {
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: { name: 'tulle-ca' },
-    });
-    await leaveTraces(api, admin);
-    const before = (await admin.list('/api/v1/namespaces/tulle-system/pods')).metadata.resourceVersion;
-    await api.kubectl('delete', 'mesh', 'default', '--wait=false');
-    const waiting = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'ReleasingNodes'));
-    assert.match(findCondition(waiting?.status?.conditions, 'Removing')?.message ?? '', /node-1.*node-2/s);
-    await markReleased(api, 'node-1');
-    const left = await eventually<Mesh>(admin, mesh, (object) => {
-      const message = findCondition(object?.status?.conditions, 'Removing')?.message ?? '';
-      return message.includes('node-2') && !message.includes('node-1');
-    });
-    assert.ok(left);
-    assert.ok(await admin.find(system('/apis/apps/v1', 'daemonsets', 'tulle-agent')));
-    assert.ok(await admin.find(system('/api/v1', 'secrets', 'tulle-ca')));
-    await markReleased(api, 'node-2');
-    const dying = await eventually<Mesh>(admin, mesh, (object) => {
-      const message = findCondition(object?.status?.conditions, 'Removing')?.message ?? '';
-      return message.includes('node-4') && !message.includes('node-2');
-    });
-    assert.match(findCondition(dying?.status?.conditions, 'Removing')?.message ?? '', /delete its Node/);
-    await admin.delete(meshNode('node-4'));
-    await eventually<MeshNode>(admin, meshNode('node-4'), (object) => object?.metadata.deletionTimestamp !== undefined);
-    assert.ok(await admin.find(system('/apis/apps/v1', 'daemonsets', 'tulle-agent')), 'its pods are captured still');
-    await admin.delete('/api/v1/nodes/node-4');
-    await eventually(admin, system('/apis/apps/v1', 'daemonsets', 'tulle-agent'), absent);
-    const stopping = await eventually<Mesh>(admin, mesh, says('Removing', 'True', 'StoppingWorkloads'));
-    assert.match(findCondition(stopping?.status?.conditions, 'Removing')?.message ?? '', /Waiting for the end of /);
-    await api.kubectl('-n', 'tulle-system', 'delete', 'pods', '--all', '--force', '--grace-period=0');
-    await eventually(admin, mesh, absent);
-    const [secretGone] = await deletions(admin, system('/api/v1', 'secrets', 'tulle-ca'), before);
-    const podsGone = await deletions(admin, '/api/v1/namespaces/tulle-system/pods/', before);
-    assert.ok(secretGone !== undefined && podsGone.length > 0);
-    const inTime = podsGone.filter((gone) => gone < secretGone);
-    assert.equal(inTime.length, podsGone.length, 'a control that still runs would miss its Secret');
-    assert.deepEqual(
-      await kubernetesEvidence(admin).read(),
-      { reported: undefined, acknowledged: [] },
-      'R15 the next Mesh begins with an authority of its own',
-    );
-    const remaining = [...(await versionsOf(admin)).keys()].filter((path) => !path.includes('/events'));
-    const foreign =
-      /\/nodes\/|cluster-admin|system:|tulle-operator|authority-secret\.|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
-    assert.deepEqual(
-      remaining.filter((path) => !foreign.test(path)),
-      [],
-    );
-  });
 });
-
-function nodes(...names: string[]): string {
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'List',
-    items: names.map((name) => node(name, 'linux')),
-  });
-}
-
-function node(name: string, os: string) {
-  return { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'kubernetes.io/os': os } } };
-}
-
-function trustBundle(pem: string) {
-  return {
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: { name: 'tulle-trust-bundle', namespace: 'tulle-system' },
-    data: { 'root-cert.pem': pem },
-  };
-}
 
 /** What the controllers of Kubernetes would report once all pods run. */
 async function rolledOut(admin: KubeClient): Promise<void> {
@@ -362,40 +285,6 @@ async function rolledOut(admin: KubeClient): Promise<void> {
   const { metadata } = await admin.get<KubeObject>(path);
   const counts = { replicas: 2, updatedReplicas: 2, readyReplicas: 2, availableReplicas: 2 };
   await admin.patch(`${path}/status`, { status: { observedGeneration: metadata.generation, ...counts } });
-}
-
-function pod(name: string, state: string, reason = '') {
-  const captured = state === 'Secured';
-  const since = '2026-01-01T00:00:00Z';
-  const identity = { uid: `uid-${name}`, namespace: 'shop', name, serviceAccount: 'default', ips: ['10.0.0.1'] };
-  return { ...identity, captured, state, reason, message: '', olderConnections: 0, since };
-}
-
-function reportPods(agent: KubeClient, node: string, pods: object[]): Promise<void> {
-  return reportStatus(agent, node, { agent: { version: '0.1.0' }, pods });
-}
-
-/** What tells, in a mesh that has been in use, that there was an authority. */
-async function leaveTraces(api: ApiServer, admin: KubeClient): Promise<void> {
-  const trustBundleSha256 = 'ab'.repeat(32);
-  const agent = await agentClient(api, 'node-1');
-  await reportStatus(agent, 'node-1', { proxy: { version: '0.1.0', ready: true, trustBundleSha256 } });
-  await agent.close();
-  const authority = { trustDomain: 'cluster.local', bundleSha256: trustBundleSha256, authorities: [] };
-  await admin.patch(`${mesh}/status`, { status: { authority } });
-}
-
-/** The versions at which objects were deleted since `resourceVersion`: those at a path, or all below one that ends in a slash. */
-async function deletions(admin: KubeClient, path: string, resourceVersion: string | undefined): Promise<bigint[]> {
-  const [collection, name] = [path.slice(0, path.lastIndexOf('/')), path.slice(path.lastIndexOf('/') + 1)];
-  const fieldSelector = name === '' ? undefined : `metadata.name=${name}`;
-  // What has happened is sent at once; the server ends the watch a moment later.
-  const parameters = { fieldSelector, resourceVersion, timeoutSeconds: 1 };
-  const versions: bigint[] = [];
-  for await (const { type, object } of admin.watch(collection, parameters, AbortSignal.timeout(20_000))) {
-    if (type === 'DELETED') versions.push(BigInt(object.metadata.resourceVersion ?? ''));
-  }
-  return versions;
 }
 
 async function forbidden(request: Promise<void>): Promise<boolean> {
