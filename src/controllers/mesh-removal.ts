@@ -101,7 +101,7 @@ function releasing(awaited: readonly MeshNode[]): string {
     return released?.message ? `${metadata.name} (${released.message})` : metadata.name;
   });
   return (
-    `Waiting until the agents have released ${some(nodes, 10)}. ` +
+    `Waiting until the agents have released ${some(nodes.sort(), 10)}. ` +
     'To go on without a node that will not come back, delete its Node; or its MeshNode, and take the finalizer ' +
     `${meshNodeFinalizer} off that.`
   );
