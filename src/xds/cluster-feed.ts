@@ -1,6 +1,5 @@
-import { type Mesh, parseMeshSpec } from '../api/mesh.ts';
+import type { Mesh, MeshSpec } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
-import { notSupported } from '../api/mesh-support.ts';
 import { meshesPath, meshName, meshNodesPath, modes } from '../api/names.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Log } from '../kube/log.ts';
@@ -19,6 +18,7 @@ import { modeOf, podFacts } from '../model/pod-facts.ts';
 import { type KubeService, serviceFacts } from '../model/service-facts.ts';
 import { sliceFacts } from '../model/slice-facts.ts';
 import { Batcher } from './batcher.ts';
+import { type MeshInForce, meshDecision } from './mesh-in-force.ts';
 import { PodsByNode } from './pods-by-node.ts';
 import type { Publisher } from './publisher.ts';
 import { Told } from './told.ts';
@@ -58,15 +58,15 @@ export class ClusterFeed {
   readonly #told = new Told();
   readonly #meshNodes: Pick<Reflector<MeshNode>, 'version'>;
   #onPublish = () => {};
-  readonly #meshRead = Promise.withResolvers<void>();
-  #hasMesh = false;
+  readonly #firstSpec = Promise.withResolvers<MeshSpec>();
+  #inForce: MeshInForce | undefined;
   #published = false;
 
   constructor({ client, publisher, version, log }: ClusterFeedOptions) {
     this.#publisher = publisher;
     this.#version = version;
     this.#log = log;
-    this.#meshRead.promise.catch(() => {});
+    this.#firstSpec.promise.catch(() => {});
     this.#batcher = new Batcher({ flush: () => this.#publish() });
     const { model } = publisher;
     const reflect = <T extends KubeObject>(
@@ -121,10 +121,16 @@ export class ClusterFeed {
     return this.#published;
   }
 
+  /** Resolves with the first Mesh that can be used, to what gives the spec in force from then on; rejects as `start` does. */
+  async specInForce(): Promise<() => MeshSpec> {
+    const first = await this.#firstSpec.promise;
+    return () => this.#inForce?.spec ?? first;
+  }
+
   /** What is not known yet: paths of collections, or the Mesh. */
   missing(): readonly string[] {
     const paths = this.#reflectors.filter(({ hasSynced }) => !hasSynced).map(({ path }) => path);
-    if (this.#hasMesh || !this.meshes.hasSynced) return paths;
+    if (this.#inForce !== undefined || !this.meshes.hasSynced) return paths;
     return [
       ...paths,
       this.meshes.store.size === 0 ? `there is no Mesh ${meshName}` : `the Mesh ${meshName} cannot be used`,
@@ -135,9 +141,9 @@ export class ClusterFeed {
   async start(signal: AbortSignal): Promise<void> {
     for (const reflector of this.#reflectors) reflector.start(signal);
     signal.addEventListener('abort', () => this.#batcher.stop(), { once: true });
-    const aborted = () => this.#meshRead.reject(new Error('stopped before there was a Mesh'));
+    const aborted = () => this.#firstSpec.reject(new Error('stopped before there was a Mesh'));
     signal.addEventListener('abort', aborted, { once: true });
-    await Promise.all([this.#meshRead.promise, ...this.#reflectors.map((reflector) => reflector.synced())]);
+    await Promise.all([this.#firstSpec.promise, ...this.#reflectors.map((reflector) => reflector.synced())]);
     this.#published = true;
     this.#publish();
     const { model } = this.#publisher;
@@ -171,42 +177,26 @@ export class ClusterFeed {
   }
 
   /**
-   * A Mesh that is gone, or cannot be used, changes nothing: pods are still captured, and going from Strict to Permissive by
-   * mistake would open them. One that is being deleted is Permissive: as nodes let their pods go, those speak plaintext to
-   * pods that are not let go yet. It stays so when it is gone then. The trust domain never changes while a replica runs: what it signs is bound to it.
+   * A Mesh that is gone changes nothing: pods are still captured. The trust domain never changes while a replica runs: what it
+   * signs is bound to it.
    */
   #takeMesh(mesh: Mesh | undefined): void {
     if (mesh === undefined) return;
-    if (mesh.metadata.deletionTimestamp !== undefined) {
-      this.#useMesh(false);
-      return;
-    }
-    const { spec, problems } = parseMeshSpec(mesh.spec);
-    if (spec === undefined) {
-      this.#log.error({ mesh: mesh.metadata.name, problems }, 'the Mesh cannot be used, the last one stays in force');
-      return;
-    }
-    const unsupported = notSupported(spec, this.#version);
-    if (unsupported !== undefined && this.#hasMesh) {
-      const why = unsupported.message;
-      this.#log.error(
-        { mesh: mesh.metadata.name, why },
-        'the Mesh is not one of this version, the last one stays in force',
-      );
-      return;
-    }
-    const { trustDomain } = this.#publisher.model.settings;
-    if (spec.trustDomain !== trustDomain) {
-      const fields = { mesh: mesh.metadata.name, trustDomain: spec.trustDomain, ours: trustDomain };
-      this.#log.error(fields, 'the Mesh has another trust domain than this replica was started with');
-    }
-    this.#useMesh(spec.mtls.mode === 'Strict');
-  }
-
-  #useMesh(strictMtls: boolean): void {
+    const { name } = mesh.metadata;
+    const { inForce, problem } = meshDecision(mesh, this.#inForce, this.#version);
+    if (problem !== undefined) this.#log.error({ mesh: name, why: problem }, 'the last usable Mesh stays in force');
+    if (inForce === undefined || inForce === this.#inForce) return;
     const { model } = this.#publisher;
-    model.setSettings({ ...model.settings, strictMtls });
-    this.#hasMesh = true;
-    this.#meshRead.resolve();
+    const { trustDomain: ours } = model.settings;
+    const { trustDomain } = inForce.spec;
+    if (trustDomain !== ours) {
+      this.#log.error(
+        { mesh: name, trustDomain, ours },
+        'the Mesh has another trust domain than this replica was started with',
+      );
+    }
+    model.setSettings({ ...model.settings, strictMtls: inForce.strictMtls });
+    this.#inForce = inForce;
+    this.#firstSpec.resolve(inForce.spec);
   }
 }

@@ -33,7 +33,6 @@ import { AuthorityLeadership } from './authority-leadership.ts';
 import { AuthorityStatus } from './authority-status.ts';
 import { PeersTold } from './peers-told.ts';
 import type { ControlSettings } from './settings.ts';
-import { specInForce } from './spec-in-force.ts';
 
 export interface ControlOptions {
   readonly client: KubeClient;
@@ -92,11 +91,10 @@ export class ControlReplica {
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
     const unlessStopped = <T>(wait: Promise<T>) => Promise.race([wait, stopped(signal)]);
-    const usable = specInForce(this.#feed.meshes, this.#options.settings.version);
     const known = this.#feed.start(signal);
     // It is awaited last; a stop may come before.
     known.catch(() => {});
-    const authority = this.#startAuthority(await unlessStopped(usable), signal);
+    const authority = this.#startAuthority(await unlessStopped(this.#feed.specInForce()), signal);
     const certificate = this.#startCertificate(authority, signal);
     const server = this.#makeServer(authority, signal);
     certificate.onChange((pair) => server.setCertificate(pair));

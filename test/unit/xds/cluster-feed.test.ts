@@ -121,6 +121,21 @@ describe('what proxies are told of the Mesh', () => {
     strictEqual(feed.ready, true);
   });
 
+  it('R15 is one answer for everybody who asks: the spec in force is that of what proxies are told', async () => {
+    start(mesh({ ...strict, authority: { leafTtlSeconds: 3600 } }));
+    const spec = await feed.specInForce();
+    strictEqual(spec().authority.leafTtlSeconds, 3600);
+    await started;
+    for (const [next, seconds, policies] of [
+      [unusable, 3600, 1],
+      [{ authority: { leafTtlSeconds: 7200 } }, 7200, 0],
+    ] as const) {
+      server.send('MODIFIED', mesh(next));
+      await settled();
+      deepStrictEqual([spec().authority.leafTtlSeconds, publisher.authorizations.size], [seconds, policies]);
+    }
+  });
+
   it('R15 stays what it was when it is of another version or engine, as everything else of it does', async () => {
     start(mesh(strict));
     await started;
