@@ -8,13 +8,6 @@
  */
 import { create } from '@bufbuild/protobuf';
 import {
-  Code,
-  type ConnectError,
-  type ConnectRouter,
-  createContextKey,
-  type HandlerContext,
-} from '@connectrpc/connect';
-import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
@@ -22,8 +15,9 @@ import {
 } from '../../proto/gen/istio/ca/ca_pb.js';
 import { components, systemNamespace } from '../api/names.ts';
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
-import { callOf, guarded } from '../grpc/guarded.ts';
-import { statusName, toStatus } from '../grpc/status.ts';
+import { type Method, unary } from '../grpc/method.ts';
+import { type ShareLimits, Shares } from '../grpc/shares.ts';
+import { type StatusError, toStatus } from '../grpc/status.ts';
 import type { Log } from '../kube/log.ts';
 import { LimitedLog } from '../telemetry/limited-log.ts';
 import type { CertificateAuthority, IssuedCertificate } from './authority.ts';
@@ -32,6 +26,12 @@ import { publicKeyOfRequest } from './certificate-request.ts';
 import { type Entitlement, entitle } from './entitlement.ts';
 import { FairQueue, type QueueLimits } from './fair-queue.ts';
 import type { PodLookup } from './pod-lookup.ts';
+
+/** Calls open at once: of node proxies, each a node; and of everybody else, each a namespace. */
+export interface OpenCallLimits {
+  readonly proxies: ShareLimits;
+  readonly others: ShareLimits;
+}
 
 export interface CertificateServiceOptions {
   readonly authority: Pick<CertificateAuthority, 'trustDomain' | 'signWorkload'>;
@@ -42,53 +42,61 @@ export interface CertificateServiceOptions {
   /** Called with every outcome: `OK` or the status' name. For a metric. */
   readonly onOutcome?: (outcome: string) => void;
   readonly limits?: QueueLimits;
+  readonly openCalls?: OpenCallLimits;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
 
 /** Enough to keep a core busy while reviews are under way; the queue empties in about a second. */
 const defaultLimits: QueueLimits = { running: 64, waiting: 4_096, waitingEach: 256 };
+/**
+ * Each holds up to 64 KiB: headers, a request, and what is not read of it. A node with 250 pods may ask for all of them at once,
+ * and all proxies together fill the queue; who asks for itself asks once.
+ */
+const defaultOpenCalls: OpenCallLimits = { proxies: { each: 256, all: 4_608 }, others: { each: 32, all: 512 } };
 /** The key of the metadata that names the identity a proxy wants for one of its pods. */
 const impersonationKey = 'ImpersonatedIdentity';
 /** A request for a P-256 key is under 1 kB. */
 const maxRequestBytes = 32 * 1024;
 
-const callerKey = createContextKey<Caller | undefined>(undefined, { description: 'who asks for a certificate' });
-
-/** The service, for the routes of one server. */
-export function certificateService(options: CertificateServiceOptions): (router: ConnectRouter) => void {
+/** The service, for one server. */
+export function certificateService(options: CertificateServiceOptions): Method {
   const queue = new FairQueue(options.limits ?? defaultLimits, issuanceOverloaded);
-  const strangers = new LimitedLog(options.log);
+  const { proxies, others } = options.openCalls ?? defaultOpenCalls;
+  const open = { proxies: new Shares(proxies), others: new Shares(others) };
+  const notLetIn = new LimitedLog(options.log);
   const refuse = (error: unknown, peer: string, log: Pick<Log, 'warn'>) => refusal(error, peer, { ...options, log });
-  const guard = guarded({
-    admit: (call) => options.callers.verify(call),
-    key: callerKey,
-    onRefused: (error, { peer }) => refuse(error, peer, strangers),
+  const guard = {
+    admit: options.callers.verify,
+    share: (caller: Caller) =>
+      isProxy(caller)
+        ? { of: open.proxies, holder: turnOf(caller) }
+        : { of: open.others, holder: `namespace ${caller.namespace}` },
+    onRefused: (error: unknown, { peer }: { peer: string }) => refuse(error, peer, notLetIn),
     maxMessageBytes: maxRequestBytes,
-  });
-  const createCertificate = async (request: IstioCertificateRequest, context: HandlerContext) => {
+  };
+  return unary(IstioCertificateService.method.createCertificate, guard, async (request, caller, { signal, peer }) => {
     try {
-      const caller = known(context.values.get(callerKey));
-      const response = await queue.run(shareOf(caller), () => issue(request, caller, context.signal, options));
+      const response = await queue.run(turnOf(caller), () => issue(request, caller, signal, options));
       options.onOutcome?.('OK');
       return response;
     } catch (error) {
-      throw refuse(error, callOf(context).peer, options.log);
+      throw refuse(error, peer, options.log);
     }
-  };
-  return (router) => router.service(IstioCertificateService, { createCertificate }, guard);
+  });
 }
 
-/** The guard has let somebody in before a handler runs. */
-function known(caller: Caller | undefined): Caller {
-  if (caller === undefined) throw new TulleError('CallerUnauthenticated', 'Nobody was let in.');
-  return caller;
+/**
+ * Node proxies take turns by node, everybody else by service account: more pods or tokens do not give a larger share. API servers
+ * before 1.32 do not tell the node; a proxy is one pod of it then.
+ */
+function turnOf(caller: Caller): string {
+  const { namespace, serviceAccount, node, pod } = caller;
+  return isProxy(caller) ? `node ${node ?? `of pod ${pod.name}`}` : `${namespace}/${serviceAccount}`;
 }
 
-/** Node proxies take turns by node, everybody else by service account: more pods or tokens do not give a larger share. */
-function shareOf({ namespace, serviceAccount, node }: Caller): string {
-  const isProxy = namespace === systemNamespace && serviceAccount === components.proxy;
-  return isProxy && node !== undefined ? `node ${node}` : `${namespace}/${serviceAccount}`;
+function isProxy({ namespace, serviceAccount }: Caller): boolean {
+  return namespace === systemNamespace && serviceAccount === components.proxy;
 }
 
 function issuanceOverloaded(): TulleError {
@@ -144,13 +152,12 @@ function refusal(
   error: unknown,
   peer: string,
   { onOutcome, log, random }: Pick<CertificateServiceOptions, 'onOutcome' | 'random'> & { log: Pick<Log, 'warn'> },
-): ConnectError {
+): StatusError {
   const known = isTulleError(error) ? error : new TulleError('CallerReviewUnavailable', notChecked, { cause: error });
   const status = toStatus(known, random);
-  const told = status.code !== Code.Internal && isTulleError(error);
-  const name = statusName(status);
-  onOutcome?.(name);
-  log.warn({ status: name, peer, ...(told ? { why: status.rawMessage } : { err: error }) }, 'certificate refused');
+  const told = status.code !== 'INTERNAL' && isTulleError(error);
+  onOutcome?.(status.code);
+  log.warn({ status: status.code, peer, ...(told ? { why: status.message } : { err: error }) }, 'certificate refused');
   return status;
 }
 

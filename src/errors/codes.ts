@@ -28,6 +28,7 @@ export const errorCodes = {
   CallerNotPermitted: 'The caller may not have the identity it asked for.',
   CallerReviewUnavailable: 'Who calls cannot be checked now: the API server did not answer.',
   CallerReviewsOverloaded: 'More callers are to be checked than this replica checks at once.',
+  CallsTooMany: 'A caller has more calls open at once than anything needs.',
   IssuanceOverloaded: 'More certificates are asked for than this replica signs at once.',
 
   // kube: the API server

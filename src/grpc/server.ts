@@ -1,49 +1,56 @@
 /**
- * A gRPC server that a stranger costs little. Nothing of a message is read, and nothing decompressed, before it is known who
- * calls (see `guarded`); what a connection may take before that is limited here, for each address and for all. ADR 14.
+ * A gRPC server whom an unauthenticated caller costs little. Nothing of a message is read before it is known who calls (see
+ * `Guard`), and messages are not compressed; what a connection may take before that is limited here, for each address and for
+ * all. ADR 14.
  *
- *   TCP ─► share of its address ─► TLS handshake ─► Connection (STRANGER) ─► headers of a call ─► gate ─► messages
+ *   TCP ─► table: share and rate of its address ─► TLS handshake ─► Connection ─► headers of a Call ─► Guard ─► messages
  */
 import {
   constants,
+  createServer as createPlainServer,
   createSecureServer,
-  createServer,
   type Http2SecureServer,
   type Http2Server,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
   type Http2Session,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
 } from 'node:http2';
-import type { AddressInfo, Socket } from 'node:net';
-import { type ConnectRouter, type ContextValues, createConnectRouter, createContextValues } from '@connectrpc/connect';
-import type { UniversalHandler } from '@connectrpc/connect/protocol';
-import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import { createServer, type Server } from 'node:net';
 import type { Log } from '../kube/log.ts';
-import { Connection, type ConnectionLimits, cancelKey, connectionKey, defaultConnectionLimits } from './connection.ts';
-import { refusedConnections } from './metrics.ts';
-import { type ShareLimits, Shares } from './shares.ts';
+import { AddressRates, type Rate } from './address-rates.ts';
+import { Call } from './call.ts';
+import { Connection, type ConnectionLimits, defaultConnectionLimits } from './connection.ts';
+import { ConnectionTable, type ConnectionTableLimits } from './connection-table.ts';
+import type { Method } from './method.ts';
+import { StatusError } from './status.ts';
 
-export interface ServerLimits extends ConnectionLimits {
-  /** Connections of an address, and in all. */
-  readonly connections: ShareLimits;
-  /** The same of those on which nobody was let in yet. */
-  readonly strangers: ShareLimits;
+export interface ServerLimits extends ConnectionLimits, ConnectionTableLimits {
   /** Calls at once on a connection. */
   readonly streams: number;
+  /**
+   * Calls of an address that are refused, for who their caller is or for how many it has open: beyond it the connection takes no
+   * more calls.
+   */
+  readonly refusals: Rate;
 }
 
 export const defaultServerLimits: ServerLimits = {
   ...defaultConnectionLimits,
   // A node proxy has two, and during an upgrade there are two proxies.
   connections: { each: 32, all: 16_384 },
-  strangers: { each: 16, all: 128 },
+  unauthenticated: { each: 16, all: 128 },
+  // At once all that an address may have, twice: a proxy that starts anew beside other pods of its node's network. Each costs a
+  // handshake and as many streams as a client opens before it is answered, 5 ms together.
+  newConnections: { burst: 64, perSecond: 4 },
+  // A proxy that asks for the certificates of 300 pods at once, of 256 that it may. Checking a signature takes less than 1 ms.
+  refusals: { burst: 50, perSecond: 10 },
   // As many as clients send before they have heard of any limit.
   streams: 100,
 };
 
 export interface GrpcServerOptions {
-  readonly routes: (router: ConnectRouter) => void;
+  readonly methods: readonly Method[];
   readonly log: Log;
   readonly limits?: Partial<ServerLimits>;
   /** Without TLS; for tests. */
@@ -60,22 +67,20 @@ const maxSessionMemory = 512;
 export class GrpcServer {
   readonly #log: Log;
   readonly #limits: ServerLimits;
-  readonly #server: Http2SecureServer | Http2Server;
-  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  /** Takes connections; those that may stay are given to the HTTP/2 server, which does not listen itself. */
+  readonly #listener: Server;
+  readonly #http: Http2SecureServer | Http2Server;
+  readonly #methods: ReadonlyMap<string, Method>;
+  readonly #table: ConnectionTable;
+  readonly #refusals: AddressRates;
   readonly #connections = new Map<Http2Session, Connection>();
-  readonly #shares: Shares;
-  readonly #strangers: Shares;
-  /** By their peers, with how each gives back its share of strangers. */
-  readonly #sockets = new Map<string, { readonly socket: Socket; readonly noLongerStrange: () => void }>();
 
-  constructor({ routes, log, limits, insecure = false }: GrpcServerOptions) {
+  constructor({ methods, log, limits, insecure = false }: GrpcServerOptions) {
     this.#log = log;
     this.#limits = { ...defaultServerLimits, ...limits };
-    this.#shares = new Shares(this.#limits.connections);
-    this.#strangers = new Shares(this.#limits.strangers);
-    const router = createConnectRouter({ grpc: true, grpcWeb: false, connect: false });
-    routes(router);
-    this.#handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+    this.#table = new ConnectionTable(this.#limits);
+    this.#refusals = new AddressRates(this.#limits.refusals);
+    this.#methods = new Map(methods.map((method) => [method.path, method]));
     const { handshakeMs, streams } = this.#limits;
     const options = {
       maxSessionMemory,
@@ -86,25 +91,29 @@ export class GrpcServer {
         enablePush: false,
       },
     };
-    this.#server = insecure
-      ? createServer(options)
+    this.#http = insecure
+      ? createPlainServer(options)
       : createSecureServer({ ...options, handshakeTimeout: handshakeMs, ALPNProtocols: ['h2'] });
-    this.#server.prependListener('connection', (socket: Socket) => this.#accept(socket));
-    this.#server.on('session', (session: ServerHttp2Session) => this.#begin(session));
-    this.#server.on('request', (request: Http2ServerRequest, response: Http2ServerResponse) =>
-      this.#handle(request, response),
+    this.#http.on('session', (session: ServerHttp2Session) => this.#begin(session));
+    this.#http.on(
+      'stream',
+      (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, rawHeaders: string[]) =>
+        this.#serve(stream, headers, rawHeaders),
     );
+    this.#listener = createServer((socket) => {
+      if (this.#table.add(socket)) this.#http.emit('connection', socket);
+    });
   }
 
   /** @throws when it cannot listen there */
   listen(port: number, host: string): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
+      this.#listener.once('error', reject);
+      this.#listener.listen(port, host, () => {
+        this.#listener.off('error', reject);
         // As when there are no more descriptors: it goes on with what it has.
-        this.#server.on('error', (err) => this.#log.error({ err }, 'a connection cannot be accepted'));
-        const address: AddressInfo | string | null = this.#server.address();
+        this.#listener.on('error', (err) => this.#log.error({ err }, 'a connection cannot be accepted'));
+        const address = this.#listener.address();
         resolve(typeof address === 'object' ? (address?.port ?? port) : port);
       });
     });
@@ -112,88 +121,50 @@ export class GrpcServer {
 
   /** PEM, for handshakes from now on; before the first, handshakes fail. */
   setCertificate(pair: { readonly certificate: string; readonly privateKey: string }): void {
-    if ('setSecureContext' in this.#server) {
-      this.#server.setSecureContext({ cert: pair.certificate, key: pair.privateKey });
+    if ('setSecureContext' in this.#http) {
+      this.#http.setSecureContext({ cert: pair.certificate, key: pair.privateKey });
     }
   }
 
   /** Takes no more connections and calls; resolves when those there were have ended. */
   close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
     for (const connection of this.#connections.values()) connection.leave();
     return closed;
   }
 
   /** Cuts what is left. */
   destroy(): void {
-    for (const { socket } of this.#sockets.values()) socket.destroy();
-  }
-
-  /** Before the handshake. */
-  #accept(socket: Socket): void {
-    const { remoteAddress = 'unknown', remotePort = 0 } = socket;
-    const give = this.#shares.take(remoteAddress);
-    const noLongerStrange = this.#strangers.take(remoteAddress);
-    if (give === undefined || noLongerStrange === undefined) {
-      give?.();
-      noLongerStrange?.();
-      refusedConnections.inc();
-      socket.destroy();
-      return;
-    }
-    const peer = `${remoteAddress}:${remotePort}`;
-    this.#sockets.set(peer, { socket, noLongerStrange });
-    socket.once('close', () => {
-      give();
-      noLongerStrange();
-      this.#sockets.delete(peer);
-    });
+    this.#table.cutAll();
   }
 
   #begin(session: ServerHttp2Session): void {
     const connection: Connection = new Connection(session, this.#limits, {
-      onKnown: () => this.#sockets.get(connection.peer)?.noLongerStrange(),
-      cut: () => this.#sockets.get(connection.peer)?.socket.destroy(),
+      authenticated: () => this.#table.markAuthenticated(connection.address, connection.peer),
+      refused: () => void this.#refusals.spend(connection.address),
+      mayBeRefused: () => this.#refusals.has(connection.address),
+      cut: () => this.#table.cut(connection.peer),
     });
     this.#connections.set(session, connection);
     session.on('error', (err) => this.#log.debug({ peer: connection.peer, err }, 'a connection failed'));
     session.once('close', () => this.#connections.delete(session));
   }
 
-  #handle(request: Http2ServerRequest, response: Http2ServerResponse): void {
-    const handler = this.#handlers.get(request.url);
-    if (handler === undefined) {
-      response.writeHead(404).end();
+  #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
+    const connection = stream.session && this.#connections.get(stream.session);
+    if (connection === undefined) {
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
-    this.#answer(handler, request, response)
-      // The caller is gone: whoever answers it has heard of that by its signal.
-      .catch((err: unknown) => this.#log.debug({ err, path: request.url }, 'a call could not be answered'));
-  }
-
-  async #answer(handler: UniversalHandler, request: Http2ServerRequest, response: Http2ServerResponse): Promise<void> {
-    const { stream } = request;
-    const values = createContextValues()
-      .set(connectionKey, stream.session && this.#connections.get(stream.session))
-      .set(cancelKey, () => {
-        stream.close(constants.NGHTTP2_CANCEL);
-        stream.destroy();
-      });
-    // Who writes a response waits for `drain` or an error: a stream that is closed meanwhile gives neither.
-    stream.once('close', () => {
-      if (response.listenerCount('error') > 0) response.emit('error', new Error('the call is over'));
-    });
-    const call = toCall(request, response, values);
-    if (call === undefined) response.writeHead(400).end();
-    else await universalResponseToNodeResponse(await handler(call), response);
+    const call = new Call(stream, connection, headers, rawHeaders);
+    const { ':method': verb, ':path': path = '', 'content-type': contentType = '' } = headers;
+    const method = verb === 'POST' && grpcContent.test(contentType) ? this.#methods.get(path) : undefined;
+    if (method === undefined) {
+      call.finish(new StatusError('UNIMPLEMENTED', 'there is no such method'));
+      return;
+    }
+    method.serve(call).catch((err: unknown) => this.#log.error({ err, path }, 'a call could not be answered'));
   }
 }
 
-/** Undefined for a call whose headers are none of a URL. */
-function toCall(request: Http2ServerRequest, response: Http2ServerResponse, values: ContextValues) {
-  try {
-    return universalRequestFromNodeRequest(request, response, undefined, values);
-  } catch {
-    return undefined;
-  }
-}
+const grpcContent = /^application\/grpc(\+proto)?\s*(;|$)/i;

@@ -20,11 +20,11 @@ export class Shares {
     if (held >= this.#limits.each || this.#all >= this.#limits.all) return undefined;
     this.#held.set(holder, held + 1);
     this.#all += 1;
-    let given = false;
+    let released = false;
     return () => {
-      if (given) return;
-      given = true;
-      this.#give(holder);
+      if (released) return;
+      released = true;
+      this.#release(holder);
     };
   }
 
@@ -33,7 +33,7 @@ export class Shares {
     return this.#all;
   }
 
-  #give(holder: string): void {
+  #release(holder: string): void {
     const left = (this.#held.get(holder) ?? 0) - 1;
     if (left <= 0) this.#held.delete(holder);
     else this.#held.set(holder, left);

@@ -12,12 +12,17 @@ export class TokenBucket {
     this.#at = now;
   }
 
-  /** Whether one more is within the rate. */
+  /** Whether one more is within the rate; it is counted if so. */
   spend(now: number): boolean {
-    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#perMs);
-    this.#at = now;
-    if (this.#tokens < 1) return false;
+    if (!this.has(now)) return false;
     this.#tokens -= 1;
     return true;
+  }
+
+  /** Whether one more would be within the rate. */
+  has(now: number): boolean {
+    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#perMs);
+    this.#at = now;
+    return this.#tokens >= 1;
   }
 }

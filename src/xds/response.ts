@@ -1,9 +1,6 @@
-import { create } from '@bufbuild/protobuf';
-import { WireType } from '@bufbuild/protobuf/wire';
-import {
-  type DeltaDiscoveryResponse,
-  DeltaDiscoveryResponseSchema,
-} from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { DeltaDiscoveryResponseSchema } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { type Resource, resourcesField, type TypeUrl } from './resource.ts';
 
 /** What a client does not know yet of one type. */
@@ -17,10 +14,18 @@ export interface Response extends News {
   readonly nonce: string;
 }
 
-/** The resources are encoded already: they are given as what protobuf-es writes as it is, the fields it does not know. */
-export function discoveryResponse({ type, nonce, resources, removed }: Response): DeltaDiscoveryResponse {
-  const response = create(DeltaDiscoveryResponseSchema, { typeUrl: type, nonce, removedResources: [...removed] });
-  const no = resourcesField;
-  response.$unknown = resources.map(({ encoded }) => ({ no, wireType: WireType.LengthDelimited, data: encoded }));
-  return response;
+const resourcesTag = new BinaryWriter().tag(resourcesField, WireType.LengthDelimited).finish();
+
+/** A DeltaDiscoveryResponse, in parts: its resources are encoded already, and the same bytes go to every stream. */
+export function encodeResponse({ type, nonce, resources, removed }: Response): Uint8Array[] {
+  const rest = create(DeltaDiscoveryResponseSchema, { typeUrl: type, nonce, removedResources: [...removed] });
+  const parts: Uint8Array[] = [toBinary(DeltaDiscoveryResponseSchema, rest)];
+  for (const { encoded } of resources) parts.push(resourcesTag, encoded);
+  return parts;
+}
+
+/** What a response holds while it is on its way, bytes: its resources may be known to nobody else any more. */
+export function sizeOf({ resources, removed }: News): number {
+  const held = resources.reduce((sum, { encoded }) => sum + encoded.length, 0);
+  return removed.reduce((sum, name) => sum + name.length, held);
 }

@@ -1,9 +1,7 @@
 import type { Logger } from 'pino';
-import type {
-  DeltaDiscoveryRequest,
-  DeltaDiscoveryResponse,
-} from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import type { DeltaDiscoveryRequest } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { TulleError } from '../errors/tulle-error.ts';
+import { StatusError } from '../grpc/status.ts';
 import { TokenBucket } from '../telemetry/token-bucket.ts';
 import { nacks, pushedBytes, pushes, pushSeconds } from './metrics.ts';
 import { guards, inOrder } from './order.ts';
@@ -11,20 +9,27 @@ import { type DiscoveryRequest, discoveryRequest } from './request.ts';
 
 import { type TypeUrl, typeLabel } from './resource.ts';
 import type { ResourceStore, StoreChange } from './resource-store.ts';
-import { discoveryResponse, type News } from './response.ts';
+import { type News, type Response, sizeOf } from './response.ts';
 import type { Send, SendBudget } from './send-budget.ts';
 import { Subscription } from './subscription.ts';
 
+/** What a transport tells of a response it was given. */
+export interface Sending {
+  /** So many bytes more have left this process. */
+  progressed(bytes: number): void;
+  /** All have left, or are dropped because the stream is over; later than `write`. */
+  flushed(): void;
+}
+
 /** The transport of one stream. */
 export interface Wire {
-  /** `flushed` is called, later, when the bytes have left this process, or are dropped because the stream is over. */
-  write(response: DeltaDiscoveryResponse, flushed: () => void): void;
+  write(response: Response, sending: Sending): void;
   /** Ends the stream in order; an error tells the client why. */
-  end(error?: TulleError): void;
+  end(error?: TulleError | StatusError): void;
 }
 
 export interface StreamLimits {
-  /** A response that is not acknowledged for so long ends the stream, ms. */
+  /** A response of which nothing more leaves, or which has left and is not acknowledged, for so long ends the stream, ms. */
   readonly acknowledgeMs: number;
   /** So does a client that asks for addresses and, while there are policies, not for these, ms. */
   readonly subscribeMs: number;
@@ -275,7 +280,7 @@ export class DiscoveryStream {
     const { budget, client } = this.#options;
     const send: Send = {
       client,
-      bytes: sizeOf(turn),
+      bytes: sizeOf(turn.news),
       begin: () => this.#send(turn, send),
       stalled: () => this.fail(unread(turn.news.type)),
     };
@@ -287,16 +292,33 @@ export class DiscoveryStream {
     const { type } = turn.news;
     pushes.inc({ type: typeLabel(type) });
     pushedBytes.inc({ type: typeLabel(type) }, send.bytes);
-    const limitMs = this.#limits.acknowledgeMs;
-    this.#deadline = setTimeout(() => this.fail(silence(type, limitMs)), limitMs).unref();
+    this.#awaitWord(type);
     this.#isWritten = true;
-    this.#options.wire.write(discoveryResponse({ ...turn.news, nonce: turn.nonce }), () => {
-      this.#options.budget.leave(send);
-      this.#sending = undefined;
-      this.#isWritten = false;
-      this.#rest();
-      this.#pump();
-    });
+    const { budget, wire } = this.#options;
+    wire.write(
+      { ...turn.news, nonce: turn.nonce },
+      {
+        progressed: (bytes) => {
+          budget.progressed(send, bytes);
+          this.#awaitWord(type);
+        },
+        flushed: () => {
+          budget.leave(send);
+          this.#sending = undefined;
+          this.#isWritten = false;
+          this.#rest();
+          this.#pump();
+        },
+      },
+    );
+  }
+
+  /** From now on the client has the full time to read on, or to answer. */
+  #awaitWord(type: TypeUrl): void {
+    if (this.#closed) return;
+    const limitMs = this.#limits.acknowledgeMs;
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.fail(silence(type, limitMs)), limitMs).unref();
   }
 
   /** A client cannot have answered what has not left, whatever it says: both must be so. */
@@ -309,14 +331,9 @@ export class DiscoveryStream {
     if (this.#closed) return;
     this.close();
     this.#options.log.warn({ client: this.#client, err: error }, 'a discovery stream was ended');
-    const known = error instanceof TulleError;
-    this.#options.wire.end(known ? error : new TulleError('XdsRequestInvalid', 'the request could not be handled'));
+    const isTold = error instanceof TulleError || error instanceof StatusError;
+    this.#options.wire.end(isTold ? error : new TulleError('XdsRequestInvalid', 'the request could not be handled'));
   }
-}
-
-/** Of its resources, bytes. */
-function sizeOf({ news }: Turn): number {
-  return news.resources.reduce((sum, { encoded }) => sum + encoded.length, 0);
 }
 
 function silence(type: TypeUrl, limitMs: number): TulleError {

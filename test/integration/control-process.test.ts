@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import http2 from 'node:http2';
 import { createInterface } from 'node:readline';
 import { gzipSync } from 'node:zlib';
-import { Code } from '@connectrpc/connect';
+import { statusCodes } from '../../src/grpc/status.ts';
 import { CertificateClient } from '../fixtures/ca/certificate-client.ts';
 import { ControlCluster } from './control-cluster.ts';
 
@@ -93,7 +93,7 @@ describe('the process tulle-control', function () {
       });
     const answers = await Promise.all(Array.from({ length: 8 }, call));
     session.destroy();
-    deepStrictEqual(new Set(answers), new Set([String(Code.Unauthenticated)]));
+    deepStrictEqual(new Set(answers), new Set([String(statusCodes.UNAUTHENTICATED)]));
     const { chain } = await ask(grpcPort);
     ok(chain, 'who is known is served');
     child.kill('SIGTERM');

@@ -1,5 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import http2 from 'node:http2';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { until } from '../../hack/process.ts';
@@ -12,6 +14,7 @@ import { GrpcServer } from '../../src/grpc/server.ts';
 import { silentLog } from '../../src/kube/log.ts';
 import { addressType, authorizationType, type Resource } from '../../src/xds/resource.ts';
 import { ResourceStore } from '../../src/xds/resource-store.ts';
+import { defaultSendLimits } from '../../src/xds/send-budget.ts';
 import { type DiscoveryOptions, DiscoveryService } from '../../src/xds/service.ts';
 import { defaultStreamLimits } from '../../src/xds/stream.ts';
 import { deltaAggregatedResources } from '../fixtures/grpc/methods.ts';
@@ -48,7 +51,7 @@ describe('discovery over a real connection', function () {
       random: () => 0,
       ...options,
     });
-    const server = new GrpcServer({ routes: service.routes, log: silentLog, insecure: true });
+    const server = new GrpcServer({ methods: [service.method], log: silentLog, insecure: true });
     const port = await server.listen(0, '127.0.0.1');
     cleanUps.push(() => {
       void server.close();
@@ -242,9 +245,58 @@ describe('discovery over a real connection', function () {
     deepStrictEqual(Object.keys((await answer).resources).length, 1);
   });
 
+  it('R37 tells a client whose request is too long, compressed or none what is wrong with it', async () => {
+    const { port } = await setUp();
+    const long = Buffer.from([0, 0x7f, 0xff, 0xff, 0xff]);
+    for (const [bytes, expected] of [
+      [long, status.RESOURCE_EXHAUSTED],
+      [Buffer.from([1, 0, 0, 0, 1, 0]), status.UNIMPLEMENTED],
+      [Buffer.from([0, 0, 0, 0, 1, 0xff]), status.INVALID_ARGUMENT],
+    ] as const) {
+      const { request } = call(port);
+      const answered = new Promise<http2.IncomingHttpHeaders>((resolve) => request.once('response', resolve));
+      request.write(bytes);
+      strictEqual(Number((await within('an answer', answered))['grpc-status']), expected);
+    }
+  });
+
+  it('R39 holds nothing of what a stream was told, or has asked, when it is idle', async () => {
+    const size = 4 * 1024 * 1024;
+    const streams = 8;
+    let callers = 0;
+    const admit = async () => ({ name: `node-${callers++}` });
+    const { port, service } = await setUp({ admit }, resource('big', 'x'.repeat(size)));
+    const before = await arrayBuffers();
+    for (let stream = 0; stream < streams; stream++) {
+      const { request } = call(port);
+      let read = 0;
+      const told = new Promise<void>((resolve) =>
+        request.on('data', (bytes: Buffer) => {
+          read += bytes.length;
+          if (read > size) resolve();
+        }),
+      );
+      // As long as what it is told: it asks for much that is not there.
+      const names = Array.from({ length: size / 1024 }, (_, index) => String(index).padEnd(1000, '-'));
+      request.write(
+        framed(requestOf({ initialResourceVersions: Object.fromEntries(names.map((name) => [name, ''])) })),
+      );
+      await within('a response', told);
+    }
+    await until('nothing is on its way', () => service.unreadBytes === 0, { limitMs });
+    const each = ((await arrayBuffers()) - before) / streams;
+    ok(each < 256 * 1024, `${each} bytes each`);
+  });
+
   it('R38 holds so many bytes for clients that do not read, over all streams, and serves those that do', async () => {
     const big = resource('big', 'x'.repeat(8 * 1024 * 1024));
-    const sendLimits = { all: 20 * 1024 * 1024, each: 1024 * 1024, small: 64 * 1024, stallMs: 300 };
+    const sendLimits = {
+      ...defaultSendLimits,
+      allLarge: 20 * 1024 * 1024,
+      each: 1024 * 1024,
+      small: 64 * 1024,
+      stallMs: 300,
+    };
     let callers = 0;
     const admit = async () => ({ name: `node-${callers++}` });
     const { connect, store, port, service } = await setUp({ admit, sendLimits }, big);
@@ -261,7 +313,7 @@ describe('discovery over a real connection', function () {
     const second = lively.next();
     store.apply([['small', resource('small')]]);
     deepStrictEqual((await second).resources, { small: '1' });
-    ok(most > big.encoded.length && most <= sendLimits.all, `${most} bytes at most`);
+    ok(most > big.encoded.length && most <= sendLimits.allLarge, `${most} bytes at most`);
   });
 });
 
@@ -271,6 +323,17 @@ function within<T>(what: string, promise: Promise<T>): Promise<T> {
     timer = setTimeout(() => reject(new Error(`${what}: not within ${limitMs} ms`)), limitMs);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Of this process, when nothing is left to collect. */
+async function arrayBuffers(): Promise<number> {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  for (let rounds = 0; rounds < 5; rounds++) {
+    collect();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return process.memoryUsage().arrayBuffers;
 }
 
 /** A message in the frame of gRPC: not compressed, and its length. */

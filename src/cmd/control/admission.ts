@@ -3,7 +3,7 @@ import { boundPod } from '../../ca/bound-pod.ts';
 import type { Caller, CallerVerifier } from '../../ca/caller.ts';
 import type { PodLookup, PodRecord } from '../../ca/pod-lookup.ts';
 import { explain, isTulleError, TulleError } from '../../errors/tulle-error.ts';
-import type { Call } from '../../grpc/guarded.ts';
+import type { IncomingCall } from '../../grpc/call.ts';
 import type { DiscoveryClient } from '../../xds/service.ts';
 
 /**
@@ -11,7 +11,7 @@ import type { DiscoveryClient } from '../../xds/service.ts';
  * together, so that a compromised node cannot take what others need.
  */
 export function admitNodeProxies(callers: CallerVerifier, pods: PodLookup) {
-  return async (call: Call): Promise<DiscoveryClient> => {
+  return async (call: IncomingCall): Promise<DiscoveryClient> => {
     const caller = await callers.verify(call);
     if (caller.namespace !== systemNamespace || caller.serviceAccount !== components.proxy) {
       throw new TulleError(

@@ -1,4 +1,3 @@
-import type { ConnectRouter } from '@connectrpc/connect';
 import type { Logger } from 'pino';
 import type { MeshSpec } from '../../api/mesh.ts';
 import { apiGroup, components, controlDnsNames, meshName, systemNamespace } from '../../api/names.ts';
@@ -201,12 +200,8 @@ export class ControlReplica {
       onTold: () => this.#peersTold?.check(),
       log,
     });
-    const routes = (router: ConnectRouter) => {
-      certificates(router);
-      discovery.routes(router);
-    };
     this.#discovery = discovery;
-    this.#server = new GrpcServer({ routes, log });
+    this.#server = new GrpcServer({ methods: [certificates, discovery.method], log });
     return this.#server;
   }
 

@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:tls';
-import { controlDnsNames } from '../../../src/api/names.ts';
+import { controlDnsNames, tokenExtra } from '../../../src/api/names.ts';
 import { createCallerVerifier } from '../../../src/ca/caller.ts';
 import type { PodLookup } from '../../../src/ca/pod-lookup.ts';
+import { statusCodes } from '../../../src/grpc/status.ts';
 import { systemClock } from '../../../src/kube/clock.ts';
 import { anyKeys, CountingReviewer, podOf, pods, proxyPod, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
 import type { Answer } from '../../fixtures/ca/certificate-client.ts';
 import { type IssuingControl, startIssuingControl } from '../../fixtures/ca/issuing-control.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
+import { createCertificate } from '../../fixtures/grpc/methods.ts';
 
 const token = tokenOf('signature-that-is-secret');
 const strangerTokens = new Set(Array.from({ length: 12 }, (_, index) => tokenOf(`stranger-${index}`)));
@@ -37,6 +40,7 @@ describe('the certificate service on the wire', () => {
         log,
         onOutcome: (outcome) => outcomes.push(outcome),
         limits: { running: 4, waiting: 8, waitingEach: 8 },
+        openCalls: { proxies: { each: 60, all: 60 }, others: { each: 1, all: 2 } },
         random: () => 0.5,
       },
     });
@@ -140,6 +144,54 @@ describe('the certificate service on the wire', () => {
     assert.equal(underReview, 12);
     assert.ok(known?.chain, 'who is known is served meanwhile');
     for (const { refused } of await Promise.all(strangers)) assert.equal(refused?.status, 'UNAUTHENTICATED');
+  });
+
+  describe('R38 of one who calls and never finishes', () => {
+    const opened: ClientHttp2Session[] = [];
+
+    afterEach(() => {
+      for (const session of opened.splice(0)) session.destroy();
+    });
+
+    /** A call without its message. @returns its status when it has one, undefined while it is open */
+    async function openCall(token: string): Promise<number | undefined> {
+      const session = connectHttp2(`https://127.0.0.1:${control.port}`, { rejectUnauthorized: false });
+      opened.push(session);
+      const stream = session.request({
+        ':method': 'POST',
+        ':path': createCertificate.path,
+        'content-type': 'application/grpc',
+        authorization: `Bearer ${token}`,
+      });
+      const answered = new Promise<number>((resolve) =>
+        stream.once('response', (headers) => resolve(Number(headers['grpc-status']))),
+      );
+      stream.on('error', () => {}).resume();
+      stream.write(Buffer.alloc(3));
+      const asked = () => reviewer.asked.includes(token);
+      for (let turns = 0; !asked() && turns < 10_000; turns++) await new Promise((resolve) => setImmediate(resolve));
+      const pong = new Promise<undefined>((resolve) => session.ping(() => resolve(undefined)));
+      return Promise.race([answered, pong]);
+    }
+
+    const from = (namespace: string, account: string) => async () =>
+      proxyReview({
+        user: {
+          username: `system:serviceaccount:${namespace}:${account}`,
+          extra: { [tokenExtra.podName]: ['cart-0'], [tokenExtra.podUid]: ['uid-cart-0'] },
+        },
+      });
+
+    it('only the share of its namespace is taken, whatever service accounts it has, and node proxies are served', async () => {
+      reviewer.answer = from('shop', 'cart');
+      assert.equal(await openCall(tokenOf('open-1')), undefined);
+      reviewer.answer = from('shop', 'another');
+      assert.equal(await openCall(tokenOf('open-2')), statusCodes.RESOURCE_EXHAUSTED);
+      reviewer.answer = from('bank', 'ledger');
+      assert.equal(await openCall(tokenOf('open-3')), undefined);
+      reviewer.answer = async () => proxyReview();
+      assert.ok((await control.ask({ token: tokenOf('proxy'), identity })).chain);
+    });
   });
 
   it('never writes a token or a key into a log line or an answer', async () => {

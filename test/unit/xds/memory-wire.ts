@@ -1,12 +1,12 @@
-import type { DeltaDiscoveryResponse } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import type { TulleError } from '../../../src/errors/tulle-error.ts';
-import type { Wire } from '../../../src/xds/stream.ts';
-import { type Answer, answerOf } from './proxy.ts';
+import { encodeResponse, type Response } from '../../../src/xds/response.ts';
+import type { Sending, Wire } from '../../../src/xds/stream.ts';
+import { type Answer, readAnswer } from './proxy.ts';
 
 /** A transport in memory whose messages leave when the test says so. */
 export class MemoryWire implements Wire {
   readonly answers: Answer[] = [];
-  readonly #unflushed: (() => void)[] = [];
+  readonly #unflushed: Sending[] = [];
   readonly #ended = Promise.withResolvers<TulleError | undefined>();
   readonly #written = Promise.withResolvers<void>();
   over = false;
@@ -20,9 +20,9 @@ export class MemoryWire implements Wire {
     return this.#ended.promise;
   }
 
-  write(response: DeltaDiscoveryResponse, flushed: () => void): void {
-    this.answers.push(answerOf(response));
-    this.#unflushed.push(flushed);
+  write(response: Response, sending: Sending): void {
+    this.answers.push(readAnswer(Buffer.concat(encodeResponse(response))));
+    this.#unflushed.push(sending);
     this.#written.resolve();
   }
 
@@ -31,8 +31,13 @@ export class MemoryWire implements Wire {
     this.#ended.resolve(error);
   }
 
+  /** Lets so many bytes more of the oldest message leave. */
+  progress(bytes: number): void {
+    this.#unflushed[0]?.progressed(bytes);
+  }
+
   /** Lets everything leave, also what is written meanwhile. */
   flush(): void {
-    for (let flushed = this.#unflushed.shift(); flushed !== undefined; flushed = this.#unflushed.shift()) flushed();
+    for (let next = this.#unflushed.shift(); next !== undefined; next = this.#unflushed.shift()) next.flushed();
   }
 }

@@ -8,7 +8,7 @@ import {
   ResourceSchema,
 } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { addressType, type Resource } from '../../../src/xds/resource.ts';
-import { discoveryResponse, type News } from '../../../src/xds/response.ts';
+import { encodeResponse, type News } from '../../../src/xds/response.ts';
 
 export type Request = MessageInitShape<typeof DeltaDiscoveryRequestSchema>;
 
@@ -24,9 +24,12 @@ export function requestOf(request: Request): DeltaDiscoveryRequest {
   return create(DeltaDiscoveryRequestSchema, { typeUrl: addressType, ...request });
 }
 
-/** As it is after the wire. */
-export function answerOf(message: DeltaDiscoveryResponse): Answer {
-  const response = fromBinary(DeltaDiscoveryResponseSchema, toBinary(DeltaDiscoveryResponseSchema, message));
+/** A response as a client reads it. */
+export function readAnswer(bytes: Uint8Array): Answer {
+  return answerOf(fromBinary(DeltaDiscoveryResponseSchema, bytes));
+}
+
+export function answerOf(response: DeltaDiscoveryResponse): Answer {
   return {
     nonce: response.nonce,
     type: response.typeUrl,
@@ -37,7 +40,7 @@ export function answerOf(message: DeltaDiscoveryResponse): Answer {
 
 /** What is told, as it looks after the wire. */
 export function seen(news: News): Answer {
-  return answerOf(discoveryResponse({ ...news, nonce: '' }));
+  return readAnswer(Buffer.concat(encodeResponse({ ...news, nonce: '' })));
 }
 
 /** What a proxy keeps: what it was sent and not told is gone. */

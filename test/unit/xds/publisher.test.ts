@@ -18,7 +18,7 @@ import { silentLog } from '../../../src/kube/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import type { ResourceStore } from '../../../src/xds/resource-store.ts';
-import { discoveryResponse } from '../../../src/xds/response.ts';
+import { encodeResponse } from '../../../src/xds/response.ts';
 import { apply, type Change, permissive } from '../model/cluster.ts';
 import { meshNode, node, pod, service, slice } from '../model/objects.ts';
 
@@ -26,9 +26,8 @@ import { meshNode, node, pod, service, slice } from '../model/objects.ts';
 function read(store: ResourceStore, ...names: readonly string[]): DeltaDiscoveryResponse {
   const resources = names.map((name) => store.get(name)).filter((resource) => resource !== undefined);
   strictEqual(resources.length, names.length, `of ${names.join(', ')}`);
-  const response = discoveryResponse({ type: store.type, nonce: 'n', resources, removed: ['gone'] });
-  const bytes = toBinary(DeltaDiscoveryResponseSchema, response);
-  return fromBinary(DeltaDiscoveryResponseSchema, bytes);
+  const parts = encodeResponse({ type: store.type, nonce: 'n', resources, removed: ['gone'] });
+  return fromBinary(DeltaDiscoveryResponseSchema, Buffer.concat(parts));
 }
 
 function published(settings: Publisher['model']['settings'], ...changes: readonly Change[]): Publisher {

@@ -1,8 +1,9 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { mock } from 'node:test';
 import { pino } from 'pino';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
-import { SendBudget } from '../../../src/xds/send-budget.ts';
+import { defaultSendLimits, SendBudget } from '../../../src/xds/send-budget.ts';
 import { DiscoveryStream, defaultStreamLimits, type StreamLimits } from '../../../src/xds/stream.ts';
 import { MemoryWire } from './memory-wire.ts';
 import { type Request, requestOf, resource } from './proxy.ts';
@@ -99,6 +100,35 @@ describe('a discovery stream', () => {
     strictEqual(wire.answers.length, 1);
   });
 
+  describe('R38 whose client is slow', () => {
+    beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
+    afterEach(() => mock.timers.reset());
+
+    it('goes on while it is read, and then has the full time to be acknowledged', () => {
+      const { wire, send, acknowledge, addresses } = setUp();
+      addresses.apply([['large', large]]);
+      send({});
+      for (let minute = 0; minute < 10; minute++) {
+        wire.progress(1);
+        mock.timers.tick(defaultStreamLimits.acknowledgeMs - 1);
+        strictEqual(wire.over, false);
+      }
+      wire.progress(1);
+      acknowledge();
+      mock.timers.tick(defaultStreamLimits.acknowledgeMs);
+      strictEqual(wire.over, false);
+    });
+
+    it('ends when nothing is read any more', () => {
+      const { wire, send, addresses } = setUp();
+      addresses.apply([['large', large]]);
+      send({});
+      wire.progress(1);
+      mock.timers.tick(defaultStreamLimits.acknowledgeMs);
+      strictEqual(wire.over, true);
+    });
+  });
+
   it('goes on when its client acknowledged in time', () => {
     const { wire, send, acknowledge, addresses } = setUp();
     send({});
@@ -159,7 +189,13 @@ describe('a discovery stream', () => {
 });
 
 describe('R38 responses that wait for room', () => {
-  const limits = { all: large.encoded.length + 1_000, each: 0, small: 1_000, stallMs: 60_000 };
+  const limits = {
+    ...defaultSendLimits,
+    small: 1_000,
+    allLarge: large.encoded.length + 1_000,
+    each: 0,
+    stallMs: 60_000,
+  };
   /** A client that asks for everything, of another node than the others. */
   const asking = (connect: (client?: string) => ReturnType<ReturnType<typeof setUp>['connect']>, name: string) => {
     const client = connect(name);
@@ -179,7 +215,7 @@ describe('R38 responses that wait for room', () => {
   });
 
   it('are one at a time for a client, where they come to more than its share', () => {
-    const { addresses, connect } = setUp({ budget: new SendBudget({ ...limits, all: limits.all * 10 }) });
+    const { addresses, connect } = setUp({ budget: new SendBudget({ ...limits, allLarge: limits.allLarge * 10 }) });
     addresses.apply([['large', large]]);
     const [first, second, other] = [asking(connect, 'n1'), asking(connect, 'n1'), asking(connect, 'n2')];
     deepStrictEqual(written(first, second, other), [1, 0, 1]);
@@ -200,6 +236,17 @@ describe('R38 responses that wait for room', () => {
     stuck.wire.flush();
     deepStrictEqual(written(next), [1]);
     strictEqual(budget.held, large.encoded.length);
+  });
+
+  it('count the names of what is gone, too', () => {
+    const budget = new SendBudget(limits);
+    const { addresses, connect } = setUp({ budget });
+    const name = 'a'.repeat(100);
+    addresses.apply([[name, resource(name)]]);
+    const client = asking(connect, 'n1');
+    client.acknowledge();
+    addresses.apply([[name, undefined]]);
+    strictEqual(budget.held, name.length);
   });
 
   it('do not wait for a client that is gone', () => {
