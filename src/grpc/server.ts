@@ -40,9 +40,9 @@ export const defaultServerLimits: ServerLimits = {
   // A node proxy has two, and during an upgrade there are two proxies.
   connections: { each: 32, all: 16_384 },
   unauthenticated: { each: 16, all: 128 },
-  // At once all that an address may have, twice: a proxy that starts anew beside other pods of its node's network. Each costs a
+  // At once all that an address may have: a proxy that starts anew beside other pods of its node's network. Each costs a
   // handshake and as many streams as a client opens before it is answered, 5 ms together.
-  newConnections: { burst: 64, perSecond: 4 },
+  newConnections: { burst: 32, perSecond: 4 },
   // A proxy that asks for the certificates of 300 pods at once, of 256 that it may. Checking a signature takes less than 1 ms.
   refusals: { burst: 50, perSecond: 10 },
   // As many as clients send before they have heard of any limit.
