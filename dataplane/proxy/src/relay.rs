@@ -1,9 +1,11 @@
 //! Moving bytes between two connections, each direction by itself.
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
@@ -12,7 +14,14 @@ const LARGEST_READ: usize = 256 * 1024;
 
 /// Where bytes come from, a piece at a time; none at the end.
 pub trait Source: Send {
+    /// The allocation of a piece is at most about twice as large as the piece.
     fn next(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
+
+    /// Takes care of what arrives while the last piece cannot be passed on. Resolves when nothing
+    /// more will ever be.
+    fn meanwhile(&mut self) -> impl Future<Output = io::Error> + Send {
+        std::future::pending()
+    }
 }
 
 /// Where bytes go. A piece is taken whole before the next is asked for, so no
@@ -45,15 +54,23 @@ impl Meter {
 pub async fn pump(source: &mut impl Source, sink: &mut impl Sink, meter: &Meter) -> io::Result<()> {
     while let Some(piece) = source.next().await? {
         meter.count(piece.len());
-        sink.send(piece).await?;
+        tokio::select! {
+            biased;
+            sent = sink.send(piece) => sent?,
+            broken = source.meanwhile() => return Err(broken),
+        }
     }
     sink.finish().await
+}
+
+thread_local! {
+    /// What is read into, until most of it has been filled.
+    static READ_BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
 }
 
 /// The reading half of a TCP connection. Holds no buffer while nothing comes.
 pub struct TcpSource<'a> {
     half: ReadHalf<'a>,
-    buffer: BytesMut,
     size: usize,
 }
 
@@ -65,7 +82,6 @@ pub fn split(stream: &mut TcpStream) -> (TcpSource<'_>, TcpSink<'_>) {
     let (read, write) = stream.split();
     let source = TcpSource {
         half: read,
-        buffer: BytesMut::new(),
         size: SMALLEST_READ,
     };
     (source, TcpSink(write))
@@ -75,8 +91,22 @@ impl Source for TcpSource<'_> {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             self.half.readable().await?;
-            self.buffer.reserve(self.size);
-            match self.half.try_read_buf(&mut self.buffer) {
+            let mut buffer = READ_BUFFER.take();
+            if buffer.capacity() < self.size {
+                buffer = BytesMut::with_capacity(self.size);
+            }
+            let read = self.half.try_read_buf(&mut buffer);
+            let filled = matches!(read, Ok(count) if count >= buffer.capacity() / 2);
+            let piece = if filled {
+                buffer.freeze()
+            } else {
+                // A small piece would hold the whole buffer for as long as it waits somewhere.
+                let piece = Bytes::copy_from_slice(&buffer);
+                buffer.clear();
+                READ_BUFFER.set(buffer);
+                piece
+            };
+            match read {
                 Ok(0) => return Ok(None),
                 Ok(count) => {
                     // Bulk fills the buffer and gets a larger one; chatter stays small.
@@ -85,11 +115,9 @@ impl Source for TcpSource<'_> {
                     } else {
                         SMALLEST_READ
                     };
-                    return Ok(Some(self.buffer.split().freeze()));
+                    return Ok(Some(piece));
                 }
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.buffer = BytesMut::new();
-                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
                 Err(err) => return Err(err),
             }
         }
@@ -110,14 +138,14 @@ impl Sink for TcpSink<'_> {
     }
 
     async fn finish(&mut self) -> io::Result<()> {
-        tokio::io::AsyncWriteExt::shutdown(&mut self.0).await
+        self.0.shutdown().await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     async fn pair() -> (TcpStream, TcpStream) {

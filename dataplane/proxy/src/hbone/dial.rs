@@ -1,5 +1,6 @@
 //! Making a tunnel: TCP from the pod, mutual TLS, HTTP/2.
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::pool::{Peer, TunnelError};
+use super::pool::Peer;
 use super::wire::{Wire, large_writes, wire};
 use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
 use crate::identity::certificate::{Validity, WorkloadCertificate};
@@ -21,6 +22,21 @@ use crate::tls::ALPN_H2;
 use crate::tls::verifier::explain;
 
 const TLS_LIMIT: Duration = Duration::from_secs(5);
+/// For all of a dial: nobody else could end it.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why there is no tunnel.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("connecting to {0}: {1}")]
+    Connect(SocketAddr, io::Error),
+    #[error("TLS with {0}: {1}")]
+    Tls(SocketAddr, io::Error),
+    #[error("HTTP/2 with {0}: {1}")]
+    Http(SocketAddr, h2::Error),
+    #[error("a tunnel to {0} took more than {limit} s", limit = LIMIT.as_secs())]
+    TimedOut(SocketAddr),
+}
 
 /// A tunnel that is open and not yet driven.
 pub struct Dialed {
@@ -37,14 +53,23 @@ pub async fn dial(
     netns: &NetNs,
     certificate: &Arc<WorkloadCertificate>,
     peer: &Peer,
-) -> Result<(Dialed, Vouched), TunnelError> {
+) -> Result<(Dialed, Vouched), DialError> {
+    let layers = tokio::time::timeout(LIMIT, layers(netns, certificate, peer)).await;
+    layers.unwrap_or(Err(DialError::TimedOut(peer.address)))
+}
+
+async fn layers(
+    netns: &NetNs,
+    certificate: &Arc<WorkloadCertificate>,
+    peer: &Peer,
+) -> Result<(Dialed, Vouched), DialError> {
     let at = peer.address;
     let tcp = socket::connect(netns, at)
         .await
-        .map_err(|err| TunnelError::Connect(at, err))?;
+        .map_err(|err| DialError::Connect(at, err))?;
     let (tls, peer_not_after, vouched) = secure(tcp, certificate, peer)
         .await
-        .map_err(|err| TunnelError::Tls(at, err))?;
+        .map_err(|err| DialError::Tls(at, err))?;
     let (send, connection) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -55,7 +80,7 @@ pub async fn dial(
         .enable_push(false)
         .handshake(tls)
         .await
-        .map_err(|err| TunnelError::Http(at, err))?;
+        .map_err(|err| DialError::Http(at, err))?;
     let dialed = Dialed {
         send,
         connection,

@@ -1,16 +1,25 @@
 //! HBONE: connections as HTTP/2 CONNECT streams in mutual TLS.
 pub mod authority;
-mod dial;
+mod choice;
+pub mod dial;
+mod gathered;
 pub mod headers;
+mod liveness;
 pub mod pool;
+mod shared;
+mod slots;
 pub mod stream;
+mod tunnel;
 pub mod wire;
 
-/// Bytes in flight per stream, per connection, and per frame, and streams per connection, as the wire page has them.
-pub const STREAM_WINDOW: u32 = 4 * MIB;
-pub const CONNECTION_WINDOW: u32 = 16 * MIB;
-pub const MAX_FRAME: u32 = MIB;
+/// Streams per connection, as Istio's.
 pub const MAX_STREAMS: u32 = 100;
+/// What a peer may send before it is read, bytes: on a stream, and on a connection. All streams
+/// may stall at once and take nothing from the others.
+pub const STREAM_WINDOW: u32 = MIB / 2;
+pub const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+/// Bytes in one frame.
+pub const MAX_FRAME: u32 = MIB;
 /// All headers of one request together, bytes.
 pub const MAX_HEADERS: u32 = 16 * 1024;
 /// What one stream may have queued for writing, bytes.

@@ -249,7 +249,7 @@ async fn admit(
             return Ok(());
         }
     };
-    let (mut source, mut sink) = (H2Source::new(request.into_body()), H2Sink(sink));
+    let (mut source, mut sink) = (H2Source::new(request.into_body()), H2Sink::new(sink));
     let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())

@@ -155,10 +155,7 @@ async fn tunnel(
     headers: http::HeaderMap,
 ) -> Result<TunnelStream, OutboundError> {
     let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
-    Ok(pod
-        .pool
-        .open(&pod.netns, &certificate, peer, target, headers)
-        .await?)
+    Ok(pod.pool.open(&certificate, peer, target, headers).await?)
 }
 
 async fn carry(

@@ -27,7 +27,7 @@ pub struct Pod {
     pub info: zds::Pod,
     /// The uid xDS knows it by.
     pub workload_uid: String,
-    pub netns: NetNs,
+    pub netns: Arc<NetNs>,
     pub pool: Pool,
     pub connections: Connections,
     /// Accepted connections whose policy is asked again when it changes.
@@ -54,11 +54,13 @@ pub struct Standing {
 
 impl Pod {
     fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
+        let netns = Arc::new(netns);
+        let (metrics, drain) = (shared.metrics.clone(), shared.config.drain);
         Self {
             workload_uid: shared.config.workload_uid(&info.namespace, &info.name),
             info,
+            pool: Pool::new(netns.clone(), slot.clone(), metrics, drain),
             netns,
-            pool: Pool::new(slot.clone(), shared.metrics.clone(), shared.config.drain),
             connections: Connections::default(),
             live: Live::default(),
             plaintext: Plaintext::default(),

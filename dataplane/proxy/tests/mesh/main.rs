@@ -10,6 +10,7 @@
 mod harness;
 
 mod certificates;
+mod dials;
 mod hostile;
 mod identity;
 mod leaving;
@@ -18,5 +19,6 @@ mod plaintext;
 mod policy;
 mod roots;
 mod services;
+mod stalled;
 mod tunnel;
 mod unreadable;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
+use tulle_proxy::hbone::dial::DialError;
 use tulle_proxy::hbone::pool::{Peer, Pool, TunnelError};
 use tulle_proxy::identity::ca_client::{Issuer, Issuing};
 use tulle_proxy::identity::certificate::CertificateRequest;
@@ -111,8 +112,8 @@ async fn r34_no_stream_is_opened_in_a_tunnel_whose_peer_the_callers_roots_do_not
     };
     let metrics = Arc::new(Metrics::new());
     let manager = CertificateManager::new(Arc::new(SilentIssuer), metrics.clone());
-    let pool = Pool::new(manager.acquire(&identity), metrics, Duration::ZERO);
-    let netns = NetNs::new(a.ns.0.try_clone().unwrap(), None).unwrap();
+    let netns = Arc::new(NetNs::new(a.ns.0.try_clone().unwrap(), None).unwrap());
+    let pool = Pool::new(netns, manager.acquire(&identity), metrics, Duration::ZERO);
     let peer = Peer {
         identity: far.identity().parse().unwrap(),
         address: (far.ip, 15008).into(),
@@ -121,19 +122,19 @@ async fn r34_no_stream_is_opened_in_a_tunnel_whose_peer_the_callers_roots_do_not
 
     let before = signed_by(&old);
     let _held = pool
-        .open(&netns, &before, &peer, target, HeaderMap::new())
+        .open(&before, &peer, target, HeaderMap::new())
         .await
         .unwrap();
     old.also_trust(&new);
-    pool.open(&netns, &signed_by(&old), &peer, target, HeaderMap::new())
+    pool.open(&signed_by(&old), &peer, target, HeaderMap::new())
         .await
         .expect("another root beside it changes nothing");
     assert_eq!(server.tunnels(), 1);
 
     let refused = pool
-        .open(&netns, &signed_by(&new), &peer, target, HeaderMap::new())
+        .open(&signed_by(&new), &peer, target, HeaderMap::new())
         .await;
-    assert!(matches!(refused, Err(TunnelError::Tls(..))));
+    assert!(matches!(refused, Err(TunnelError::Dial(err)) if matches!(*err, DialError::Tls(..))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Applications: what they are sent comes back, and who sent it is noted.
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::eventually;
 use super::pod::Pod;
 
 pub struct Echo {
@@ -18,12 +20,7 @@ pub struct Echo {
 impl Echo {
     /// Listens in the pod, and answers each connection with the pod's name and then what comes.
     pub fn start(pod: &Pod, port: u16) -> Self {
-        let listener = pod
-            .ns
-            .run(|| std::net::TcpListener::bind(("::", port)))
-            .unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
+        let listener = listen(pod, port);
         let peers = Arc::new(Mutex::new(Vec::new()));
         let (noted, name) = (peers.clone(), pod.name.clone());
         let serving = tokio::spawn(async move {
@@ -51,6 +48,87 @@ impl Echo {
 impl Drop for Echo {
     fn drop(&mut self) {
         self.serving.abort();
+    }
+}
+
+/// Sends without end and reads nothing.
+pub struct Flood {
+    full: Arc<AtomicUsize>,
+    serving: JoinHandle<()>,
+}
+
+impl Flood {
+    /// Listens in the pod.
+    pub fn start(pod: &Pod, port: u16) -> Self {
+        let listener = listen(pod, port);
+        let full = Arc::new(AtomicUsize::new(0));
+        let count = full.clone();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let count = count.clone();
+                tokio::spawn(async move {
+                    fill(&mut stream).await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                    // Open until the other side ends.
+                    let _ended = stream.read_u8().await;
+                });
+            }
+        });
+        Self { full, serving }
+    }
+
+    /// Waits until so many clients take no more.
+    pub async fn stalled(&self, count: usize) {
+        eventually("clients that take no more", || {
+            (self.full.load(Ordering::SeqCst) >= count).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Accepts, reads nothing and says nothing.
+pub struct Mute(JoinHandle<()>);
+
+impl Mute {
+    /// Listens in the pod.
+    pub fn start(pod: &Pod, port: u16) -> Self {
+        let listener = listen(pod, port);
+        Self(tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok(accepted) = listener.accept().await {
+                open.push(accepted);
+            }
+        }))
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn listen(pod: &Pod, port: u16) -> TcpListener {
+    let listener = pod
+        .ns
+        .run(|| std::net::TcpListener::bind(("::", port)))
+        .unwrap();
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
+}
+
+/// Writes until the other side has taken nothing for a while.
+pub async fn fill(stream: &mut TcpStream) {
+    let piece = vec![1; 64 * 1024];
+    let quiet = Duration::from_secs(1);
+    while let Ok(written) = tokio::time::timeout(quiet, stream.write(&piece)).await {
+        written.unwrap();
     }
 }
 

@@ -93,12 +93,18 @@ pub async fn ask_for(send: &SendRequest<Bytes>, to: &Pod, port: u16) -> Result<S
 
 /// A pod that answers tunnels by itself: it greets on each stream, and sends back what comes.
 pub struct Server {
+    dials: Arc<AtomicUsize>,
     tunnels: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
 impl Server {
     pub fn start(pod: &Pod, credentials: &Credentials) -> Self {
+        Self::of_tunnels(pod, credentials, usize::MAX)
+    }
+
+    /// It says nothing to those who dial when there have been so many.
+    pub fn of_tunnels(pod: &Pod, credentials: &Credentials, most: usize) -> Self {
         let listener = pod
             .ns
             .run(|| std::net::TcpListener::bind(("0.0.0.0", 15008)))
@@ -106,10 +112,15 @@ impl Server {
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let tls = tokio_rustls::TlsAcceptor::from(server(credentials));
-        let tunnels = Arc::new(AtomicUsize::new(0));
-        let (count, name) = (tunnels.clone(), pod.name.clone());
+        let (dials, tunnels) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (dialled, count, name) = (dials.clone(), tunnels.clone(), pod.name.clone());
         let serving = tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Ok((tcp, _)) = listener.accept().await {
+                if dialled.fetch_add(1, Ordering::SeqCst) >= most {
+                    unanswered.push(tcp);
+                    continue;
+                }
                 let (tls, count, name) = (tls.clone(), count.clone(), name.clone());
                 tokio::spawn(async move {
                     // The proxy may refuse us.
@@ -127,7 +138,16 @@ impl Server {
                 });
             }
         });
-        Self { tunnels, serving }
+        Self {
+            dials,
+            tunnels,
+            serving,
+        }
+    }
+
+    /// How many connections there have been.
+    pub fn dials(&self) -> usize {
+        self.dials.load(Ordering::SeqCst)
     }
 
     /// How many tunnels there have been.
