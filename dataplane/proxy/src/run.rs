@@ -11,7 +11,7 @@ use crate::admin::status::Overview;
 use crate::config::Config;
 use crate::identity::ca_client::ControlIssuer;
 use crate::identity::manager::CertificateManager;
-use crate::inbound::watch_policies;
+use crate::inbound::{Handshakes, watch_policies};
 use crate::pod::PodManager;
 use crate::rotation::Acknowledged;
 use crate::shared::Shared;
@@ -52,6 +52,7 @@ pub async fn run(config: Config) -> io::Result<()> {
     let shared = Arc::new(Shared {
         certificates: CertificateManager::new(Arc::new(issuer), metrics.clone()),
         synced: xds.synced(),
+        handshakes: Handshakes::default(),
         state,
         metrics,
         config,

@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::identity::manager::CertificateManager;
+use crate::inbound::Handshakes;
 use crate::state::MeshState;
 use crate::telemetry::metrics::Metrics;
 use crate::xds::Synced;
@@ -14,5 +15,7 @@ pub struct Shared {
     pub state: Arc<MeshState>,
     pub certificates: CertificateManager,
     pub metrics: Arc<Metrics>,
+    /// With any of the pods: who takes part in one has not proved yet who it is.
+    pub handshakes: Handshakes,
     pub synced: watch::Receiver<Synced>,
 }

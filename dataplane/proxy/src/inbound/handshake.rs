@@ -1,8 +1,6 @@
-//! The beginning of a tunnel: TLS, who the peer is, HTTP/2. Bounded in time, and in number by peer.
-use std::collections::HashMap;
+//! The beginning of a tunnel: TLS, who the peer is, HTTP/2. Bounded in time; in number by `turns`.
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -20,7 +18,6 @@ use crate::identity::certificate::Validity;
 use crate::identity::spiffe::SpiffeId;
 use crate::identity::vouched::{Role, Vouched};
 use crate::inpod::{original, socket};
-use crate::lock::lock;
 use crate::pod::Pod;
 use crate::tls::ALPN_H2;
 use crate::tls::peer::spiffe_id;
@@ -28,10 +25,6 @@ use crate::tls::verifier::explain;
 
 /// For TLS, and again for HTTP/2's preface: who sends a byte at a time is cut off.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Handshakes one address may have in progress with one pod. More are closed at once, so that
-/// nobody's half-open ones stand in another's way.
-const MAX_PER_PEER: usize = 128;
-
 /// A tunnel that has begun.
 pub struct Established {
     pub connection: Connection<TlsStream<Wire>, Bytes>,
@@ -48,11 +41,20 @@ pub struct Established {
 /// # Errors
 /// What failed, or was refused.
 pub async fn establish(pod: &Pod, tcp: TcpStream, from: SocketAddr) -> io::Result<Established> {
-    let _turn = pod
-        .handshakes
-        .begin(from.ip())
-        .ok_or_else(|| io::Error::other("too many handshakes of this peer are in progress"))?;
     let own = original::canonical(tcp.local_addr()?).ip();
+    let handshakes = &pod.shared.handshakes;
+    let turn = handshakes
+        .begin(from.ip(), own)
+        .ok_or_else(|| io::Error::other("too many handshakes of this peer are in progress"))?;
+    tokio::select! {
+        established = layers(pod, tcp, own) => established,
+        () = turn.evicted() => {
+            Err(io::Error::other("too many handshakes are in progress, and this peer has most of them"))
+        }
+    }
+}
+
+async fn layers(pod: &Pod, tcp: TcpStream, own: IpAddr) -> io::Result<Established> {
     let certificate = pod
         .certificate()
         .ok_or_else(|| io::Error::other("this pod has no certificate that is in force"))?;
@@ -100,62 +102,4 @@ pub async fn establish(pod: &Pod, tcp: TcpStream, from: SocketAddr) -> io::Resul
 fn too_slow(layer: &str) -> io::Error {
     let text = format!("the peer's {layer} handshake took too long");
     io::Error::new(io::ErrorKind::TimedOut, text)
-}
-
-/// Handshakes in progress with one pod, by peer address.
-#[derive(Default)]
-pub struct Handshakes(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One handshake in progress, until dropped.
-pub struct Turn {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    peer: IpAddr,
-}
-
-impl Handshakes {
-    /// Counts one more of `peer`, unless it has too many.
-    pub fn begin(&self, peer: IpAddr) -> Option<Turn> {
-        let mut counts = lock(&self.0);
-        let count = counts.entry(peer).or_default();
-        if *count >= MAX_PER_PEER {
-            return None;
-        }
-        *count += 1;
-        Some(Turn {
-            counts: self.0.clone(),
-            peer,
-        })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut counts = lock(&self.counts);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_with_too_many_hinders_only_itself() {
-        let handshakes = Handshakes::default();
-        let (one, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let mut turns: Vec<_> = (0..MAX_PER_PEER)
-            .map(|_| handshakes.begin(one).unwrap())
-            .collect();
-        assert!(handshakes.begin(one).is_none());
-        assert!(handshakes.begin(other).is_some());
-        turns.pop();
-        assert!(handshakes.begin(one).is_some());
-        turns.clear();
-        assert!(lock(&handshakes.0).is_empty());
-    }
 }

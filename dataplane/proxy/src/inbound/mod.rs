@@ -5,8 +5,9 @@ mod handshake;
 mod hbone;
 mod live;
 mod plaintext;
+mod turns;
 
-pub use handshake::Handshakes;
 pub use hbone::serve as serve_hbone;
 pub use live::{Live, watch_policies};
 pub use plaintext::serve as serve_plaintext;
+pub use turns::Handshakes;

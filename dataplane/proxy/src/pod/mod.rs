@@ -16,7 +16,7 @@ use crate::hbone::pool::Pool;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::{IdentitySlot, Renewals};
 use crate::identity::spiffe::SpiffeId;
-use crate::inbound::{Handshakes, Live};
+use crate::inbound::Live;
 use crate::inpod::netns::NetNs;
 use crate::outbound::{Affinity, in_mesh};
 use crate::shared::Shared;
@@ -36,7 +36,6 @@ pub struct Pod {
     pub plaintext: Plaintext,
     /// Where the pod's connections to services went.
     pub affinity: Mutex<Affinity>,
-    pub handshakes: Handshakes,
     pub shared: Arc<Shared>,
     slot: Arc<IdentitySlot>,
 }
@@ -65,7 +64,6 @@ impl Pod {
             live: Live::default(),
             plaintext: Plaintext::default(),
             affinity: Mutex::default(),
-            handshakes: Handshakes::default(),
             shared,
             slot,
         }
