@@ -2,12 +2,14 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::timeout;
 
 const SMALLEST_READ: usize = 64 * 1024;
 const LARGEST_READ: usize = 256 * 1024;
@@ -76,6 +78,20 @@ pub struct TcpSource<'a> {
 
 /// The writing half of a TCP connection.
 pub struct TcpSink<'a>(WriteHalf<'a>);
+
+/// How long the other side of a connection that we have ended may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Ends a connection as a server does that has said everything. What still comes is read and thrown
+/// away: to close a connection with bytes unread would reset it.
+pub async fn end(stream: &mut TcpStream) {
+    let ending = async {
+        AsyncWriteExt::shutdown(stream).await?;
+        tokio::io::copy(stream, &mut tokio::io::sink()).await
+    };
+    // Whether the other side ends too, fails, or says nothing more: it has been told.
+    let _told = timeout(LINGER, ending).await;
+}
 
 /// Both halves of a connection.
 pub fn split(stream: &mut TcpStream) -> (TcpSource<'_>, TcpSink<'_>) {
@@ -194,5 +210,21 @@ mod tests {
         relay.await.unwrap().unwrap();
         assert_eq!(counted.0.connection.get(), question.len() as u64);
         assert_eq!(counted.1.total.get(), 11);
+    }
+
+    #[tokio::test]
+    async fn r34_a_connection_that_is_ended_ends_cleanly_with_bytes_unread() {
+        let (mut client, mut near) = pair().await;
+        client
+            .write_all(b"a question that nobody reads")
+            .await
+            .unwrap();
+        near.readable().await.unwrap();
+        let ending = tokio::spawn(async move { end(&mut near).await });
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+        client.write_all(b"and another").await.unwrap();
+        client.shutdown().await.unwrap();
+        ending.await.unwrap();
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0, "no reset");
     }
 }

@@ -176,8 +176,10 @@ impl Watched {
                 Ok(reason) = &mut self.ended => Err(reason),
             }
         };
-        if outcome.as_ref().is_err_and(Broken::resets) {
-            socket::reset_on_close(far);
+        match &outcome {
+            Ok(()) => {}
+            Err(broken) if broken.resets() => socket::reset_on_close(far),
+            Err(_) => drop(tokio::join!(relay::end(client), relay::end(far))),
         }
         outcome
     }
