@@ -33,6 +33,16 @@ export declare type ZdsHello = Message<"istio.workload.zds.ZdsHello"> & {
    * @generated from field: bool takes_listeners = 1000;
    */
   takesListeners: boolean;
+
+  /**
+   * Ours too. The proxy works on several requests at once. Each carries a
+   * number, which its answer repeats; answers come in any order. Of one pod at
+   * most one request is under way. Without it requests come one at a time,
+   * without a number, and so do answers.
+   *
+   * @generated from field: bool answers_in_any_order = 1001;
+   */
+  answersInAnyOrder: boolean;
 };
 
 /**
@@ -168,6 +178,13 @@ export declare type WorkloadRequest = Message<"istio.workload.zds.WorkloadReques
     value: KeepWorkload;
     case: "keep";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Ours; from 1 on. 0: the answer is waited for before the next request.
+   *
+   * @generated from field: uint64 number = 1000;
+   */
+  number: bigint;
 };
 
 /**
@@ -186,6 +203,13 @@ export declare type Ack = Message<"istio.workload.zds.Ack"> & {
    * @generated from field: string error = 1;
    */
   error: string;
+
+  /**
+   * Ours. Waiting changes nothing: the authority has refused the identity.
+   *
+   * @generated from field: bool definite = 1000;
+   */
+  definite: boolean;
 };
 
 /**
@@ -208,6 +232,13 @@ export declare type WorkloadResponse = Message<"istio.workload.zds.WorkloadRespo
     value: Ack;
     case: "ack";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Ours. The request's.
+   *
+   * @generated from field: uint64 number = 1000;
+   */
+  number: bigint;
 };
 
 /**

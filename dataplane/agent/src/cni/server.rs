@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::future::try_join;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use tulle_cni_protocol::{Request, Response, Sandbox, may_be_enrolled, receive, send};
 
 use crate::cluster::{Cluster, ClusterError, NamespaceView, PodView};
-use crate::enrol::{Decision, Enroller, Node, decide};
+use crate::enrol::{Decision, Enroller, Node, Progress, decide};
 use crate::netns::Netns;
 
 /// Longest a pod's start waits for its enrolment; the plugin waits a little longer.
@@ -89,18 +90,8 @@ impl Answers {
             .enroller
             .start(pod.clone(), namespace.clone(), &sandbox.container_id);
         let mut progress = started.progress;
-        let enrolled = tokio::time::timeout(ENROL_LIMIT, async {
-            let is_captured = |now: &crate::enrol::Progress| now.captured && now.namespace == Some(namespace.id());
-            progress.wait_for(is_captured).await.map_err(|_| "its enrolment was given up".to_owned())?;
-            let (revision, _) = self.node.board.status();
-            match self.node.board.written(revision, ENROL_LIMIT).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err("this node has no MeshNode yet, so peers cannot be told; tulle-operator makes it".to_owned()),
-                Err(late) => Err(late.to_string()),
-            }
-        })
-        .await;
-        match enrolled {
+        let enrolled = self.enrolled(&mut progress, &namespace);
+        match tokio::time::timeout(ENROL_LIMIT, enrolled).await {
             Ok(Ok(())) => Response::Captured,
             Ok(Err(message)) => Response::Failed { message },
             Err(_) => {
@@ -111,6 +102,33 @@ impl Answers {
                     ENROL_LIMIT.as_secs()
                 ))
             }
+        }
+    }
+
+    /// Waits until the pod is captured and MeshNode says so, or waiting is in vain.
+    async fn enrolled(
+        &self,
+        progress: &mut watch::Receiver<Progress>,
+        namespace: &Netns,
+    ) -> Result<(), String> {
+        let is_decided = |now: &Progress| {
+            (now.captured || now.definite) && now.namespace == Some(namespace.id())
+        };
+        let decided = progress.wait_for(is_decided).await;
+        let decided = decided
+            .map_err(|_| "its enrolment was given up".to_owned())?
+            .clone();
+        if let (false, Some(failure)) = (decided.captured, decided.failure) {
+            return Err(failure);
+        }
+        let (revision, _) = self.node.board.status();
+        match self.node.board.written(revision, ENROL_LIMIT).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(
+                "this node has no MeshNode yet, so peers cannot be told; tulle-operator makes it"
+                    .to_owned(),
+            ),
+            Err(late) => Err(late.to_string()),
         }
     }
 

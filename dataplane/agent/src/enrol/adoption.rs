@@ -23,7 +23,7 @@ use super::machine::Wanted;
 use super::worker::{Adopted, Wish};
 use crate::cluster::{PodView, View};
 use crate::netns::Netns;
-use crate::report::PodStatus;
+use crate::report::{PodState, PodStatus};
 
 /// What a look at a pod has shown.
 enum Look {
@@ -61,10 +61,18 @@ impl Enroller {
             self.adopt_one(&view, &pod.uid, &BTreeSet::new()).await;
         }
         let adopted = {
-            let pods = self.lock();
-            self.node
-                .board
-                .retain_pods(|uid| pods.entries.contains_key(uid));
+            let mut pods = self.lock();
+            let is_not_started = |pod: &PodStatus| {
+                let in_view = view.pods.get(&pod.uid);
+                let has_no_sandbox = in_view.is_some_and(|pod| pod.ips.is_empty());
+                pod.state == PodState::Failed && !pod.captured && has_no_sandbox
+            };
+            let reported = self.node.board.pods().into_iter();
+            let not_started = reported.filter(is_not_started).map(|pod| pod.uid);
+            pods.not_started.extend(not_started);
+            self.node.board.retain_pods(|uid| {
+                pods.entries.contains_key(uid) || pods.not_started.contains(uid)
+            });
             pods.entries.len()
         };
         info!(adopted, "took over the pods enrolled before");

@@ -13,7 +13,7 @@ use super::outside::outside;
 use super::worker::{Adopted, Progress, Wish, Worker};
 use crate::cluster::{PodView, View};
 use crate::netns::Netns;
-use crate::report::PodReport;
+use crate::report::{PodReport, PodState};
 
 /// How long the CNI plugin's fresh answer counts more than the watch, which may lag behind it.
 const FRESH: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(super) struct Pods {
     /// Pods whose sandbox is over while the API server still shows them
     /// running: only a new sandbox brings them back.
     ended: BTreeSet<String>,
+    /// Those of them that had failed to be enrolled: reported so until a new sandbox is enrolled.
+    pub(super) not_started: BTreeSet<String>,
     /// Pods reported without a worker, and how.
     outside: BTreeMap<String, PodReport>,
     /// Pods that may have rules of an agent before this one; it could not be told yet.
@@ -92,6 +94,9 @@ impl Enroller {
 
     fn apply(self: &Arc<Self>, pod: &PodView, decision: Decision) {
         let mut pods = self.lock();
+        if decision != Decision::Enrol && pods.not_started.remove(&pod.uid) {
+            self.node.board.remove_pod(&pod.uid);
+        }
         self.report_outside(&mut pods, pod, decision);
         let wanted = match decision {
             Decision::Enrol => Wanted::In,
@@ -112,6 +117,7 @@ impl Enroller {
                     namespace: None,
                 };
                 let entry = self.spawn(wish, None, None);
+                pods.not_started.remove(&pod.uid);
                 pods.entries.insert(pod.uid.clone(), entry);
             }
             None => {}
@@ -141,6 +147,10 @@ impl Enroller {
         let vanished: Vec<String> = {
             let mut pods = self.lock();
             pods.ended.retain(|uid| view.pods.contains_key(uid));
+            let not_started = &mut pods.not_started;
+            for uid in not_started.extract_if(.., |uid| !view.pods.contains_key(uid)) {
+                self.node.board.remove_pod(&uid);
+            }
             let gone: Vec<String> = pods
                 .outside
                 .keys()
@@ -185,6 +195,7 @@ impl Enroller {
     pub fn start(self: &Arc<Self>, pod: PodView, namespace: Netns, container: &str) -> Started {
         let mut pods = self.lock();
         pods.ended.remove(&pod.uid);
+        pods.not_started.remove(&pod.uid);
         let uid = pod.uid.clone();
         let wish = Wish {
             wanted: Wanted::In,
@@ -312,12 +323,21 @@ impl Enroller {
             .is_some_and(|entry| entry.wish.borrow().wanted == Wanted::In);
         if !is_wanted {
             pods.entries.remove(uid);
-            match pods.outside.get(uid) {
-                Some(report) => self.node.board.set_pod(uid, report.clone()),
-                None => self.node.board.remove_pod(uid),
-            };
+            if let Some(report) = pods.outside.get(uid) {
+                self.node.board.set_pod(uid, report.clone());
+            } else if pods.ended.contains(uid) && self.has_failed(uid) {
+                // The next sandbox is tried after a while: until then it is told why there is none.
+                pods.not_started.insert(uid.to_owned());
+            } else {
+                self.node.board.remove_pod(uid);
+            }
         }
         !is_wanted
+    }
+
+    fn has_failed(&self, uid: &str) -> bool {
+        let reported = self.node.board.pod(uid);
+        reported.is_some_and(|pod| pod.state == PodState::Failed && !pod.captured)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Pods> {

@@ -1,6 +1,7 @@
 use crate::netns::FindError;
 use crate::ports::PortError;
 use crate::rules::RuleError;
+use crate::zds::Refusal;
 
 /// Why a pod is not (yet) as it should be: the `reason` and `message` of its
 /// entry in MeshNode. Messages say what to do where something can be done.
@@ -20,8 +21,8 @@ pub enum Failure {
     ProxyBusy,
     #[error("tulle-proxy refused the pod: {0}")]
     ProxyRefused(String),
-    #[error("no certificate for the pod: {0}")]
-    CertificateRefused(String),
+    #[error("no certificate for the pod: {}", .0.message)]
+    CertificateRefused(Refusal),
     #[error(
         "the pod itself listens on port {0}, which the mesh needs (15001, 15006, 15008); let it listen on another, or label it mesh.tulle.dev/mode=none"
     )]
@@ -49,14 +50,21 @@ impl From<PortError> for Failure {
     }
 }
 
-impl Failure {
-    /// What the proxy said when it refused; it names certificates where that was the cause.
-    pub fn refused(message: String) -> Self {
-        if message.to_ascii_lowercase().contains("certificate") {
-            Self::CertificateRefused(message)
+impl From<Refusal> for Failure {
+    /// The proxy names certificates where that was the cause.
+    fn from(refusal: Refusal) -> Self {
+        if refusal.message.to_ascii_lowercase().contains("certificate") {
+            Self::CertificateRefused(refusal)
         } else {
-            Self::ProxyRefused(message)
+            Self::ProxyRefused(refusal.message)
         }
+    }
+}
+
+impl Failure {
+    /// Whether whoever waits for the pod waits in vain: something else has to change first.
+    pub fn is_definite(&self) -> bool {
+        matches!(self, Self::CertificateRefused(refusal) if refusal.definite)
     }
 
     /// One stable CamelCase word.

@@ -9,7 +9,7 @@ use super::connections::look;
 use super::failure::Failure;
 use super::worker::{Taken, Wish, Worker};
 use crate::proxy::Sighting;
-use crate::report::Standing;
+use crate::report::{PodState, Standing};
 use crate::sockets::Policy;
 
 /// A quiet moment of a connection that a proxy carries.
@@ -41,7 +41,9 @@ impl Worker {
         }
         if is_due || sighting != self.own.seen.sighting {
             self.own.seen.sighting = sighting;
-            if let Some(standing) = standing(&self.own.seen, policy, self.is_reported_secured()) {
+            if let Some(standing) =
+                standing(&self.own.seen, policy, self.is_reported(PodState::Secured))
+            {
                 self.report(wish, standing);
             }
         }
@@ -165,7 +167,6 @@ fn message(count: usize, carried: usize, policy: Policy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::PodState;
 
     const END: Policy = Policy::End {
         grace: Duration::from_secs(30),

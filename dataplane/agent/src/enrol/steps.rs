@@ -9,10 +9,10 @@ use super::machine::{Rules, Step, Wanted};
 use super::older::Seen;
 use super::worker::{Own, Taken, Wish, Worker, Written, backoff};
 use crate::netns::{FindError, Netns};
-use crate::report::Standing;
+use crate::report::{PodState, Standing};
 use crate::rules::{Phase, PodRules};
 use crate::sockets::Ledger;
-use crate::zds::Serving;
+use crate::zds::{Refusal, Serving};
 
 /// How long a change of MeshNode may take before a step counts as failed.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -25,8 +25,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(250);
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 /// How long a proxy may take to find a new agent.
 const RECONNECT: Duration = Duration::from_secs(10);
-/// Pause of a step that waits for a proxy, which wakes it.
-const PROXY_WAIT: Duration = Duration::from_secs(30);
+/// How long a proxy may take to answer before the pod that waits for it is reported.
+const PROXY_BUSY: Duration = Duration::from_secs(15);
 
 impl Worker {
     pub(super) async fn take(&mut self, step: Step, wish: &Wish) -> Result<Taken, Failure> {
@@ -80,9 +80,13 @@ impl Worker {
             self.own.handed = true;
             return Ok(Taken::On);
         }
-        match self.node.proxies.serving(&self.uid) {
+        let serving = self.node.proxies.serving(&self.uid);
+        if serving != Serving::Waiting {
+            self.own.waiting_since = None;
+        }
+        match serving {
             Serving::Served => Ok(Taken::On),
-            Serving::Waiting => Ok(Taken::Pause(PROXY_WAIT)),
+            Serving::Waiting => self.wait_for_proxy(),
             Serving::NoProxy if self.own.rules == Rules::None => Err(Failure::NoProxy),
             // After a start of the agent proxies need a moment to connect again.
             Serving::NoProxy
@@ -92,7 +96,18 @@ impl Worker {
                 Ok(Taken::Pause(RECONNECT))
             }
             Serving::NoProxy => Err(Failure::ProxyDown),
-            Serving::Refused(message) => self.hand_again(wish, namespace, message).await,
+            Serving::Refused(refusal) => self.hand_again(wish, namespace, refusal).await,
+        }
+    }
+
+    /// A proxy answers within ten seconds, and wakes this step. One that does not is named.
+    fn wait_for_proxy(&mut self) -> Result<Taken, Failure> {
+        let since = *self.own.waiting_since.get_or_insert_with(Instant::now);
+        let left = PROXY_BUSY.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            Err(Failure::ProxyBusy)
+        } else {
+            Ok(Taken::Pause(left))
         }
     }
 
@@ -120,7 +135,7 @@ impl Worker {
         &mut self,
         wish: &Wish,
         namespace: Netns,
-        message: String,
+        refusal: Refusal,
     ) -> Result<Taken, Failure> {
         let now = Instant::now();
         match self.own.retry_at {
@@ -128,13 +143,13 @@ impl Worker {
                 self.own.retry_at = None;
                 self.hold_ports(&namespace).await?;
                 self.hand_over(wish, namespace);
-                Ok(Taken::Pause(PROXY_WAIT))
+                self.wait_for_proxy()
             }
             Some(at) => Ok(Taken::Pause(at - now)),
             None => {
                 self.own.refusals = self.own.refusals.saturating_add(1);
                 self.own.retry_at = Some(now + backoff(self.own.refusals));
-                Err(Failure::refused(message))
+                Err(Failure::from(refusal))
             }
         }
     }
@@ -142,7 +157,8 @@ impl Worker {
     fn hand_over(&self, wish: &Wish, namespace: Netns) {
         self.node
             .hand_over(&wish.pod, namespace, self.own.listeners.clone());
-        if !self.own.announced {
+        // What it failed for is told until it is captured.
+        if !self.own.announced && !self.is_reported(PodState::Failed) {
             self.report(
                 wish,
                 Standing::pending("HandedOver", "waiting for tulle-proxy to take the pod over"),

@@ -36,6 +36,8 @@ pub struct Progress {
     pub captured: bool,
     /// What stands in the way now.
     pub failure: Option<String>,
+    /// It is not worth waiting for.
+    pub definite: bool,
 }
 
 /// What is left of a pod's enrolment by an agent before this one.
@@ -73,6 +75,8 @@ pub(super) struct Own {
     pub exempt: bool,
     /// Since when it is waited for.
     pub exempt_since: Option<Instant>,
+    /// Since when a proxy's answer is waited for.
+    pub waiting_since: Option<Instant>,
     pub rules: Rules,
     /// What the capturing rules, and the node's, were made from.
     pub written: Option<Written>,
@@ -122,6 +126,7 @@ impl Own {
             handed: false,
             exempt: false,
             exempt_since: None,
+            waiting_since: None,
             rules: Rules::None,
             written: None,
             announced: false,
@@ -272,8 +277,10 @@ impl Worker {
                     Standing::failed(failure.reason(), failure.to_string()),
                 );
             }
-            self.progress
-                .send_modify(|progress| progress.failure = Some(description.clone()));
+            self.progress.send_modify(|progress| {
+                progress.failure = Some(description.clone());
+                progress.definite = failure.is_definite();
+            });
             self.last_failure = Some(description);
         }
         backoff(self.failures)
@@ -287,11 +294,9 @@ impl Worker {
         )
     }
 
-    pub(super) fn is_reported_secured(&self) -> bool {
-        self.node
-            .board
-            .pod(&self.uid)
-            .is_some_and(|pod| pod.state == PodState::Secured)
+    pub(super) fn is_reported(&self, state: PodState) -> bool {
+        let reported = self.node.board.pod(&self.uid);
+        reported.is_some_and(|pod| pod.state == state)
     }
 
     pub(super) fn tell_progress(&self) {
@@ -299,6 +304,7 @@ impl Worker {
             namespace: self.own.namespace.as_ref().map(Netns::id),
             captured: self.own.announced && self.own.rules == Rules::Capture,
             failure: None,
+            definite: false,
         };
         self.progress.send_replace(progress);
     }

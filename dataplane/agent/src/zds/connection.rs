@@ -1,5 +1,6 @@
+use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use prost::Message;
@@ -10,13 +11,13 @@ use tulle_wire::zds::{
     workload_request::Payload, workload_response,
 };
 
-use super::proxies::{Action, ConnectionId, Proxies};
-use super::seqpacket::SeqPacket;
+use super::handover::{Action, Handover, Manner, Refusal, outcome};
+use super::proxies::{ConnectionId, Proxies};
+use super::requests::{ACK_LIMIT, Asked, Requests};
+use super::seqpacket::{Received, SeqPacket};
 
 /// A proxy that says nothing for so long after connecting is none.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
-/// A proxy that does not acknowledge for so long is taken for lost; it may connect again.
-const ACK_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
@@ -41,18 +42,23 @@ pub enum ConnectionError {
 /// Serves one proxy until it goes away.
 pub async fn serve_proxy(socket: SeqPacket, proxies: &Proxies) {
     let pid = socket.peer_pid();
-    let hello = match hello(&socket).await {
-        Ok(hello) => hello,
+    let manner = match hello(&socket).await {
+        Ok(hello) => Manner {
+            takes_listeners: hello.takes_listeners,
+            answers_in_any_order: hello.answers_in_any_order,
+        },
         Err(error) => return warn!(err = %error, pid, "a proxy was turned away"),
     };
-    let id = proxies.connect(pid, hello.takes_listeners);
-    info!(
-        proxy = id,
-        pid,
-        takes_listeners = hello.takes_listeners,
-        "proxy connected"
-    );
-    let error = match converse(&socket, proxies, id).await {
+    let id = proxies.connect(pid, manner);
+    info!(proxy = id, pid, ?manner, "proxy connected");
+    let conversation = Conversation {
+        socket,
+        proxies,
+        id,
+        requests: Requests::new(manner.answers_in_any_order),
+        snapshot_sent: false,
+    };
+    let error = match conversation.run().await {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -72,98 +78,134 @@ async fn hello(socket: &SeqPacket) -> Result<ZdsHello, ConnectionError> {
     }
 }
 
-async fn converse(
-    socket: &SeqPacket,
-    proxies: &Proxies,
+struct Conversation<'a> {
+    socket: SeqPacket,
+    proxies: &'a Proxies,
     id: ConnectionId,
-) -> Result<std::convert::Infallible, ConnectionError> {
-    let mut changed = proxies.watch();
-    let mut snapshot_sent = false;
-    loop {
-        changed.mark_unchanged();
-        match proxies.next(id) {
-            Some(action) => perform(socket, proxies, id, action).await?,
-            None if !snapshot_sent => {
-                snapshot_sent = true;
-                match ask(socket, Payload::SnapshotSent(SnapshotSent {}), &[]).await? {
-                    Ok(()) => info!(proxy = id, "proxy has every pod of the node"),
-                    Err(message) => warn!(
-                        proxy = id,
-                        message, "the proxy did not take the end of the snapshot"
-                    ),
-                }
-            }
-            None => tokio::select! {
-                _ = changed.changed() => {}
-                received = socket.receive() => return Err(match received? {
-                    None => ConnectionError::Closed,
-                    Some(_) => ConnectionError::Unasked,
-                }),
-            },
-        }
-    }
+    requests: Requests,
+    snapshot_sent: bool,
 }
 
-async fn perform(
-    socket: &SeqPacket,
-    proxies: &Proxies,
-    id: ConnectionId,
-    action: Action,
-) -> Result<(), ConnectionError> {
-    match action {
-        Action::Add {
-            uid,
-            handover,
-            attempt,
-        } => {
-            let add = AddWorkload {
-                uid: uid.clone(),
-                workload_info: Some(handover.info),
-            };
-            let mut descriptors = vec![handover.namespace.as_fd()];
-            if let Some(listeners) = &handover.listeners {
-                descriptors.extend(listeners.descriptors());
+/// A request that is to be sent, and what goes with it.
+struct Outgoing {
+    message: Vec<u8>,
+    handover: Option<Handover>,
+}
+
+impl Conversation<'_> {
+    /// Asks what is to be asked and takes answers as they come: a proxy that is slow to read is
+    /// listened to all the same.
+    async fn run(mut self) -> Result<Infallible, ConnectionError> {
+        let mut changed = self.proxies.watch();
+        let mut outgoing = None;
+        loop {
+            changed.mark_unchanged();
+            if outgoing.is_none() && self.requests.has_room() {
+                outgoing = self.next();
             }
-            let outcome = ask(socket, Payload::Add(add), &descriptors).await?;
-            proxies.added(id, &uid, attempt, outcome);
+            tokio::select! {
+                sent = send(&self.socket, outgoing.as_ref()), if outgoing.is_some() => {
+                    sent?;
+                    outgoing = None;
+                }
+                received = self.socket.receive() => {
+                    let received = received?.ok_or(ConnectionError::Closed)?;
+                    self.answered(&received)?;
+                }
+                () = self.requests.overdue() => return Err(ConnectionError::NoAck),
+                _ = changed.changed() => {}
+            }
         }
-        Action::Del { uid } => {
-            if let Err(message) =
-                ask(socket, Payload::Del(DelWorkload { uid: uid.clone() }), &[]).await?
-            {
-                // There is nothing to do again: what the proxy does not know it does not hold.
-                warn!(
+    }
+
+    /// The next request: pods first, once all have been named the end of the snapshot.
+    fn next(&mut self) -> Option<Outgoing> {
+        let (asked, payload, handover) = match self.proxies.next(self.id) {
+            Some(Action::Add {
+                uid,
+                handover,
+                attempt,
+            }) => {
+                let add = AddWorkload {
+                    uid: uid.clone(),
+                    workload_info: Some(handover.info.clone()),
+                };
+                let asked = Asked::Add { uid, attempt };
+                (asked, Payload::Add(add), Some(handover))
+            }
+            Some(Action::Del { uid }) => {
+                let del = DelWorkload { uid: uid.clone() };
+                (Asked::Del { uid }, Payload::Del(del), None)
+            }
+            None if !self.snapshot_sent => {
+                self.snapshot_sent = true;
+                let payload = Payload::SnapshotSent(SnapshotSent {});
+                (Asked::SnapshotSent, payload, None)
+            }
+            None => return None,
+        };
+        let request = WorkloadRequest {
+            payload: Some(payload),
+            number: self.requests.begin(asked),
+        };
+        Some(Outgoing {
+            message: request.encode_to_vec(),
+            handover,
+        })
+    }
+
+    fn answered(&mut self, received: &Received) -> Result<(), ConnectionError> {
+        let response = WorkloadResponse::decode(received.message.as_slice())?;
+        let asked = self.requests.answered(response.number);
+        let asked = asked.ok_or(ConnectionError::Unasked)?;
+        let Some(workload_response::Payload::Ack(ack)) = response.payload else {
+            return Err(ConnectionError::NotAnAck);
+        };
+        self.done(asked, outcome(ack));
+        Ok(())
+    }
+
+    fn done(&self, asked: Asked, outcome: Result<(), Refusal>) {
+        let (proxies, id) = (self.proxies, self.id);
+        match (asked, outcome) {
+            (Asked::Add { uid, attempt }, outcome) => proxies.added(id, &uid, attempt, outcome),
+            (Asked::Del { uid }, outcome) => {
+                if let Err(Refusal { message, .. }) = outcome {
+                    // There is nothing to do again: what the proxy does not know it does not hold.
+                    warn!(
+                        proxy = id,
+                        uid, message, "the proxy did not let go of a pod as asked"
+                    );
+                }
+                proxies.deleted(id, &uid);
+            }
+            (Asked::SnapshotSent, Ok(())) => {
+                info!(
                     proxy = id,
-                    uid, message, "the proxy did not let go of a pod as asked"
+                    "the proxy has been told of every pod of the node"
                 );
             }
-            proxies.deleted(id, &uid);
+            (Asked::SnapshotSent, Err(Refusal { message, .. })) => warn!(
+                proxy = id,
+                message, "the proxy did not take the end of the snapshot"
+            ),
         }
     }
-    Ok(())
 }
 
-/// Sends one request and waits for its acknowledgement; the inner error is the proxy's own.
-async fn ask(
-    socket: &SeqPacket,
-    payload: Payload,
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<Result<(), String>, ConnectionError> {
-    let request = WorkloadRequest {
-        payload: Some(payload),
+async fn send(socket: &SeqPacket, outgoing: Option<&Outgoing>) -> io::Result<()> {
+    let Some(Outgoing { message, handover }) = outgoing else {
+        return Ok(());
     };
-    socket.send(&request.encode_to_vec(), descriptors).await?;
-    let received = timeout(ACK_LIMIT, socket.receive())
-        .await
-        .map_err(|_| ConnectionError::NoAck)??;
-    let response =
-        WorkloadResponse::decode(received.ok_or(ConnectionError::Closed)?.message.as_slice())?;
-    let Some(workload_response::Payload::Ack(ack)) = response.payload else {
-        return Err(ConnectionError::NotAnAck);
-    };
-    Ok(if ack.error.is_empty() {
-        Ok(())
-    } else {
-        Err(ack.error)
-    })
+    let mut descriptors = Vec::new();
+    if let Some(handover) = handover {
+        descriptors.push(handover.namespace.as_fd());
+        descriptors.extend(
+            handover
+                .listeners
+                .iter()
+                .flat_map(|held| held.descriptors()),
+        );
+    }
+    socket.send(message, &descriptors).await
 }

@@ -1,13 +1,17 @@
 //! ZDS: how the agent hands pods to the proxies of its node (proto/zds).
 //!
 //! [`Proxies`] holds what should be handed over and what each proxy holds;
-//! each connection's task (`connection.rs`) brings the second to the first,
-//! one message at a time.
+//! each connection's task (`connection.rs`) brings the second to the first:
+//! many requests at once where the proxy answers them in any order, else one
+//! after the other. The states are drawn in docs/adr/0017.
 mod connection;
+mod handover;
 mod proxies;
+mod requests;
 mod seqpacket;
 mod server;
 
-pub use proxies::{Handover, Proxies, Serving};
+pub use handover::{Handover, Refusal, Serving};
+pub use proxies::Proxies;
 pub use seqpacket::SeqPacket;
 pub use server::serve;

@@ -1,61 +1,16 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use tulle_wire::zds::WorkloadInfo;
 
-use crate::netns::Netns;
-use crate::ports::Listeners;
-
-/// A pod as the proxies get it.
-#[derive(Clone, Debug)]
-pub struct Handover {
-    pub info: WorkloadInfo,
-    pub namespace: Netns,
-    /// For proxies that take them; another listens in the pod itself.
-    pub listeners: Option<Listeners>,
-}
-
-/// Whether a pod is served by a proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Serving {
-    /// A connected proxy has acknowledged it.
-    Served,
-    /// The newest proxy has not answered yet.
-    Waiting,
-    /// The newest proxy refused it, with these words.
-    Refused(String),
-    /// No proxy is connected.
-    NoProxy,
-}
+use super::handover::{Action, Attempt, Handover, Manner, Refusal, Serving};
 
 /// Proxies in the order they connected.
 pub(super) type ConnectionId = u64;
 
-/// What to do next on a connection.
-#[derive(Debug)]
-pub(super) enum Action {
-    Add {
-        uid: String,
-        handover: Handover,
-        attempt: Attempt,
-    },
-    Del {
-        uid: String,
-    },
-}
-
-/// Which wish an acknowledgement answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Attempt {
-    /// Another for each namespace a pod is handed over with.
-    generation: u64,
-    retry: u64,
-}
-
 /// The pods that should be handed over, and what each connected proxy holds
-/// of them. The newest proxy is to hold all; older ones keep what they have
-/// and learn only of removals.
+/// of them. During an upgrade both get new pods, and serving them takes one: a
+/// proxy that takes nothing over does not stand between pods and one that does.
 pub struct Proxies {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
@@ -75,13 +30,15 @@ struct Pod {
 
 struct Connection {
     pid: Option<i32>,
-    takes_listeners: bool,
+    manner: Manner,
     holds: HashMap<String, Held>,
+    /// Pods of which an answer is waited for. Of each at most one.
+    asked: HashSet<String>,
 }
 
 struct Held {
     attempt: Attempt,
-    outcome: Result<(), String>,
+    outcome: Result<(), Refusal>,
 }
 
 impl Default for Proxies {
@@ -122,37 +79,39 @@ impl Proxies {
         self.notify();
     }
 
-    /// Whether any proxy still holds the pod.
+    /// Whether any proxy holds the pod, or may be about to.
     pub fn is_held(&self, uid: &str) -> bool {
-        self.lock()
-            .connections
-            .values()
-            .any(|connection| connection.holds.contains_key(uid))
+        let is_held = |connection: &Connection| {
+            connection.holds.contains_key(uid) || connection.asked.contains(uid)
+        };
+        self.lock().connections.values().any(is_held)
     }
 
     pub fn serving(&self, uid: &str) -> Serving {
         let state = self.lock();
-        let Some(newest) = state.connections.values().next_back() else {
+        if state.connections.is_empty() {
             return Serving::NoProxy;
-        };
+        }
         let Some(pod) = state.pods.get(uid) else {
             return Serving::Waiting;
         };
-        let serves = |connection: &Connection| {
-            connection.holds.get(uid).is_some_and(|held| {
-                held.attempt.generation == pod.attempt.generation && held.outcome.is_ok()
-            })
-        };
-        if state.connections.values().any(serves) {
+        let mut all = state.connections.values();
+        if all.any(|connection| connection.serves(uid, pod)) {
             return Serving::Served;
         }
-        match newest.holds.get(uid) {
-            Some(Held {
-                attempt,
-                outcome: Err(message),
-            }) if *attempt == pod.attempt => Serving::Refused(message.clone()),
-            _ => Serving::Waiting,
-        }
+        let asked = state.connections.values();
+        let refusals: Option<Vec<&Refusal>> = asked
+            .filter(|connection| state.gets_pods(connection))
+            .map(|connection| connection.refusal(uid, pod))
+            .collect();
+        let Some([.., last]) = refusals.as_deref() else {
+            return Serving::Waiting;
+        };
+        let refusal = Refusal {
+            message: last.message.clone(),
+            definite: refusals.iter().flatten().all(|refusal| refusal.definite),
+        };
+        Serving::Refused(refusal)
     }
 
     /// Changes whenever anything here does.
@@ -174,10 +133,10 @@ impl Proxies {
     pub fn takes_listeners(&self) -> Option<bool> {
         let state = self.lock();
         let newest = state.connections.values().next_back()?;
-        Some(newest.takes_listeners)
+        Some(newest.manner.takes_listeners)
     }
 
-    pub(super) fn connect(&self, pid: Option<i32>, takes_listeners: bool) -> ConnectionId {
+    pub(super) fn connect(&self, pid: Option<i32>, manner: Manner) -> ConnectionId {
         let mut state = self.lock();
         let id = state
             .connections
@@ -188,8 +147,9 @@ impl Proxies {
             id,
             Connection {
                 pid,
-                takes_listeners,
+                manner,
                 holds: HashMap::new(),
+                asked: HashSet::new(),
             },
         );
         drop(state);
@@ -202,38 +162,15 @@ impl Proxies {
         self.notify();
     }
 
-    /// What brings this connection nearer to what it should hold; removals first.
+    /// What brings this connection nearer to what it should hold; removals first. To be asked of
+    /// the proxy: its answer comes by [`Self::added`] or [`Self::deleted`].
     pub(super) fn next(&self, id: ConnectionId) -> Option<Action> {
-        let state = self.lock();
-        let connection = state.connections.get(&id)?;
-        let is_stale = |(uid, held): &(&String, &Held)| {
-            state
-                .pods
-                .get(*uid)
-                .is_none_or(|pod| pod.attempt.generation != held.attempt.generation)
-        };
-        if let Some((uid, _)) = connection.holds.iter().find(is_stale) {
-            return Some(Action::Del { uid: uid.clone() });
-        }
-        let is_newest = state.connections.keys().next_back() == Some(&id);
-        if !is_newest {
-            return None;
-        }
-        let is_missing = |(uid, pod): &(&String, &Pod)| {
-            connection
-                .holds
-                .get(*uid)
-                .is_none_or(|held| held.outcome.is_err() && held.attempt != pod.attempt)
-        };
-        state
-            .pods
-            .iter()
-            .find(is_missing)
-            .map(|(uid, pod)| Action::Add {
-                uid: uid.clone(),
-                handover: connection.given(&pod.handover),
-                attempt: pod.attempt,
-            })
+        let mut state = self.lock();
+        let action = state.next(id)?;
+        let (Action::Add { uid, .. } | Action::Del { uid }) = &action;
+        let connection = state.connections.get_mut(&id)?;
+        connection.asked.insert(uid.clone());
+        Some(action)
     }
 
     pub(super) fn added(
@@ -241,9 +178,10 @@ impl Proxies {
         id: ConnectionId,
         uid: &str,
         attempt: Attempt,
-        outcome: Result<(), String>,
+        outcome: Result<(), Refusal>,
     ) {
         if let Some(connection) = self.lock().connections.get_mut(&id) {
+            connection.asked.remove(uid);
             connection
                 .holds
                 .insert(uid.to_owned(), Held { attempt, outcome });
@@ -253,6 +191,7 @@ impl Proxies {
 
     pub(super) fn deleted(&self, id: ConnectionId, uid: &str) {
         if let Some(connection) = self.lock().connections.get_mut(&id) {
+            connection.asked.remove(uid);
             connection.holds.remove(uid);
         }
         self.notify();
@@ -268,11 +207,60 @@ impl Proxies {
     }
 }
 
+impl State {
+    fn next(&self, id: ConnectionId) -> Option<Action> {
+        let connection = self.connections.get(&id)?;
+        let is_stale = |(uid, held): &(&String, &Held)| {
+            let pod = self.pods.get(*uid);
+            pod.is_none_or(|pod| pod.attempt.generation != held.attempt.generation)
+                && !connection.asked.contains(*uid)
+        };
+        if let Some((uid, _)) = connection.holds.iter().find(is_stale) {
+            return Some(Action::Del { uid: uid.clone() });
+        }
+        if !self.gets_pods(connection) {
+            return None;
+        }
+        let is_missing = |(uid, pod): &(&String, &Pod)| {
+            let held = connection.holds.get(*uid);
+            held.is_none_or(|held| held.outcome.is_err() && held.attempt != pod.attempt)
+                && !connection.asked.contains(*uid)
+        };
+        let missing = self.pods.iter().find(is_missing);
+        missing.map(|(uid, pod)| Action::Add {
+            uid: uid.clone(),
+            handover: connection.given(&pod.handover),
+            attempt: pod.attempt,
+        })
+    }
+
+    /// Proxies of two kinds cannot both have a pod's ports: it goes to those of the newest's kind.
+    fn gets_pods(&self, connection: &Connection) -> bool {
+        let newest = self.connections.values().next_back();
+        newest.is_some_and(|newest| {
+            newest.manner.takes_listeners == connection.manner.takes_listeners
+        })
+    }
+}
+
 impl Connection {
+    fn serves(&self, uid: &str, pod: &Pod) -> bool {
+        self.holds.get(uid).is_some_and(|held| {
+            held.attempt.generation == pod.attempt.generation && held.outcome.is_ok()
+        })
+    }
+
+    /// Why it does not serve a pod as it was handed over last.
+    fn refusal(&self, uid: &str, pod: &Pod) -> Option<&Refusal> {
+        let held = self.holds.get(uid)?;
+        let refusal = held.outcome.as_ref().err()?;
+        (held.attempt == pod.attempt).then_some(refusal)
+    }
+
     /// A pod as this proxy is to get it.
     fn given(&self, handover: &Handover) -> Handover {
         let mut given = handover.clone();
-        if !self.takes_listeners {
+        if !self.manner.takes_listeners {
             given.listeners = None;
         }
         given
@@ -280,103 +268,5 @@ impl Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn handover(namespace: &str) -> Handover {
-        let namespace = Netns::open(Path::new(&format!("/proc/self/ns/{namespace}"))).unwrap();
-        Handover {
-            info: WorkloadInfo::default(),
-            namespace,
-            listeners: None,
-        }
-    }
-
-    /// Does what the connection should do next; returns it in words.
-    fn act(proxies: &Proxies, id: ConnectionId, outcome: Result<(), String>) -> Option<String> {
-        match proxies.next(id)? {
-            Action::Add { uid, attempt, .. } => {
-                proxies.added(id, &uid, attempt, outcome);
-                Some(format!("add {uid}"))
-            }
-            Action::Del { uid } => {
-                proxies.deleted(id, &uid);
-                Some(format!("del {uid}"))
-            }
-        }
-    }
-
-    #[test]
-    fn a_new_proxy_gets_every_pod_and_older_ones_learn_of_removals_only() {
-        let proxies = Proxies::default();
-        proxies.add("a", handover("net"));
-        assert_eq!(proxies.serving("a"), Serving::NoProxy);
-        let older = proxies.connect(None, true);
-        assert_eq!(proxies.serving("a"), Serving::Waiting);
-        assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("add a"));
-        assert_eq!(proxies.serving("a"), Serving::Served);
-
-        let newer = proxies.connect(None, true);
-        proxies.add("b", handover("net"));
-        assert_eq!(act(&proxies, older, Ok(())), None);
-        assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("add a"));
-        assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("add b"));
-        proxies.remove("a");
-        assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("del a"));
-        assert!(proxies.is_held("a"));
-        assert_eq!(act(&proxies, newer, Ok(())).as_deref(), Some("del a"));
-        assert!(!proxies.is_held("a"));
-    }
-
-    #[test]
-    fn when_the_newest_goes_the_one_before_takes_its_place() {
-        let proxies = Proxies::default();
-        let older = proxies.connect(Some(1), true);
-        let newer = proxies.connect(Some(2), true);
-        proxies.add("a", handover("net"));
-        assert_eq!(
-            (act(&proxies, older, Ok(())), proxies.newest_pid()),
-            (None, Some(2))
-        );
-        proxies.disconnect(newer);
-        assert_eq!(act(&proxies, older, Ok(())).as_deref(), Some("add a"));
-        assert_eq!(proxies.newest_pid(), Some(1));
-    }
-
-    #[test]
-    fn a_refused_pod_is_handed_over_again_only_when_it_is_added_again() {
-        let proxies = Proxies::default();
-        let proxy = proxies.connect(None, true);
-        proxies.add("a", handover("net"));
-        act(&proxies, proxy, Err("no certificate".into()));
-        assert_eq!(
-            proxies.serving("a"),
-            Serving::Refused("no certificate".into())
-        );
-        assert_eq!(act(&proxies, proxy, Ok(())), None);
-        proxies.add("a", handover("net"));
-        assert_eq!(proxies.serving("a"), Serving::Waiting);
-        assert_eq!(act(&proxies, proxy, Ok(())).as_deref(), Some("add a"));
-        assert_eq!(proxies.serving("a"), Serving::Served);
-        proxies.add("a", handover("net"));
-        assert_eq!(
-            act(&proxies, proxy, Ok(())),
-            None,
-            "what was accepted is not sent again"
-        );
-    }
-
-    #[test]
-    fn another_namespace_of_the_same_pod_is_taken_back_and_handed_over_anew() {
-        let proxies = Proxies::default();
-        let proxy = proxies.connect(None, true);
-        proxies.add("a", handover("net"));
-        act(&proxies, proxy, Ok(()));
-        proxies.add("a", handover("mnt"));
-        assert_eq!(proxies.serving("a"), Serving::Waiting);
-        assert_eq!(act(&proxies, proxy, Ok(())).as_deref(), Some("del a"));
-        assert_eq!(act(&proxies, proxy, Ok(())).as_deref(), Some("add a"));
-    }
-}
+#[path = "proxies_test.rs"]
+mod tests;

@@ -20,8 +20,8 @@ use tulle_agent::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS};
 use tulle_agent::zds::SeqPacket;
 use tulle_socket_owner::SocketOwner;
 use tulle_wire::zds::{
-    Ack, Version, WorkloadRequest, WorkloadResponse, ZdsHello, workload_request::Payload,
-    workload_response,
+    Ack, AddWorkload, Version, WorkloadRequest, WorkloadResponse, ZdsHello,
+    workload_request::Payload, workload_response,
 };
 
 use super::node::TestNode;
@@ -41,13 +41,21 @@ pub struct Seen {
 pub struct Manner {
     /// Refuses every pod with these words.
     pub refusal: Option<&'static str>,
+    /// The authority refuses pods of this service account.
+    pub unentitled: Option<&'static str>,
+    /// Pods of this service account are never answered.
+    pub unanswered: Option<&'static str>,
     /// Accepts on the agent's listeners; else it says nothing of them and listens itself.
     pub takes_listeners: bool,
+    pub answers_in_any_order: bool,
 }
 
-const PLAIN: Manner = Manner {
+pub const PLAIN: Manner = Manner {
     refusal: None,
+    unentitled: None,
+    unanswered: None,
     takes_listeners: true,
+    answers_in_any_order: true,
 };
 
 /// A connected proxy; dropping it is its crash.
@@ -83,18 +91,19 @@ impl Proxy {
 
     /// A proxy of another make, that listens in pods itself.
     pub async fn foreign(node: &TestNode) -> Self {
-        let takes_listeners = false;
         let manner = Manner {
-            takes_listeners,
+            takes_listeners: false,
+            answers_in_any_order: false,
             ..PLAIN
         };
         Self::with(node, manner).await
     }
 
-    async fn with(node: &TestNode, manner: Manner) -> Self {
+    pub async fn with(node: &TestNode, manner: Manner) -> Self {
         let hello = ZdsHello {
             version: Version::V1 as i32,
             takes_listeners: manner.takes_listeners,
+            answers_in_any_order: manner.answers_in_any_order,
         }
         .encode_to_vec();
         let path = node.zds();
@@ -179,7 +188,23 @@ async fn converse(
 ) {
     while let Ok(Some(received)) = socket.receive().await {
         let request = WorkloadRequest::decode(received.message.as_slice()).unwrap();
+        assert_eq!(request.number > 0, manner.answers_in_any_order);
+        let is = |account: Option<&str>, add: &AddWorkload| {
+            let info = add.workload_info.as_ref().unwrap();
+            account == Some(info.service_account.as_str())
+        };
+        let mut definite = false;
         let (message, error) = match request.payload.unwrap() {
+            Payload::Add(add) if is(manner.unanswered, &add) => {
+                let mut messages = seen.messages.lock().unwrap();
+                messages.push(format!("unanswered {}", add.uid));
+                continue;
+            }
+            Payload::Add(add) if is(manner.unentitled, &add) => {
+                definite = true;
+                let words = "no certificate: the authority answered PermissionDenied";
+                (format!("refused {}", add.uid), words.to_owned())
+            }
             Payload::Add(add) => {
                 let mut descriptors = received.descriptors.into_iter();
                 let namespace = descriptors.next().expect("an add carries a namespace");
@@ -208,7 +233,8 @@ async fn converse(
         };
         seen.messages.lock().unwrap().push(message);
         let response = WorkloadResponse {
-            payload: Some(workload_response::Payload::Ack(Ack { error })),
+            payload: Some(workload_response::Payload::Ack(Ack { error, definite })),
+            number: request.number,
         };
         if socket.send(&response.encode_to_vec(), &[]).await.is_err() {
             return;

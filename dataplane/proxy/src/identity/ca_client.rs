@@ -33,6 +33,20 @@ pub enum IssueError {
     Refused { code: tonic::Code, message: String },
 }
 
+impl IssueError {
+    /// Whether asking again for the same identity changes nothing.
+    pub fn is_definite(&self) -> bool {
+        use tonic::Code::{InvalidArgument, PermissionDenied};
+        matches!(
+            self,
+            Self::Refused {
+                code: PermissionDenied | InvalidArgument,
+                ..
+            }
+        )
+    }
+}
+
 pub type Issuing<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, IssueError>> + Send + 'a>>;
 
 /// Something that signs requests for identities.

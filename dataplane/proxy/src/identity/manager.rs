@@ -29,6 +29,25 @@ pub enum FetchError {
     TimedOut,
 }
 
+impl FetchError {
+    fn is_definite(&self) -> bool {
+        matches!(self, Self::Issue(err) if err.is_definite())
+    }
+}
+
+/// Why an identity is without a certificate.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Missing {
+    #[error("no certificate for {identity}: {reason}")]
+    Refused { identity: SpiffeId, reason: String },
+    #[error("no certificate for {identity} within {} s: {reason}", limit.as_secs())]
+    Late {
+        identity: SpiffeId,
+        limit: Duration,
+        reason: String,
+    },
+}
+
 /// Where an identity's certificate is kept. Dropping the last of these stops its renewal.
 pub struct IdentitySlot {
     identity: SpiffeId,
@@ -40,7 +59,21 @@ pub struct IdentitySlot {
 #[derive(Default, Clone)]
 struct SlotState {
     certificate: Option<Arc<WorkloadCertificate>>,
-    last_error: Option<String>,
+    last_failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+struct Failure {
+    reason: String,
+    definite: bool,
+}
+
+impl SlotState {
+    fn is_refused(&self) -> bool {
+        self.last_failure
+            .as_ref()
+            .is_some_and(|failure| failure.definite)
+    }
 }
 
 impl IdentitySlot {
@@ -61,25 +94,31 @@ impl IdentitySlot {
         Renewals(state)
     }
 
-    /// Waits for a certificate, for as long as `limit`.
+    /// Waits for a certificate until there is one, it is refused, or `limit` has passed.
     ///
     /// # Errors
-    /// The last failure's text, or that the time is up.
-    pub async fn ready(&self, limit: Duration) -> Result<Arc<WorkloadCertificate>, String> {
+    /// The last failure, or that the time is up.
+    pub async fn ready(&self, limit: Duration) -> Result<Arc<WorkloadCertificate>, Missing> {
         let mut state = self.state.subscribe();
-        let wait = state.wait_for(|state| state.certificate.is_some());
-        if let Ok(Ok(state)) = tokio::time::timeout(limit, wait).await
-            && let Some(certificate) = state.certificate.clone()
-        {
+        let wait = state.wait_for(|state| state.certificate.is_some() || state.is_refused());
+        // Whether the wait was over in time or not: the state says what came of it.
+        let _in_time = tokio::time::timeout(limit, wait).await;
+        let state = self.state.borrow().clone();
+        if let Some(certificate) = state.certificate {
             return Ok(certificate);
         }
-        let last = self.state.borrow().last_error.clone();
-        let reason = last.unwrap_or_else(|| "no answer yet".to_owned());
-        Err(format!(
-            "no certificate for {} within {} s: {reason}",
-            self.identity,
-            limit.as_secs()
-        ))
+        let identity = self.identity.clone();
+        Err(match state.last_failure {
+            Some(Failure {
+                reason,
+                definite: true,
+            }) => Missing::Refused { identity, reason },
+            failure => Missing::Late {
+                identity,
+                limit,
+                reason: failure.map_or_else(|| "no answer yet".to_owned(), |last| last.reason),
+            },
+        })
     }
 }
 
@@ -187,7 +226,7 @@ async fn maintain(slot: Weak<IdentitySlot>, issuer: Arc<dyn Issuer>, metrics: Ar
                     renewal_seconds = wait.as_secs(), "certificate fetched");
                 held.state.send_replace(SlotState {
                     certificate: Some(Arc::new(certificate)),
-                    last_error: None,
+                    last_failure: None,
                 });
                 wait
             }
@@ -196,8 +235,12 @@ async fn maintain(slot: Weak<IdentitySlot>, issuer: Arc<dyn Issuer>, metrics: Ar
                 let wait = retry_delay(failures, fastrand::f64());
                 tracing::warn!(identity = %identity, err = %err, failures,
                     retry_milliseconds = wait.as_millis(), "certificate not fetched");
+                let failure = Failure {
+                    reason: err.to_string(),
+                    definite: err.is_definite(),
+                };
                 held.state
-                    .send_modify(|state| state.last_error = Some(err.to_string()));
+                    .send_modify(|state| state.last_failure = Some(failure));
                 wait
             }
         };

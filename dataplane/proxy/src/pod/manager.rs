@@ -1,5 +1,5 @@
 //! The pods of this node that are ours to serve.
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use super::listeners::Listeners;
 use super::roster::{Entry, Roster};
+use super::takeover::{TakeOver, Tried};
 use super::{Pod, Standing};
+use crate::identity::manager::Missing;
 use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
 use crate::lock::lock;
@@ -35,10 +37,12 @@ pub struct Served {
 /// Why a pod is not served.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    /// Its own ports are taken, say: no proxy could serve it, and none must wait for that.
+    /// Its own ports are taken, say.
     #[error("{0}")]
     OfPod(String),
-    /// What this proxy lacks; it is not ready while that is so.
+    #[error(transparent)]
+    Certificate(#[from] Missing),
+    /// What this proxy lacks.
     #[error("{0}")]
     OfProxy(String),
 }
@@ -49,13 +53,32 @@ impl From<String> for Fault {
     }
 }
 
+impl Fault {
+    fn tried(&self) -> Tried {
+        match self {
+            Self::OfPod(_) => Tried::OwnFault,
+            Self::Certificate(Missing::Refused { identity, .. }) => Tried::Refused {
+                identity: identity.to_string(),
+            },
+            Self::Certificate(Missing::Late { .. }) | Self::OfProxy(_) => Tried::ProxysFault,
+        }
+    }
+}
+
+impl From<Fault> for zds::Refusal {
+    fn from(fault: Fault) -> Self {
+        Self {
+            message: fault.to_string(),
+            definite: matches!(fault, Fault::Certificate(Missing::Refused { .. })),
+        }
+    }
+}
+
 pub struct PodManager {
     shared: Arc<Shared>,
     roster: Mutex<Roster>,
-    /// Uids that were asked for and could not be served.
-    failed: Mutex<HashMap<String, Fault>>,
+    take_over: Mutex<TakeOver>,
     agent_connected: AtomicBool,
-    snapshot_seen: AtomicBool,
 }
 
 impl PodManager {
@@ -63,18 +86,14 @@ impl PodManager {
         Self {
             shared,
             roster: Mutex::default(),
-            failed: Mutex::default(),
+            take_over: Mutex::default(),
             agent_connected: AtomicBool::new(false),
-            snapshot_seen: AtomicBool::new(false),
         }
     }
 
-    /// Whether the agent has told all pods there are, and all of them are served that can be.
+    /// Whether the pods of the node were taken over from the proxy before.
     pub fn ready(&self) -> bool {
-        self.snapshot_seen.load(Ordering::Acquire)
-            && lock(&self.failed)
-                .values()
-                .all(|fault| matches!(fault, Fault::OfPod(_)))
+        lock(&self.take_over).is_done()
     }
 
     /// Whether the agent is there now.
@@ -218,34 +237,32 @@ impl PodManager {
         self.shared
             .metrics
             .pods_failed
-            .set(gauge(lock(&self.failed).len()));
+            .set(gauge(lock(&self.take_over).failed()));
     }
 }
 
 impl zds::Handler for Arc<PodManager> {
-    async fn add(&self, pod: zds::Pod, handed: zds::Handed) -> Result<(), String> {
+    async fn add(&self, pod: zds::Pod, handed: zds::Handed) -> Result<(), zds::Refusal> {
         let uid = pod.uid.clone();
         let result = self.serve(pod, handed).await;
-        let answer = result.as_ref().map_err(ToString::to_string).copied();
-        match result {
-            Ok(()) => lock(&self.failed).remove(&uid),
-            Err(fault) => lock(&self.failed).insert(uid, fault),
-        };
+        let how = result
+            .as_ref()
+            .map_or_else(Fault::tried, |()| Tried::Served);
+        lock(&self.take_over).tried(uid, how);
         self.count();
-        answer
+        result.map_err(zds::Refusal::from)
     }
 
-    fn keep(&self, uid: &str) -> Result<(), String> {
-        let served = lock(&self.roster).served(uid).is_some();
-        if served {
-            Ok(())
-        } else {
-            Err(format!("the pod {uid} is not served here"))
+    fn keep(&self, uid: &str) -> Result<(), zds::Refusal> {
+        if lock(&self.roster).served(uid).is_none() {
+            return Err(format!("the pod {uid} is not served here").into());
         }
+        lock(&self.take_over).tried(uid.to_owned(), Tried::Served);
+        Ok(())
     }
 
     fn delete(&self, uid: &str) {
-        lock(&self.failed).remove(uid);
+        lock(&self.take_over).forget(uid);
         let entry = lock(&self.roster).remove(uid);
         if let Some(entry) = entry {
             self.let_go(entry);
@@ -254,14 +271,16 @@ impl zds::Handler for Arc<PodManager> {
     }
 
     fn snapshot(&self, listed: &HashSet<String>) {
-        lock(&self.failed).retain(|uid, _| listed.contains(uid));
+        lock(&self.take_over).snapshot(listed);
         let gone = lock(&self.roster).keep(listed);
         gone.into_iter().for_each(|entry| self.let_go(entry));
-        self.snapshot_seen.store(true, Ordering::Release);
         self.count();
     }
 
     fn connected(&self, connected: bool) {
+        if !connected {
+            lock(&self.take_over).disconnected();
+        }
         self.agent_connected.store(connected, Ordering::Release);
     }
 }

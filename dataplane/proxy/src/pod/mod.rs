@@ -4,6 +4,7 @@ mod listeners;
 mod manager;
 mod plaintext;
 mod roster;
+mod takeover;
 
 pub use connections::Connections;
 pub use manager::{PodManager, Served};

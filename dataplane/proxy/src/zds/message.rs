@@ -1,4 +1,5 @@
 //! ZDS messages, checked as they come in.
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 
 use prost::Message;
@@ -27,6 +28,15 @@ pub struct Handed {
     /// Listening sockets there for outbound, plaintext and HBONE, in this order. An agent that
     /// does not hold them sends none, and the proxy opens its own.
     pub listeners: Option<[OwnedFd; 3]>,
+}
+
+/// A request and the number its answer repeats. None: the agent waits for the answer before it asks
+/// for anything else.
+#[derive(Debug)]
+pub struct Numbered {
+    pub number: Option<NonZeroU64>,
+    /// Or why it cannot be understood.
+    pub request: Result<Request, ZdsError>,
 }
 
 /// What the agent asks for.
@@ -61,11 +71,55 @@ pub enum ZdsError {
     Empty(&'static str),
 }
 
-/// Reads one message and the descriptors that came with it. Descriptors not used are closed.
-pub fn parse(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
-    let request =
-        WorkloadRequest::decode(bytes).map_err(|err| ZdsError::Decode(err.to_string()))?;
-    match request.payload.ok_or(ZdsError::Unknown)? {
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub message: String,
+    /// The authority has refused the identity: waiting changes nothing.
+    pub definite: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            definite: false,
+        }
+    }
+}
+
+impl From<ZdsError> for Refusal {
+    fn from(error: ZdsError) -> Self {
+        error.to_string().into()
+    }
+}
+
+/// A message as it came.
+#[derive(Debug)]
+pub struct Received {
+    pub bytes: Vec<u8>,
+    /// What came with it, or why the message cannot be used.
+    pub descriptors: Result<Vec<OwnedFd>, ZdsError>,
+}
+
+/// Reads one message. Descriptors not used are closed.
+pub fn parse(received: Received) -> Numbered {
+    let decoded = WorkloadRequest::decode(received.bytes.as_slice());
+    let number = decoded
+        .as_ref()
+        .map_or(0, |request: &WorkloadRequest| request.number);
+    let request = received.descriptors.and_then(|descriptors| {
+        let request = decoded.map_err(|err| ZdsError::Decode(err.to_string()))?;
+        understand(request.payload.ok_or(ZdsError::Unknown)?, descriptors)
+    });
+    Numbered {
+        number: NonZeroU64::new(number),
+        request,
+    }
+}
+
+fn understand(payload: Payload, descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
+    match payload {
         Payload::Add(add) => {
             let handed = handed(descriptors)?;
             let info = add.workload_info.ok_or(ZdsError::Empty("workload_info"))?;
@@ -117,21 +171,26 @@ pub fn hello() -> Vec<u8> {
     ZdsHello {
         version: Version::V1.into(),
         takes_listeners: true,
+        answers_in_any_order: true,
     }
     .encode_to_vec()
 }
 
-/// The answer to a request: done, or what went wrong.
-pub fn ack(result: Result<(), String>) -> Vec<u8> {
+/// The answer to the request of a number: done, or what went wrong.
+pub fn ack(number: Option<NonZeroU64>, result: Result<(), Refusal>) -> Vec<u8> {
+    let (mut error, definite) = match result {
+        Ok(()) => (String::new(), false),
+        Err(refusal) => (refusal.message, refusal.definite),
+    };
     // The agent reads into a buffer like ours.
-    let mut error = result.err().unwrap_or_default();
     let mut end = error.len().min(MAX_MESSAGE - 64);
     while !error.is_char_boundary(end) {
         end -= 1;
     }
     error.truncate(end);
     WorkloadResponse {
-        payload: Some(Answer::Ack(Ack { error })),
+        payload: Some(Answer::Ack(Ack { error, definite })),
+        number: number.map_or(0, NonZeroU64::get),
     }
     .encode_to_vec()
 }
@@ -144,8 +203,20 @@ mod tests {
     fn encode(payload: Payload) -> Vec<u8> {
         WorkloadRequest {
             payload: Some(payload),
+            number: 0,
         }
         .encode_to_vec()
+    }
+
+    fn received(bytes: &[u8], descriptors: Result<Vec<OwnedFd>, ZdsError>) -> Numbered {
+        parse(Received {
+            bytes: bytes.to_vec(),
+            descriptors,
+        })
+    }
+
+    fn read(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Request, ZdsError> {
+        received(bytes, Ok(descriptors)).request
     }
 
     fn fd() -> OwnedFd {
@@ -165,7 +236,7 @@ mod tests {
 
     #[test]
     fn requests_are_understood() {
-        let Request::Add(pod, _) = parse(&add("web"), vec![fd()]).unwrap() else {
+        let Request::Add(pod, _) = read(&add("web"), vec![fd()]).unwrap() else {
             panic!()
         };
         assert_eq!(
@@ -179,36 +250,33 @@ mod tests {
         let del = encode(Payload::Del(DelWorkload { uid: "u1".into() }));
         // uid has field number 2 here, unlike in its siblings.
         assert_eq!(del, [0x12, 0x04, 0x12, 0x02, b'u', b'1']);
-        assert!(matches!(parse(&del, vec![]), Ok(Request::Delete { uid }) if uid == "u1"));
+        assert!(matches!(read(&del, vec![]), Ok(Request::Delete { uid }) if uid == "u1"));
         let keep = encode(Payload::Keep(KeepWorkload { uid: "u1".into() }));
-        assert!(matches!(parse(&keep, vec![]), Ok(Request::Keep { uid }) if uid == "u1"));
+        assert!(matches!(read(&keep, vec![]), Ok(Request::Keep { uid }) if uid == "u1"));
         let sent = encode(Payload::SnapshotSent(SnapshotSent {}));
-        assert!(matches!(parse(&sent, vec![]), Ok(Request::SnapshotSent)));
+        assert!(matches!(read(&sent, vec![]), Ok(Request::SnapshotSent)));
     }
 
     #[test]
     fn malformed_requests_are_refused() {
-        assert_eq!(parse(&[], vec![]).unwrap_err(), ZdsError::Unknown);
-        assert!(matches!(
-            parse(&[0xff; 9], vec![]),
-            Err(ZdsError::Decode(_))
-        ));
+        assert_eq!(read(&[], vec![]).unwrap_err(), ZdsError::Unknown);
+        assert!(matches!(read(&[0xff; 9], vec![]), Err(ZdsError::Decode(_))));
         assert_eq!(
-            parse(&add("web"), vec![]).unwrap_err(),
+            read(&add("web"), vec![]).unwrap_err(),
             ZdsError::Descriptors(0, "1 or 4")
         );
         assert_eq!(
-            parse(&add("web"), vec![fd(), fd()]).unwrap_err(),
+            read(&add("web"), vec![fd(), fd()]).unwrap_err(),
             ZdsError::Descriptors(2, "1 or 4")
         );
         assert_eq!(
-            parse(&add(""), vec![fd()]).unwrap_err(),
+            read(&add(""), vec![fd()]).unwrap_err(),
             ZdsError::Empty("service_account")
         );
         let del = encode(Payload::Del(DelWorkload { uid: String::new() }));
-        assert_eq!(parse(&del, vec![]).unwrap_err(), ZdsError::Empty("uid"));
+        assert_eq!(read(&del, vec![]).unwrap_err(), ZdsError::Empty("uid"));
         assert!(matches!(
-            parse(&del, vec![fd()]),
+            read(&del, vec![fd()]),
             Err(ZdsError::Descriptors(1, "none"))
         ));
         let bare = encode(Payload::Add(AddWorkload {
@@ -216,7 +284,7 @@ mod tests {
             workload_info: None,
         }));
         assert_eq!(
-            parse(&bare, vec![fd()]).unwrap_err(),
+            read(&bare, vec![fd()]).unwrap_err(),
             ZdsError::Empty("workload_info")
         );
     }
@@ -225,7 +293,7 @@ mod tests {
     fn r31_a_pod_comes_with_its_namespace_alone_or_with_three_listeners() {
         let listeners = |count| {
             let descriptors = (0..count).map(|_| fd()).collect();
-            match parse(&add("web"), descriptors) {
+            match read(&add("web"), descriptors) {
                 Ok(Request::Add(_, handed)) => Ok(handed.listeners.is_some()),
                 Ok(other) => panic!("{other:?}"),
                 Err(err) => Err(err),
@@ -240,8 +308,22 @@ mod tests {
 
     #[test]
     fn r31_the_hello_says_that_listeners_are_taken_where_older_agents_do_not_look() {
-        // Field 1: version 1. Field 1000: true.
-        assert_eq!(hello(), [0x08, 0x01, 0xc0, 0x3e, 0x01]);
+        // Field 1: version 1. Field 1000: true; 1001, too.
+        assert_eq!(hello(), [0x08, 0x01, 0xc0, 0x3e, 0x01, 0xc8, 0x3e, 0x01]);
+    }
+
+    #[test]
+    fn r38_an_answer_repeats_the_number_and_one_without_is_what_older_agents_know() {
+        let del = |number| {
+            let payload = Some(Payload::Del(DelWorkload { uid: "u1".into() }));
+            let request = WorkloadRequest { payload, number };
+            let unfit = Err(ZdsError::NoDescriptors);
+            received(&request.encode_to_vec(), unfit).number
+        };
+        assert_eq!((del(0), del(7)), (None, NonZeroU64::new(7)));
+        // Field 1000: 7, after field 1.
+        assert_eq!(ack(del(7), Ok(())), [0x0a, 0x00, 0xc0, 0x3e, 0x07]);
+        assert_eq!(ack(del(0), Ok(())), [0x0a, 0x00]);
     }
 
     #[test]
@@ -263,7 +345,7 @@ mod tests {
                     }
                 }
                 let descriptors = (0..random.usize(..6)).map(|_| fd()).collect();
-                if let Ok(Request::Add(pod, _)) = parse(&bytes, descriptors) {
+                if let Ok(Request::Add(pod, _)) = read(&bytes, descriptors) {
                     assert!(!pod.uid.is_empty() && !pod.namespace.is_empty());
                     pods += 1;
                 }
@@ -274,13 +356,8 @@ mod tests {
 
     #[test]
     fn errors_fit_the_agents_buffer() {
-        assert!(ack(Err("ä".repeat(5000))).len() <= MAX_MESSAGE);
-        let decoded = WorkloadResponse::decode(ack(Ok(())).as_slice()).unwrap();
-        assert_eq!(
-            decoded.payload,
-            Some(Answer::Ack(Ack {
-                error: String::new()
-            }))
-        );
+        assert!(ack(NonZeroU64::new(u64::MAX), Err("ä".repeat(5000).into())).len() <= MAX_MESSAGE);
+        let decoded = WorkloadResponse::decode(ack(None, Ok(())).as_slice()).unwrap();
+        assert_eq!(decoded.payload, Some(Answer::Ack(Ack::default())));
     }
 }

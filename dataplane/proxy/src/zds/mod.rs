@@ -3,5 +3,5 @@ mod message;
 mod session;
 mod socket;
 
-pub use message::{Handed, Pod, Request, ZdsError};
+pub use message::{Handed, Pod, Refusal, Request, ZdsError};
 pub use session::{Handler, run};

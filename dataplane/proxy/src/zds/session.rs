@@ -2,23 +2,30 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
-use super::message::{Handed, Pod, Request, ack, hello, parse};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::message::{Handed, Numbered, Pod, Refusal, Request, ack, hello, parse};
 use super::socket::ZdsSocket;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// Pods whose answer is not given yet; beyond it nothing more is read. The agent asks for no more at once.
+const MOST_UNDER_WAY: usize = 128;
 
 /// Whoever serves the pods. Answers go back to the agent word for word.
 pub trait Handler: Send + Sync {
-    /// Begins to serve `pod`; returns once it is served, or with what failed and nothing left half done.
-    fn add(&self, pod: Pod, handed: Handed) -> impl Future<Output = Result<(), String>> + Send;
+    /// Begins to serve `pod`; returns once it is served, or with what failed and nothing left half
+    /// done. Dropped before, it leaves nothing either.
+    fn add(&self, pod: Pod, handed: Handed) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// Whether the pod is served.
-    fn keep(&self, uid: &str) -> Result<(), String>;
+    fn keep(&self, uid: &str) -> Result<(), Refusal>;
     fn delete(&self, uid: &str);
-    /// Only these pods are there; any other is gone.
+    /// Only these pods are there; any other is gone. Some may still be being added.
     fn snapshot(&self, listed: &HashSet<String>);
     fn connected(&self, connected: bool);
 }
@@ -46,6 +53,7 @@ pub async fn run(path: &Path, handler: &impl Handler) {
     }
 }
 
+/// Answers until the agent goes. Pods that are being added then are given up: the next snapshot names them again.
 async fn converse(
     socket: &ZdsSocket,
     handler: &impl Handler,
@@ -54,52 +62,82 @@ async fn converse(
     socket.send(&hello()).await?;
     // Uids named before the snapshot is complete; none afterwards.
     let mut listed = Some(HashSet::new());
-    while let Some(received) = socket.receive().await? {
-        *wait = FIRST_RETRY;
-        let request = received.and_then(|(bytes, descriptors)| parse(&bytes, descriptors));
-        let result = match request {
-            Ok(request) => serve(request, handler, &mut listed).await,
-            Err(err) => Err(err.to_string()),
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        let received = tokio::select! {
+            Some((number, result)) = under_way.next() => {
+                answer(socket, number, result).await?;
+                continue;
+            }
+            received = socket.receive(), if under_way.len() < MOST_UNDER_WAY => received?,
         };
-        if let Err(err) = &result {
-            tracing::warn!(%err, "the agent's request failed");
-        }
-        socket.send(&ack(result)).await?;
+        let Some(received) = received else {
+            return Ok(());
+        };
+        *wait = FIRST_RETRY;
+        let Numbered { number, request } = parse(received);
+        let pod = request
+            .map_err(Refusal::from)
+            .and_then(|request| serve(request, handler, &mut listed));
+        let result = match pod {
+            Ok(Some((pod, handed))) => {
+                let adding = async move { (number, handler.add(pod, handed).await) };
+                if number.is_some() {
+                    under_way.push(adding);
+                    continue;
+                }
+                adding.await.1
+            }
+            Ok(None) => Ok(()),
+            Err(refusal) => Err(refusal),
+        };
+        answer(socket, number, result).await?;
     }
-    Ok(())
 }
 
-async fn serve(
+async fn answer(
+    socket: &ZdsSocket,
+    number: Option<NonZeroU64>,
+    result: Result<(), Refusal>,
+) -> io::Result<()> {
+    if let Err(refusal) = &result {
+        tracing::warn!(err = refusal.message, "the agent's request failed");
+    }
+    socket.send(&ack(number, result)).await
+}
+
+/// Does what can be done at once; answers the pod where one is to be added.
+fn serve(
     request: Request,
     handler: &impl Handler,
     listed: &mut Option<HashSet<String>>,
-) -> Result<(), String> {
-    let mut list = |uid: &str| {
-        if let Some(listed) = listed {
-            listed.insert(uid.to_owned());
-        }
-    };
+) -> Result<Option<(Pod, Handed)>, Refusal> {
     match request {
         Request::Add(pod, handed) => {
-            list(&pod.uid);
-            handler.add(pod, handed).await
+            list(listed, &pod.uid);
+            return Ok(Some((pod, handed)));
         }
         Request::Keep { uid } => {
-            list(&uid);
-            handler.keep(&uid)
+            list(listed, &uid);
+            handler.keep(&uid)?;
         }
         Request::Delete { uid } => {
             if let Some(listed) = listed {
                 listed.remove(&uid);
             }
             handler.delete(&uid);
-            Ok(())
         }
         Request::SnapshotSent => {
             if let Some(listed) = listed.take() {
                 handler.snapshot(&listed);
             }
-            Ok(())
         }
+    }
+    Ok(None)
+}
+
+fn list(listed: &mut Option<HashSet<String>>, uid: &str) {
+    if let Some(listed) = listed {
+        listed.insert(uid.to_owned());
     }
 }

@@ -9,13 +9,10 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::message::{MAX_MESSAGE, ZdsError};
+use super::message::{MAX_MESSAGE, Received, ZdsError};
 
 /// The most descriptors the kernel lets one message carry (unix(7)).
 const SCM_MAX_FD: usize = 253;
-
-/// One received message, or why it cannot be used.
-pub type Received = Result<(Vec<u8>, Vec<OwnedFd>), ZdsError>;
 
 /// The connection to the agent.
 pub struct ZdsSocket(AsyncFd<OwnedFd>);
@@ -68,10 +65,6 @@ fn receive(fd: &OwnedFd) -> io::Result<Option<Received>> {
         MsgFlags::MSG_CMSG_CLOEXEC,
     )?;
     let (length, flags) = (message.bytes, message.flags);
-    if flags.contains(MsgFlags::MSG_CTRUNC) {
-        // Even that room was not enough: this process has no descriptors left.
-        return Ok(Some(Err(ZdsError::NoDescriptors)));
-    }
     // Descriptors are owned first, so that every way out below closes them.
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
@@ -84,14 +77,19 @@ fn receive(fd: &OwnedFd) -> io::Result<Option<Received>> {
             );
         }
     }
-    if flags.contains(MsgFlags::MSG_TRUNC) {
-        return Ok(Some(Err(ZdsError::TooLong)));
-    }
     if length == 0 {
         return Ok(None);
     }
-    Ok(Some(Ok((
-        bytes.get(..length).unwrap_or_default().to_vec(),
+    let descriptors = if flags.contains(MsgFlags::MSG_CTRUNC) {
+        // Even that room was not enough: this process has no descriptors left.
+        Err(ZdsError::NoDescriptors)
+    } else if flags.contains(MsgFlags::MSG_TRUNC) {
+        Err(ZdsError::TooLong)
+    } else {
+        Ok(descriptors)
+    };
+    Ok(Some(Received {
+        bytes: bytes.get(..length).unwrap_or_default().to_vec(),
         descriptors,
-    ))))
+    }))
 }

@@ -215,7 +215,8 @@ async fn failures_are_retried_and_told() {
         .await
         .err()
         .unwrap();
-    assert!(err.contains("sa/a") && err.contains("busy"), "{err}");
+    let text = err.to_string();
+    assert!(text.contains("sa/a") && text.contains("busy"), "{text}");
 }
 
 /// Time stands still but for the renewal's own wait, and is then as much later.

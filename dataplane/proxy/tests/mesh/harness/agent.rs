@@ -14,7 +14,7 @@ use prost::Message;
 use tulle_wire::zds::workload_request::Payload;
 use tulle_wire::zds::workload_response::Payload as Answer;
 use tulle_wire::zds::{
-    AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo, WorkloadRequest,
+    Ack, AddWorkload, DelWorkload, KeepWorkload, SnapshotSent, WorkloadInfo, WorkloadRequest,
     WorkloadResponse, ZdsHello,
 };
 
@@ -53,6 +53,7 @@ impl Agent {
         limit(&conversation.0);
         let hello = ZdsHello::decode(conversation.receive().as_slice()).unwrap();
         assert_eq!((hello.version, hello.takes_listeners), (1, true));
+        assert!(hello.answers_in_any_order);
         conversation
     }
 }
@@ -89,16 +90,36 @@ impl Conversation {
 
     /// The same with any descriptors.
     pub fn add_with(&self, pod: &Pod, descriptors: &[RawFd]) -> Result<(), String> {
-        let info = WorkloadInfo {
-            name: pod.name.clone(),
-            namespace: NAMESPACE.into(),
-            service_account: pod.account.clone(),
+        self.ask(add(pod), descriptors)
+    }
+
+    /// Hands a pod over under a number, without waiting for the answer.
+    pub fn begin_add(&self, pod: &Pod, number: u64) {
+        let request = WorkloadRequest {
+            payload: Some(add(pod)),
+            number,
         };
-        let add = AddWorkload {
-            uid: pod.uid(),
-            workload_info: Some(info),
+        self.send_only(&request.encode_to_vec(), &[pod.ns.0.as_raw_fd()]);
+    }
+
+    /// Says that every pod has been named, under a number.
+    pub fn begin_snapshot_sent(&self, number: u64) {
+        let request = WorkloadRequest {
+            payload: Some(Payload::SnapshotSent(SnapshotSent {})),
+            number,
         };
-        self.ask(Payload::Add(add), descriptors)
+        self.send_only(&request.encode_to_vec(), &[]);
+    }
+
+    /// The next answer: to which number, and what.
+    pub fn answer(&self) -> (u64, Ack) {
+        tokio::task::block_in_place(|| {
+            let answer = WorkloadResponse::decode(self.receive().as_slice()).unwrap();
+            let Some(Answer::Ack(ack)) = answer.payload else {
+                panic!("no ack")
+            };
+            (answer.number, ack)
+        })
     }
 
     pub fn keep(&self, pod: &Pod) -> Result<(), String> {
@@ -117,6 +138,7 @@ impl Conversation {
         self.send(
             &WorkloadRequest {
                 payload: Some(payload),
+                number: 0,
             }
             .encode_to_vec(),
             descriptors,
@@ -125,27 +147,27 @@ impl Conversation {
 
     /// Sends any bytes and reads the answer.
     pub fn send(&self, bytes: &[u8], descriptors: &[RawFd]) -> Result<(), String> {
-        tokio::task::block_in_place(|| {
-            let rights = [ControlMessage::ScmRights(descriptors)];
-            let control: &[_] = if descriptors.is_empty() { &[] } else { &rights };
-            sendmsg::<UnixAddr>(
-                self.0.as_raw_fd(),
-                &[IoSlice::new(bytes)],
-                control,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            )
-            .unwrap();
-            let answer = WorkloadResponse::decode(self.receive().as_slice()).unwrap();
-            let Some(Answer::Ack(ack)) = answer.payload else {
-                panic!("no ack")
-            };
-            if ack.error.is_empty() {
-                Ok(())
-            } else {
-                Err(ack.error)
-            }
-        })
+        self.send_only(bytes, descriptors);
+        let (number, ack) = self.answer();
+        assert_eq!(number, 0, "what has no number is answered without one");
+        if ack.error.is_empty() {
+            Ok(())
+        } else {
+            Err(ack.error)
+        }
+    }
+
+    fn send_only(&self, bytes: &[u8], descriptors: &[RawFd]) {
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let control: &[_] = if descriptors.is_empty() { &[] } else { &rights };
+        sendmsg::<UnixAddr>(
+            self.0.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .unwrap();
     }
 
     fn receive(&self) -> Vec<u8> {
@@ -155,4 +177,16 @@ impl Conversation {
         buffer.truncate(length);
         buffer
     }
+}
+
+fn add(pod: &Pod) -> Payload {
+    let info = WorkloadInfo {
+        name: pod.name.clone(),
+        namespace: NAMESPACE.into(),
+        service_account: pod.account.clone(),
+    };
+    Payload::Add(AddWorkload {
+        uid: pod.uid(),
+        workload_info: Some(info),
+    })
 }

@@ -1,7 +1,6 @@
 //! A control plane: signs, and tells what the test wants told.
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -42,12 +41,21 @@ pub struct Control {
     shared: Arc<Shared>,
 }
 
+/// How an identity gets no certificate.
+#[derive(Clone, Copy)]
+pub enum Unsigned {
+    Refused,
+    Unavailable,
+    Unanswered,
+}
+
 struct Shared {
     authority: Arc<Authority>,
     heard: Mutex<Vec<DeltaDiscoveryRequest>>,
     signed: Mutex<Vec<String>>,
     tokens: Mutex<Vec<String>>,
-    refuse_to_sign: AtomicBool,
+    /// Identities that get no certificate, and every identity under the empty text.
+    unsigned: Mutex<HashMap<String, Unsigned>>,
 }
 
 impl Control {
@@ -61,7 +69,7 @@ impl Control {
             heard: Mutex::default(),
             signed: Mutex::default(),
             tokens: Mutex::default(),
-            refuse_to_sign: AtomicBool::new(false),
+            unsigned: Mutex::default(),
         });
         let control = Self {
             told: watch::Sender::new(nothing),
@@ -161,8 +169,24 @@ impl Control {
         self.shared.tokens.lock().unwrap().clone()
     }
 
+    /// Refuses every identity, or none.
     pub fn refuse_to_sign(&self, refuse: bool) {
-        self.shared.refuse_to_sign.store(refuse, Ordering::SeqCst);
+        let mut unsigned = self.shared.unsigned.lock().unwrap();
+        unsigned.remove("");
+        if refuse {
+            unsigned.insert(String::new(), Unsigned::Refused);
+        }
+    }
+
+    /// Has a pod's identity get no certificate.
+    pub fn leave_unsigned(&self, pod: &Pod, how: Unsigned) {
+        let mut unsigned = self.shared.unsigned.lock().unwrap();
+        unsigned.insert(pod.identity(), how);
+    }
+
+    /// Has it get one again.
+    pub fn sign_again(&self, pod: &Pod) {
+        self.shared.unsigned.lock().unwrap().remove(&pod.identity());
     }
 }
 
@@ -205,11 +229,6 @@ impl IstioCertificateService for Signing {
             .lock()
             .unwrap()
             .push(token.unwrap_or_default());
-        if self.0.refuse_to_sign.load(Ordering::SeqCst) {
-            return Err(Status::permission_denied(
-                "no pod with that identity runs on the node",
-            ));
-        }
         let request = request.into_inner();
         let fields = request.metadata.unwrap_or_default().fields;
         let Some(prost_types::value::Kind::StringValue(identity)) = fields
@@ -218,6 +237,19 @@ impl IstioCertificateService for Signing {
         else {
             return Err(Status::invalid_argument("no identity"));
         };
+        let unsigned = {
+            let unsigned = self.0.unsigned.lock().unwrap();
+            unsigned.get(&identity).or(unsigned.get("")).copied()
+        };
+        match unsigned {
+            Some(Unsigned::Refused) => {
+                let why = "no pod with that identity runs on the node";
+                return Err(Status::permission_denied(why));
+            }
+            Some(Unsigned::Unavailable) => return Err(Status::unavailable("no authority yet")),
+            Some(Unsigned::Unanswered) => std::future::pending().await,
+            None => {}
+        }
         self.0.signed.lock().unwrap().push(identity.clone());
         let cert_chain = self.0.authority.sign(&request.csr, &identity);
         Ok(Response::new(IstioCertificateResponse { cert_chain }))
