@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
 use tulle_cni_protocol::SOCKET_NAME;
+use tulle_log_writer::DroppedLines;
 
 use crate::cluster::{Cluster, View};
 use crate::cni::{self, Answers, Installer};
@@ -43,6 +44,8 @@ pub struct Parts {
     pub installer: Installer,
     /// Where metrics and probes are served.
     pub http: TcpListener,
+    /// Of the log, for the metrics.
+    pub dropped_lines: DroppedLines,
     /// Set once everything of ours is off the node, after the Mesh is gone.
     pub released: watch::Sender<bool>,
 }
@@ -56,6 +59,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         proc,
         installer,
         http,
+        dropped_lines,
         released,
     } = parts;
     prepare_run_dir(&run_dir).context("preparing the run directory")?;
@@ -75,7 +79,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         ruler: Ruler,
         owner,
         view: cluster.view(),
-        metrics: Metrics::default(),
+        metrics: Metrics::new(&dropped_lines),
     });
     let enroller = Enroller::new(Arc::clone(&node));
     let pages = Pages {

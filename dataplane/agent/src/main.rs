@@ -16,6 +16,7 @@ use tulle_agent::cni::Installer;
 use tulle_agent::farewell::RunDirectory;
 use tulle_agent::settings::Settings;
 use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE};
+use tulle_log_writer::Logging;
 
 const HTTP_PORT: u16 = 15019;
 
@@ -25,16 +26,12 @@ const FAREWELL: Duration = Duration::from_secs(10);
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let settings = Settings::from_environment()?;
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(log_filter(&settings.log))
-        .init();
+    let logging = tulle_log_writer::start(log_filter(&settings.log)).context("starting to log")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (released, is_released) = watch::channel(false);
     let outcome = tokio::select! {
-        outcome = run(&settings, released) => outcome,
+        outcome = run(&settings, &logging, released) => outcome,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -60,7 +57,11 @@ fn log_filter(level: &str) -> EnvFilter {
         .unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Result<()> {
+async fn run(
+    settings: &Settings,
+    logging: &Logging,
+    released: watch::Sender<bool>,
+) -> anyhow::Result<()> {
     info!(
         node = settings.node,
         version = settings.version,
@@ -78,6 +79,7 @@ async fn run(settings: &Settings, released: watch::Sender<bool>) -> anyhow::Resu
         proc: settings.proc.clone(),
         installer: installer(settings)?,
         http,
+        dropped_lines: logging.dropped(),
         released,
     };
     tokio::select! {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tulle_log_writer::DroppedLines;
 
 use crate::report::MeshNodeStatus;
 
@@ -33,8 +34,8 @@ pub struct Metrics {
     ended_connections: Counter,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    pub fn new(dropped_lines: &DroppedLines) -> Self {
         let mut registry = Registry::with_prefix("tulle_agent");
         let pods = Family::default();
         let older_connections = Gauge::default();
@@ -72,6 +73,7 @@ impl Default for Metrics {
             "Connections from before an enrolment that were ended",
             ended_connections.clone(),
         );
+        dropped_lines.register(&mut registry);
         Self {
             registry: Arc::new(registry),
             pods,
@@ -82,9 +84,7 @@ impl Default for Metrics {
             ended_connections,
         }
     }
-}
 
-impl Metrics {
     pub fn failed(&self, reason: &'static str) {
         self.failures.get_or_create(&Reason { reason }).inc();
     }

@@ -1,11 +1,14 @@
 //! JSON logs on standard output. Nothing here or elsewhere logs a token, a key or a request body.
+use std::io;
+
 use tracing_subscriber::EnvFilter;
+pub use tulle_log_writer::{ACCESS, Logging};
 
-/// Target of the access-log lines, so that they can be told from events.
-pub const ACCESS: &str = "access";
-
-/// Starts logging at `level` (`debug`, `info`, `warn`, `error`, or a filter expression).
-pub fn start(level: &str) {
+/// Starts logging at `level` (`debug`, `info`, `warn`, `error`, or a filter expression), until what it returns is dropped.
+///
+/// # Errors
+/// When the writing thread cannot be started.
+pub fn start(level: &str) -> io::Result<Logging> {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     // The libraries below speak of every frame at debug; their warnings are enough.
     let filter = [
@@ -20,11 +23,5 @@ pub fn start(level: &str) {
     .into_iter()
     .filter_map(|directive| directive.parse().ok())
     .fold(filter, EnvFilter::add_directive);
-    let _already_started = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .try_init();
+    tulle_log_writer::start(filter)
 }

@@ -5,21 +5,32 @@ use tulle_proxy::config::Config;
 use tulle_proxy::{logging, run};
 
 fn main() -> ExitCode {
-    let config = match Config::read(|name| std::env::var(name).ok()) {
+    // Before logging starts a thread.
+    let keeps_memory = keep_freed_memory();
+    let config = Config::read(|name| std::env::var(name).ok());
+    let level = config.as_ref().map_or("info", |config| &config.log);
+    let logging = match logging::start(level) {
+        Ok(logging) => logging,
+        Err(err) => {
+            eprintln!("cannot start logging: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let config = match config {
         Ok(config) => config,
         Err(err) => {
-            logging::start("info");
             tracing::error!(%err, "cannot start");
             return ExitCode::FAILURE;
         }
     };
-    logging::start(&config.log);
+    if !keeps_memory {
+        tracing::warn!("the allocator keeps its defaults");
+    }
     raise_descriptor_limit();
-    keep_freed_memory();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .and_then(|runtime| runtime.block_on(run::run(config)));
+        .and_then(|runtime| runtime.block_on(run::run(config, &logging.dropped())));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
@@ -41,17 +52,16 @@ fn raise_descriptor_limit() {
 
 /// The buffers that bytes are moved in come and go quickly and are large: by default each would be
 /// mapped, cleared page by page, and unmapped again by the kernel (mallopt(3)). What is kept is
-/// bounded by the second threshold, bytes.
-fn keep_freed_memory() {
+/// bounded by the second threshold, bytes. Answers whether the allocator took both.
+fn keep_freed_memory() -> bool {
     const MAPPED_FROM: i32 = 4 * 1024 * 1024;
     const KEPT: i32 = 16 * 1024 * 1024;
-    for (parameter, value) in [
+    let settings = [
         (libc::M_MMAP_THRESHOLD, MAPPED_FROM),
         (libc::M_TRIM_THRESHOLD, KEPT),
-    ] {
+    ];
+    settings.into_iter().all(|(parameter, value)| {
         // SAFETY: mallopt only takes two numbers, and no other thread has been started yet.
-        if unsafe { libc::mallopt(parameter, value) } == 0 {
-            tracing::warn!(parameter, "the allocator keeps its default");
-        }
-    }
+        unsafe { libc::mallopt(parameter, value) != 0 }
+    })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tulle_log_writer::DroppedLines;
 
 use crate::admin::http::{serve_port, serve_socket};
 use crate::admin::status::Overview;
@@ -30,11 +31,12 @@ const READINESS_PORT: u16 = 15021;
 ///
 /// # Errors
 /// When a port or socket of its own cannot be opened.
-pub async fn run(config: Config) -> io::Result<()> {
+pub async fn run(config: Config, dropped: &DroppedLines) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let bundle = Arc::new(TrustBundle::new(&config.trust_bundle));
     let metrics = Arc::new(Metrics::new());
+    metrics.dropped_lines(dropped);
     let state = Arc::new(MeshState::default());
     // A stream that is always there and calls that come and go: a connection each, so that
     // a burst of one does not hold up the other.

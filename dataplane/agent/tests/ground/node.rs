@@ -9,6 +9,7 @@ use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
 use tulle_agent::cluster::{Cluster, MeshView, PodView};
 use tulle_agent::cni::Installer;
 use tulle_agent::sockets::Policy;
+use tulle_log_writer::DroppedLines;
 
 use super::cluster::FakeCluster;
 use super::{OUTSIDE_IP, PodNet, echo_server};
@@ -175,6 +176,7 @@ pub fn parts(
             verified: Arc::default(),
         },
         http,
+        dropped_lines: DroppedLines::default(),
         released,
     }
 }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tulle_log_writer::DroppedLines;
 
 use super::labels::TcpLabels;
 use crate::lock::lock;
@@ -146,6 +147,11 @@ impl Metrics {
         ours.register("build", "The version running, always 1", build);
         *lock(&metrics.registry) = registry;
         metrics
+    }
+
+    /// Tells of dropped log lines, too.
+    pub fn dropped_lines(&self, dropped: &DroppedLines) {
+        dropped.register(lock(&self.registry).sub_registry_with_prefix("tulle_proxy"));
     }
 
     pub fn certificate_fetched(&self, done: bool) {

@@ -16,6 +16,7 @@ mod hostile;
 mod identity;
 mod leaving;
 mod lifecycle;
+mod logs;
 mod plaintext;
 mod policy;
 mod roots;

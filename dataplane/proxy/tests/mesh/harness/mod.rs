@@ -11,14 +11,15 @@ pub mod pod;
 pub mod proxy;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io::PipeReader;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Agent, Conversation};
 use authority::Authority;
 use control::Control;
-use network::Network;
+use network::{Network, Ns};
 use pod::Pod;
 use proxy::Proxy;
 use tulle_proxy::tls::bundle::Bundle;
@@ -45,6 +46,19 @@ impl Mesh {
 
     /// The same, with more in the proxy's environment.
     pub async fn with(env: &[(&str, &str)]) -> Self {
+        Self::with_proxy(|host, folder| Proxy::start(host, folder, "proxy-1", env)).await
+    }
+
+    /// The same with a proxy whose log nobody reads, and the end to read it from.
+    pub async fn unread(env: &[(&str, &str)]) -> (Self, PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let start = |host: &Ns, folder: &Path| {
+            Proxy::writing_to(writer.into(), host, folder, "proxy-1", env)
+        };
+        (Self::with_proxy(start).await, reader)
+    }
+
+    async fn with_proxy(start: impl FnOnce(&Ns, &Path) -> Proxy) -> Self {
         let folder = Folder::new();
         let network = Network::new();
         let authority = Arc::new(Authority::new());
@@ -52,7 +66,7 @@ impl Mesh {
         std::fs::write(folder.0.join("token"), "a-projected-token\n").unwrap();
         let control = Control::start(&network.host, authority.clone());
         let agent = Agent::listen(&folder.0.join("zds.sock"));
-        let proxy = Proxy::start(&network.host, &folder.0, "proxy-1", env);
+        let proxy = start(&network.host, &folder.0);
         let conversation = agent.accept();
         Self {
             authority,

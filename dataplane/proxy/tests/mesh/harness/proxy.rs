@@ -1,6 +1,7 @@
 //! The proxy's process.
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
@@ -20,8 +21,20 @@ pub struct Proxy {
 impl Proxy {
     /// Starts the binary in the node's namespace.
     pub fn start(host: &Ns, folder: &Path, name: &str, env: &[(&str, &str)]) -> Self {
-        let log = folder.join(format!("{name}.log"));
-        let out = File::create(&log).unwrap();
+        let out = File::create(log_of(folder, name)).unwrap();
+        Self::writing_to(out.into(), host, folder, name, env)
+    }
+
+    /// The same with its log somewhere else than in the folder.
+    pub fn writing_to(
+        out: OwnedFd,
+        host: &Ns,
+        folder: &Path,
+        name: &str,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let log = log_of(folder, name);
+        let errors = File::options().create(true).append(true).open(&log);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tulle-proxy"));
         command
             .env_clear()
@@ -38,7 +51,7 @@ impl Proxy {
             .env("TULLE_LOG", "debug")
             .env("RUST_BACKTRACE", "1")
             .envs(env.iter().copied())
-            .stderr(out.try_clone().unwrap())
+            .stderr(errors.unwrap())
             .stdout(out);
         let child = host.run(|| command.spawn().unwrap());
         Self {
@@ -90,6 +103,10 @@ impl Proxy {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
+}
+
+fn log_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.log"))
 }
 
 impl Drop for Proxy {
