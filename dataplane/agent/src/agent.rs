@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 use tulle_cni_protocol::SOCKET_NAME;
 use tulle_log_writer::DroppedLines;
 
@@ -90,6 +90,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     };
 
     let prepare = async {
+        info!("not ready: waiting for the API server");
         board.resume(stored_status(cluster.as_ref()).await);
         // Nothing listens before the pods enrolled earlier are known: a proxy that
         // connects is told of all of them at once, and drops what it is not told of.
@@ -102,6 +103,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
             warn!(err = %error, "cannot write the node's table; it is tried again with the next pod");
         }
         ready.store(true, Ordering::Relaxed);
+        info!("ready");
         anyhow::Ok(())
     };
     let pages = http::serve(http, pages);

@@ -74,10 +74,8 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if pages.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the API server\n".to_owned(),
-        ),
+        // Why not is in the log.
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         "/metrics" => match pages
             .metrics
             .render(&pages.board.status().1, pages.proxies.connected())

@@ -70,7 +70,7 @@ async fn away(root: &Path) -> Parts {
 }
 
 #[tokio::test]
-async fn it_is_alive_and_not_ready_while_it_waits_for_the_api_server() {
+async fn r20_it_is_alive_and_not_ready_and_says_no_more_while_it_waits_for_the_api_server() {
     let root = tempfile::tempdir().unwrap();
     let parts = away(root.path()).await;
     let address = parts.http.local_addr().unwrap();
@@ -87,7 +87,7 @@ async fn it_is_alive_and_not_ready_while_it_waits_for_the_api_server() {
         assert!(page("/healthz").await.starts_with("HTTP/1.1 200 "));
         let readiness = page("/readyz").await;
         assert!(readiness.starts_with("HTTP/1.1 503 "), "{readiness}");
-        assert!(readiness.ends_with("waiting for the API server\n"));
+        assert!(readiness.ends_with("\r\n\r\nnot ready\n"), "{readiness}");
         assert!(
             !root.path().join("run").join(ZDS_SOCKET).exists(),
             "a proxy that is told of no pods would drop those it has"

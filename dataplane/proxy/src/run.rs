@@ -63,6 +63,7 @@ pub async fn run(config: Config, dropped: &DroppedLines) -> io::Result<()> {
         pods: Arc::new(PodManager::new(shared.clone())),
         acknowledged: Arc::new(Acknowledged::new(bundle)),
         draining: Arc::new(AtomicBool::new(false)),
+        told: Arc::default(),
         shared: shared.clone(),
     };
     serve_pages(&overview).await?;

@@ -1,6 +1,6 @@
 //! The status the agent polls, readiness, and metrics.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dump::{ConfigDump, timestamp};
 use super::http::Answer;
+use crate::lock::lock;
 use crate::pod::PodManager;
 use crate::rotation::Acknowledged;
 use crate::shared::Shared;
@@ -20,13 +21,20 @@ pub struct Overview {
     pub acknowledged: Arc<Acknowledged>,
     /// Set on SIGTERM.
     pub draining: Arc<AtomicBool>,
+    /// What was told of readiness last, so that the log has each change once.
+    pub told: Arc<Mutex<Option<Readiness>>>,
 }
+
+/// Ready, or what is missing.
+pub type Readiness = Result<(), &'static str>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
     version: &'static str,
     ready: bool,
+    /// What is missing.
+    not_ready: Option<&'static str>,
     /// It has been told to stop, and serves until its connections have ended.
     draining: bool,
     trust_bundle_sha256: Option<String>,
@@ -67,7 +75,7 @@ impl Overview {
     ///
     /// # Errors
     /// What is missing.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    pub fn ready(&self) -> Readiness {
         if self.draining.load(Ordering::Acquire) {
             return Err("draining");
         }
@@ -102,12 +110,26 @@ impl Overview {
         })
     }
 
-    /// Port 15021.
+    /// Port 15021: yes or no, to whoever asks. Why not is in the log and in the status.
     pub fn readiness_page(&self, path: &str) -> Option<Answer> {
-        (path == "/healthz/ready").then(|| match self.ready() {
-            Ok(()) => Answer::text(StatusCode::OK, "ready\n"),
-            Err(reason) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, &format!("{reason}\n")),
+        (path == "/healthz/ready").then(|| {
+            let ready = self.ready();
+            self.tell_change(ready);
+            match ready {
+                Ok(()) => Answer::text(StatusCode::OK, "ready\n"),
+                Err(_) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            }
         })
+    }
+
+    fn tell_change(&self, ready: Readiness) {
+        if lock(&self.told).replace(ready) == Some(ready) {
+            return;
+        }
+        match ready {
+            Ok(()) => tracing::info!("ready"),
+            Err(reason) => tracing::info!(reason, "not ready"),
+        }
     }
 
     /// Port 15020.
@@ -129,9 +151,11 @@ impl Overview {
     }
 
     fn status(&self) -> Status {
+        let ready = self.ready();
         Status {
             version: env!("CARGO_PKG_VERSION"),
-            ready: self.ready().is_ok(),
+            ready: ready.is_ok(),
+            not_ready: ready.err(),
             draining: self.draining.load(Ordering::Acquire),
             trust_bundle_sha256: self.acknowledged.sha256().map(|sha256| sha256.to_string()),
             workloads: self

@@ -57,6 +57,25 @@ async fn it_is_ready_when_all_its_pods_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r20_readiness_is_yes_or_no_and_the_reason_is_for_the_node() {
+    let mesh = Mesh::start().await;
+    let no = (503, "not ready\n".to_owned());
+    eventually("an answer", || (readiness(&mesh) == no).then_some(())).await;
+    let reason = "waiting for the agent's pods to be served";
+    eventually("the reason, on loopback and in the log", || {
+        let status = mesh.proxy.status();
+        let page = readiness(&mesh);
+        assert!(page == no, "{page:?}");
+        let logged = mesh.proxy.log().contains(reason);
+        (status["notReady"] == reason && logged).then_some(())
+    })
+    .await;
+    mesh.conversation.snapshot_sent().unwrap();
+    assert_eq!(readiness(&mesh), (200, "ready\n".into()));
+    assert!(mesh.proxy.status()["notReady"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_cannot_be_served_is_told_so_and_leaves_nothing() {
     let mut mesh = Mesh::start().await;
     mesh.conversation.snapshot_sent().unwrap();
