@@ -3,6 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tulle_log_writer::DroppedLines;
@@ -26,6 +27,8 @@ use crate::zds;
 const ADMIN_PORT: u16 = 15000;
 const METRICS_PORT: u16 = 15020;
 const READINESS_PORT: u16 = 15021;
+/// How often series of what is gone are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs the proxy until SIGTERM or SIGINT, and through its drain.
 ///
@@ -68,6 +71,7 @@ pub async fn run(config: Config, dropped: &DroppedLines) -> io::Result<()> {
     };
     serve_pages(&overview).await?;
     tokio::spawn(xds.run());
+    tokio::spawn(forget_what_is_gone(shared.clone()));
     tokio::spawn(overview.acknowledged.clone().follow(shared.clone()));
     tokio::spawn(watch_policies(shared.clone(), overview.pods.clone()));
     let agent = tokio::spawn({
@@ -92,6 +96,14 @@ pub async fn run(config: Config, dropped: &DroppedLines) -> io::Result<()> {
     overview.pods.drain().await;
     remove_socket(&overview);
     Ok(())
+}
+
+/// Keeps the metrics to what is there.
+async fn forget_what_is_gone(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(FORGET_EVERY).await;
+        shared.metrics.forget_gone(&shared.state.read());
+    }
 }
 
 async fn serve_pages(overview: &Overview) -> io::Result<()> {

@@ -164,7 +164,8 @@ mod tests {
         writing.push(Rank::Warning, b"a warning\n");
         writing.finish(Duration::ZERO);
         let untold = writing.lock().untold.clone();
-        assert!(untold[Rank::Access] > 800, "{untold:?}");
+        // There is room for about 110: so many are being written, and as many wait.
+        assert!(untold[Rank::Access] > 700, "{untold:?}");
         assert_eq!(untold[Rank::Warning], 0);
         let read: Vec<u8> = unread.iter().flatten().collect();
         assert!(read.ends_with(b"a warning\n"));

@@ -46,7 +46,7 @@ pub fn facts(pod: &Pod, asked: &Connection, from: SocketAddr, to: SocketAddr) ->
         .and_then(|name| mesh.service(name))
         .cloned();
     Facts {
-        reporter: Reporter::destination,
+        reporter: Reporter::Destination,
         source: from,
         source_workload,
         source_node: mesh

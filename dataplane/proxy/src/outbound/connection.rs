@@ -101,7 +101,7 @@ fn facts(
     };
     let mesh = pod.shared.state.read();
     Facts {
-        reporter: Reporter::source,
+        reporter: Reporter::Source,
         source: from,
         source_workload,
         source_node: None,

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::labels::{End, Reporter, TcpLabels};
+use super::labels::Reporter;
 use super::metrics::Metrics;
+use super::traffic::Counted;
 use crate::config::AccessLog;
 use crate::identity::spiffe::SpiffeId;
 use crate::logging::ACCESS;
@@ -37,12 +38,37 @@ pub struct Facts {
     pub trace: Option<String>,
 }
 
+#[cfg(test)]
+impl Facts {
+    /// A connection of which nothing is known.
+    pub fn unknown(reporter: Reporter) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            reporter,
+            source: nowhere,
+            source_workload: None,
+            source_node: None,
+            source_identity: None,
+            destination: nowhere,
+            upstream: None,
+            destination_workload: None,
+            destination_node: None,
+            destination_identity: None,
+            service: None,
+            hbone: false,
+            policy: None,
+            trace: None,
+        }
+    }
+}
+
 /// Counts an open connection; dropping it without an outcome logs it as cut off.
 pub struct Record {
     facts: Facts,
     log: AccessLog,
     started: Instant,
-    closed: Counter,
+    /// Keeps the connection counted as open.
+    _counted: Counted,
     /// From the client towards the server.
     pub request: Meter,
     /// From the server towards the client.
@@ -52,27 +78,15 @@ pub struct Record {
 
 impl Record {
     pub fn open(metrics: &Metrics, log: AccessLog, facts: Facts) -> Self {
-        let labels = TcpLabels::new(
-            facts.reporter,
-            End {
-                workload: facts.source_workload.as_deref(),
-                identity: facts.source_identity.as_ref(),
-            },
-            End {
-                workload: facts.destination_workload.as_deref(),
-                identity: facts.destination_identity.as_ref(),
-            },
-            facts.service.as_deref(),
-        );
-        metrics.opened.get_or_create(&labels).inc();
+        let counted = metrics.traffic.open(&facts);
         let meter = |total| Meter {
             total,
             connection: Counter::default(),
         };
         Self {
-            request: meter(metrics.received.get_or_create_owned(&labels)),
-            response: meter(metrics.sent.get_or_create_owned(&labels)),
-            closed: metrics.closed.get_or_create_owned(&labels),
+            request: meter(counted.received()),
+            response: meter(counted.sent()),
+            _counted: counted,
             facts,
             log,
             started: Instant::now(),
@@ -88,7 +102,6 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.closed.inc();
         let outcome = self
             .outcome
             .take()
@@ -135,7 +148,7 @@ fn write_line(
     let text = |id: &Option<SpiffeId>| id.as_ref().map(ToString::to_string);
     tracing::info!(
         target: ACCESS,
-        direction = match facts.reporter { Reporter::source => "outbound", Reporter::destination => "inbound" },
+        direction = match facts.reporter { Reporter::Source => "outbound", Reporter::Destination => "inbound" },
         protocol = if facts.hbone { "hbone" } else { "plaintext" },
         source = %facts.source,
         source_workload = pod(&facts.source_workload),

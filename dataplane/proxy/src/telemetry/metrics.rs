@@ -10,8 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tulle_log_writer::DroppedLines;
 
-use super::labels::TcpLabels;
+use super::policies::ByPolicy;
+use super::traffic::Traffic;
 use crate::lock::lock;
+use crate::state::Snapshot;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabel {
@@ -29,11 +31,6 @@ struct IdentityLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PolicyLabel {
-    policy: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: &'static str,
 }
@@ -42,17 +39,14 @@ struct BuildLabel {
 #[derive(Default)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    pub opened: Family<TcpLabels, Counter>,
-    pub closed: Family<TcpLabels, Counter>,
-    pub sent: Family<TcpLabels, Counter>,
-    pub received: Family<TcpLabels, Counter>,
+    pub traffic: Traffic,
     pub xds_connected: Gauge,
     pub xds_refused: Counter,
     resources: Family<TypeLabel, Gauge>,
     fetched: Family<ResultLabel, Counter>,
     expiry: Family<IdentityLabel, Gauge<f64, AtomicU64>>,
-    denied: Family<PolicyLabel, Counter>,
-    would_deny: Family<PolicyLabel, Counter>,
+    denied: ByPolicy,
+    would_deny: ByPolicy,
     pub pods: Gauge,
     pub pods_failed: Gauge,
     pub tunnels_opened: Counter,
@@ -65,26 +59,7 @@ impl Metrics {
         let metrics = Self::default();
         let mut registry = Registry::default();
         let r = &mut registry;
-        r.register(
-            "istio_tcp_connections_opened",
-            "TCP connections opened",
-            metrics.opened.clone(),
-        );
-        r.register(
-            "istio_tcp_connections_closed",
-            "TCP connections closed",
-            metrics.closed.clone(),
-        );
-        r.register(
-            "istio_tcp_sent_bytes",
-            "Bytes sent in answer",
-            metrics.sent.clone(),
-        );
-        r.register(
-            "istio_tcp_received_bytes",
-            "Bytes received in request",
-            metrics.received.clone(),
-        );
+        r.register_collector(Box::new(metrics.traffic.clone()));
 
         let ours = r.sub_registry_with_prefix("tulle_proxy");
         ours.register(
@@ -115,12 +90,12 @@ impl Metrics {
         ours.register(
             "policy_denied",
             "Connections refused, by policy",
-            metrics.denied.clone(),
+            metrics.denied.family(),
         );
         ours.register(
             "policy_dry_run_denied",
             "Connections a dry-run policy would have refused, by policy",
-            metrics.would_deny.clone(),
+            metrics.would_deny.family(),
         );
         ours.register("pods", "Pods served", metrics.pods.clone());
         ours.register(
@@ -180,11 +155,18 @@ impl Metrics {
     }
 
     pub fn denied(&self, policy: Option<&str>) {
-        self.denied.get_or_create(&policy_label(policy)).inc();
+        self.denied.count(policy);
     }
 
     pub fn would_deny(&self, policy: Option<&str>) {
-        self.would_deny.get_or_create(&policy_label(policy)).inc();
+        self.would_deny.count(policy);
+    }
+
+    /// Drops the series of pods, peers, services and policies that are gone.
+    pub fn forget_gone(&self, mesh: &Snapshot) {
+        self.traffic.forget_gone(mesh);
+        self.denied.forget_gone(mesh);
+        self.would_deny.forget_gone(mesh);
     }
 
     /// The OpenMetrics text.
@@ -198,29 +180,26 @@ impl Metrics {
     }
 }
 
-fn policy_label(policy: Option<&str>) -> PolicyLabel {
-    PolicyLabel {
-        policy: policy.unwrap_or("none allows").to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::labels::{End, Reporter};
+    use crate::config::AccessLog;
+    use crate::telemetry::connection::{Facts, Record};
+    use crate::telemetry::labels::Reporter;
 
     #[test]
     fn names_are_those_dashboards_know() {
         let metrics = Metrics::new();
-        let labels = TcpLabels::new(Reporter::source, End::default(), End::default(), None);
-        metrics.opened.get_or_create(&labels).inc();
-        metrics.sent.get_or_create(&labels).inc_by(5);
+        let facts = Facts::unknown(Reporter::Source);
+        let record = Record::open(&metrics, AccessLog::Off, facts);
+        record.response.total.inc_by(5);
         let text = metrics.encode().unwrap();
         assert!(text.contains(
             "istio_tcp_connections_opened_total{reporter=\"source\",source_workload=\"unknown\""
         ));
         assert!(text.contains("connection_security_policy=\"unknown\"} 1"));
         assert!(text.contains("istio_tcp_sent_bytes_total{"));
+        assert!(text.contains("# TYPE istio_tcp_received_bytes counter"));
         assert!(text.contains("tulle_proxy_xds_connected 0"));
         assert!(text.ends_with("# EOF\n"));
     }

@@ -2,3 +2,5 @@
 pub mod connection;
 pub mod labels;
 pub mod metrics;
+mod policies;
+mod traffic;
