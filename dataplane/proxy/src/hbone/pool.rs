@@ -87,11 +87,12 @@ impl Pool {
                 let (lease, dialled) = self.slots.lease(peer, usable, dial).await?;
                 let shared = Arc::downgrade(&lease);
                 let opened = open(lease, peer, target, headers.clone()).await;
-                if matches!(opened, Err(TunnelError::Http(..))) {
+                if let Err(TunnelError::Http(_, err)) = &opened {
                     // It takes no more streams; those it has go on. Nobody may pick it again.
                     self.slots.remove(peer, &shared);
-                    // It had ended or was ending; no byte of the application was sent on it.
-                    if !dialled {
+                    // It had ended or was ending, as one does that has just been dialled to a proxy that
+                    // begins to drain; no byte of the application was sent on it.
+                    if !dialled || (err.is_go_away() && err.is_remote()) {
                         continue;
                     }
                 }
