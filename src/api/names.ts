@@ -93,6 +93,8 @@ export const ports = {
   hbone: 15008,
   controlGrpc: 15012,
   controlHttp: 8080,
+  /** Control's and the operator's, over TLS. */
+  metrics: 8443,
   proxyAdmin: 15000,
   proxyMetrics: 15020,
   proxyReady: 15021,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { tokenAudiences, tokenExtra } from '../api/names.ts';
 import { explain, TulleError } from '../errors/tulle-error.ts';
 import type { Clock } from '../kube/clock.ts';
-import { ExpiringCache } from './expiring-cache.ts';
+import { ExpiringCache } from '../kube/expiring-cache.ts';
 import { FairQueue, type QueueLimits } from './fair-queue.ts';
 import { claimsOf } from './token-claims.ts';
 import type { Signature, TokenKeys } from './token-keys.ts';

@@ -1,6 +1,7 @@
 /** Entry point of tulle-operator; its environment is in `operatorSettings`. */
 import { KubeConfig } from '@kubernetes/client-node';
 import { components, fieldManagers, systemNamespace } from '../api/names.ts';
+import { selfSigned } from '../ca/self-signed.ts';
 import { setupControllers } from '../controllers/setup.ts';
 import { MeshOperator } from '../runtime/mesh-operator.ts';
 import { operatorSettings } from '../runtime/settings.ts';
@@ -14,7 +15,7 @@ const log = createLogger('operator');
 
 async function main(): Promise<void> {
   exposeProcessMetrics();
-  const { release, instance, telemetryPort } = operatorSettings(process.env);
+  const { release, instance, telemetryPort, metricsPort } = operatorSettings(process.env);
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromDefault();
   const operator = new MeshOperator({
@@ -23,6 +24,7 @@ async function main(): Promise<void> {
     fieldManager: fieldManagers.operator,
     election: { namespace: systemNamespace, name: components.operator, identity: instance },
     telemetryPort,
+    metrics: { port: metricsPort, keyPair: selfSigned(components.operator, Date.now()) },
     // Kubernetes starts it again.
     setup: (started) =>
       setupControllers(started, { release, instance, onOtherServer: () => stop({ why: 'another API server' }) }),

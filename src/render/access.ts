@@ -26,6 +26,8 @@ export const controlRules: readonly AccessRule[] = [
   // On the Mesh, when nothing can be signed.
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
   { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+  // Who may read metrics.
+  { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
   // The keys that sign tokens: what they did not sign is not reviewed.
   { nonResourceURLs: ['/openid/v1/jwks'], verbs: ['get'] },
 ];

@@ -23,7 +23,7 @@ export function renderControl(spec: MeshSpec, release: Release, mesh: string): M
         selector: selectorLabels(name),
         ports: [
           { name: 'grpc', port: ports.controlGrpc, targetPort: 'grpc', protocol: 'TCP' },
-          { name: 'http', port: ports.controlHttp, targetPort: 'http', protocol: 'TCP' },
+          { name: 'metrics', port: ports.metrics, targetPort: 'metrics', protocol: 'TCP' },
         ],
       },
     },
@@ -81,6 +81,7 @@ function container(spec: MeshSpec, release: Release) {
     ports: [
       { name: 'grpc', containerPort: ports.controlGrpc, protocol: 'TCP' },
       { name: 'http', containerPort: ports.controlHttp, protocol: 'TCP' },
+      { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
     ],
     // A replica that may not sign still tells proxies of the mesh: taken from the Service, all of them would be deaf.
     readinessProbe: httpProbe('/readyz?exclude=issuance', ports.controlHttp, 2),

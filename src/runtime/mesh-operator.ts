@@ -17,9 +17,11 @@ import { KubeClient } from '../kube/client.ts';
 import { systemClock } from '../kube/clock.ts';
 import { LeaderElection, type LeaseOptions } from '../kube/lease.ts';
 import type { Log } from '../kube/log.ts';
+import { metricsAccess } from '../kube/metrics-access.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { Reflector, type ReflectorOptions } from '../kube/reflector.ts';
 import { serveTelemetry, type TelemetryServer } from '../telemetry/http.ts';
+import { type KeyPair, MetricsServer } from '../telemetry/metrics-server.ts';
 import { Controller, type ControllerOptions } from './controller.ts';
 import { registerCrd } from './crd.ts';
 import { EventBridge } from './event-bridge.ts';
@@ -39,6 +41,8 @@ export interface MeshOperatorOptions {
   election?: ElectionOptions;
   /** Port of /metrics, /healthz and /readyz; 0 for any, undefined for none. */
   telemetryPort?: number;
+  /** Port of /metrics for others than this pod, over TLS with this certificate; undefined for none. */
+  metrics?: { port: number; keyPair: KeyPair };
 }
 
 /** A reflector, whatever it holds. */
@@ -61,6 +65,8 @@ export class MeshOperator extends pkg.default {
   readonly #election: LeaderElection | undefined;
   readonly #led = Promise.withResolvers<void>();
   #telemetry: TelemetryServer | undefined;
+  #metrics: MetricsServer | undefined;
+  #metricsPort: number | undefined;
   #leading: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
   #started = false;
@@ -83,6 +89,7 @@ export class MeshOperator extends pkg.default {
     if (this.#started) throw new Error('the operator was started twice');
     this.#started = true;
     await this.#serveTelemetry();
+    await this.#serveMetrics();
     await this.init();
     for (const reflector of this.#reflectors) reflector.start(this.#stopping.signal);
     await Promise.all(this.#reflectors.map((reflector) => reflector.synced()));
@@ -111,7 +118,12 @@ export class MeshOperator extends pkg.default {
     for (const controller of this.#controllers) await controller.idle();
   }
 
-  /** The port /metrics is served on. */
+  /** The port /metrics is served on for others than this pod. */
+  get metricsPort(): number | undefined {
+    return this.#metricsPort;
+  }
+
+  /** The port of /healthz and /readyz. */
   get telemetryPort(): number | undefined {
     return this.#telemetry?.port;
   }
@@ -163,7 +175,7 @@ export class MeshOperator extends pkg.default {
     await this.#leading;
     for (const controller of this.#controllers) controller.close();
     await Promise.all(this.#reflectors.map((reflector) => reflector.stopped()));
-    await this.#telemetry?.close();
+    await Promise.all([this.#metrics?.close(), this.#telemetry?.close()]);
     await this.client.close();
     this.log.info({}, 'stopped');
   }
@@ -177,6 +189,15 @@ export class MeshOperator extends pkg.default {
     };
     const setup = () => (this.#reflectors.length === 0 ? 'not set up yet' : undefined);
     this.#telemetry = await serveTelemetry({ port, ready: { setup, caches }, beforeMetrics: () => this.#measure() });
+  }
+
+  async #serveMetrics(): Promise<void> {
+    if (this.#options.metrics === undefined) return;
+    const { port, keyPair } = this.#options.metrics;
+    const authorize = metricsAccess(this.client, systemClock, this.log);
+    this.#metrics = new MetricsServer({ port, authorize, beforeMetrics: () => this.#measure() });
+    this.#metrics.setCertificate(keyPair);
+    this.#metricsPort = await this.#metrics.listen();
   }
 
   #measure(): void {

@@ -9,6 +9,8 @@ export interface OperatorSettings {
   instance: string;
   /** TULLE_HTTP_PORT, 8080 by default. */
   telemetryPort: number;
+  /** TULLE_METRICS_PORT, 8443 by default. */
+  metricsPort: number;
 }
 
 /** Throws EnvironmentInvalid naming the variable. */
@@ -21,6 +23,7 @@ export function operatorSettings(env: Readonly<Record<string, string | undefined
     },
     instance: env.TULLE_POD_NAME || hostname(),
     telemetryPort: port(env, 'TULLE_HTTP_PORT', 8080),
+    metricsPort: port(env, 'TULLE_METRICS_PORT', 8443),
   };
 }
 

@@ -14,6 +14,8 @@ export interface TelemetryOptions {
   registry?: Registry;
   /** Called before each scrape, to set gauges that are read from elsewhere. */
   beforeMetrics?: () => void;
+  /** Whether a caller's address is one of this pod's own; loopback where nothing is said. */
+  isLocal?: (address: string) => boolean;
 }
 
 export interface TelemetryServer {
@@ -23,17 +25,19 @@ export interface TelemetryServer {
 }
 
 /**
- * Serves `/metrics` (Prometheus text), `/healthz` and `/readyz` over plain HTTP. A check that fails makes its path
- * answer 503 with one line a check; `?exclude=NAME`, as API servers know it, leaves a check out. Nothing else is served, and
- * nothing else is read from a request.
+ * Serves `/healthz` and `/readyz` over plain HTTP: 200, or 503 when a check fails; `?exclude=NAME`, as API servers know it, leaves a check
+ * out. Who asks from inside the pod (`kubectl port-forward`, `exec`) gets one line a check, and `/metrics` (Prometheus text); others get those
+ * from a MetricsServer. Nothing else is served, and nothing else is read from a request.
  */
 export async function serveTelemetry(options: TelemetryOptions): Promise<TelemetryServer> {
   const registry = options.registry ?? processRegistry;
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405, 'only GET\n');
     const [path, query] = (request.url ?? '').split('?');
+    const isLocal = (options.isLocal ?? isLoopback)(request.socket.remoteAddress ?? '');
     switch (path) {
       case '/metrics':
+        if (!isLocal) return answer(response, 403, 'metrics are served over TLS, on the port named metrics\n');
         options.beforeMetrics?.();
         registry.metrics().then(
           (text) => answer(response, 200, text, registry.contentType),
@@ -41,11 +45,11 @@ export async function serveTelemetry(options: TelemetryOptions): Promise<Telemet
         );
         return;
       case '/healthz':
-        return answerChecks(response, options.live ?? {}, query);
+        return answerChecks(response, options.live ?? {}, query, isLocal);
       case '/readyz':
-        return answerChecks(response, options.ready ?? {}, query);
+        return answerChecks(response, options.ready ?? {}, query, isLocal);
       default:
-        answer(response, 404, 'here are /metrics, /healthz and /readyz\n');
+        answer(response, 404, 'here are /healthz and /readyz\n');
     }
   });
   await listen(server, options.port, options.host);
@@ -70,14 +74,23 @@ function listen(server: Server, port: number, host: string | undefined): Promise
   });
 }
 
-function answerChecks(response: ServerResponse, checks: Record<string, Check>, query: string | undefined): void {
+function answerChecks(
+  response: ServerResponse,
+  checks: Record<string, Check>,
+  query: string | undefined,
+  isLocal: boolean,
+): void {
   const excluded = new URLSearchParams(query).getAll('exclude');
   const results = Object.entries(checks)
     .filter(([name]) => !excluded.includes(name))
     .map(([name, check]) => ({ name, problem: check() }));
   const failed = results.some(({ problem }) => problem !== undefined);
-  const text = results.map(({ name, problem }) => `${name}: ${problem ?? 'ok'}\n`).join('');
-  answer(response, failed ? 503 : 200, text === '' ? 'ok\n' : text);
+  const reasons = results.map(({ name, problem }) => `${name}: ${problem ?? 'ok'}\n`).join('');
+  answer(response, failed ? 503 : 200, isLocal && reasons !== '' ? reasons : `${failed ? 'failed' : 'ok'}\n`);
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || /^(::ffff:)?127\./.test(address);
 }
 
 function answer(response: ServerResponse, status: number, text: string, type = 'text/plain; charset=utf-8'): void {

@@ -67,7 +67,15 @@ export class ControlCluster {
     const token = await this.token(systemNamespace, components.control, {});
     writeFileSync(kubeconfig, this.#kubeconfig(token));
     const client = connect(kubeconfig);
-    const settings = { trustDomain: 'cluster.local', version: '0.1.0', instance, grpcPort: 0, httpPort: 0, leaveMs: 0 };
+    const settings = {
+      trustDomain: 'cluster.local',
+      version: '0.1.0',
+      instance,
+      grpcPort: 0,
+      httpPort: 0,
+      metricsPort: 0,
+      leaveMs: 0,
+    };
     const log = pino({ level: process.env.TULLE_LOG ?? 'silent' });
     const replica = new ControlReplica({ client, settings, log });
     this.#replicas.push({ replica, client });

@@ -9,6 +9,7 @@ import { retiredObjects } from '../../src/render/known-objects.ts';
 import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { CertificateClient } from '../fixtures/ca/certificate-client.ts';
 import { covers, installedRights, type Right, rightsOf } from '../fixtures/rights.ts';
+import { scrape } from '../fixtures/scrape.ts';
 import { agentClient, markReleased, meshNode, reportStatus } from './agents.ts';
 import { ControlCluster } from './control-cluster.ts';
 import { eventually, installConfig, type RecordedEvent, startOperator } from './operator-cluster.ts';
@@ -59,6 +60,8 @@ describe('what a part may is what it does', function () {
     const refused = async () => (await certificates.ask({ token, identity })).refused?.status === 'UNAUTHENTICATED';
     await until('the pod of the caller is gone', refused, { limitMs: 20_000 });
     certificates.close();
+    const scraper = await cluster.token('shop', 'default', {});
+    assert.equal((await scrape({ port: replica.metricsPort, token: scraper })).status, 403);
     const { data } = await admin.get<ConfigMap>(secretPath);
     for (const series of [false, true]) {
       await admin.delete(secretPath);

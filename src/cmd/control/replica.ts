@@ -21,8 +21,10 @@ import type { KubeClient } from '../../kube/client.ts';
 import { systemClock } from '../../kube/clock.ts';
 import { EventRecorder } from '../../kube/events.ts';
 import { LeaderElection } from '../../kube/lease.ts';
+import { metricsAccess } from '../../kube/metrics-access.ts';
 import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import { counter } from '../../telemetry/metrics.ts';
+import { MetricsServer } from '../../telemetry/metrics-server.ts';
 import { ClusterFeed } from '../../xds/cluster-feed.ts';
 import { Publisher } from '../../xds/publisher.ts';
 import { addressType } from '../../xds/resource.ts';
@@ -58,6 +60,8 @@ export class ControlReplica {
   #authority: CertificateAuthority | undefined;
   #discovery: DiscoveryService | undefined;
   #telemetry: TelemetryServer | undefined;
+  readonly #metrics: MetricsServer;
+  #metricsPort: number | undefined;
   #grpcPort: number | undefined;
   #peersTold: PeersTold | undefined;
   #leaving = false;
@@ -66,12 +70,21 @@ export class ControlReplica {
     this.#options = options;
     const { client, log, settings } = options;
     this.#publisher = new Publisher({ trustDomain: settings.trustDomain, strictMtls: false }, log);
+    this.#metrics = new MetricsServer({
+      port: settings.metricsPort,
+      authorize: metricsAccess(client, systemClock, log),
+    });
     this.#feed = new ClusterFeed({ client, publisher: this.#publisher, version: settings.version, log });
   }
 
   /** The port of the gRPC server, undefined until it listens. */
   get grpcPort(): number | undefined {
     return this.#grpcPort;
+  }
+
+  /** The port of /metrics, undefined until it listens. */
+  get metricsPort(): number | undefined {
+    return this.#metricsPort;
   }
 
   get httpPort(): number | undefined {
@@ -89,6 +102,7 @@ export class ControlReplica {
 
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
+    this.#metricsPort = await this.#metrics.listen();
     const unlessStopped = <T>(wait: Promise<T>) => Promise.race([wait, stopped(signal)]);
     const known = this.#feed.start(signal);
     // It is awaited last; a stop may come before.
@@ -96,7 +110,10 @@ export class ControlReplica {
     const authority = this.#startAuthority(await unlessStopped(this.#feed.specInForce()), signal);
     const certificate = this.#startCertificate(authority, signal);
     const server = this.#makeServer(authority, signal);
-    certificate.onChange((pair) => server.setCertificate(pair));
+    certificate.onChange((pair) => {
+      server.setCertificate(pair);
+      this.#metrics.setCertificate(pair);
+    });
     await unlessStopped(authority.ready());
     certificate.renewIfDue();
     this.#grpcPort = await this.#listen(server);
@@ -120,7 +137,7 @@ export class ControlReplica {
     clearTimeout(cut);
     this.#running.abort();
     await Promise.allSettled([...this.#tasks, this.#feed.stopped()]);
-    await this.#telemetry?.close();
+    await Promise.all([this.#metrics.close(), this.#telemetry?.close()]);
   }
 
   /** What keeps this replica from getting requests, by part. */

@@ -15,6 +15,8 @@ export interface ControlSettings {
   readonly grpcPort: number;
   /** TULLE_HTTP_PORT, 8080 by default. */
   readonly httpPort: number;
+  /** TULLE_METRICS_PORT, 8443 by default. */
+  readonly metricsPort: number;
   /**
    * TULLE_LEAVE_MS, 3000 by default: how long calls are still taken after SIGTERM, until everybody has heard that this replica
    * is not ready; and over how long discovery streams are then ended, one by one.
@@ -30,6 +32,7 @@ export function controlSettings(env: Readonly<Record<string, string | undefined>
     instance: env.TULLE_POD_NAME || hostname(),
     grpcPort: wholeNumber(env, 'TULLE_GRPC_PORT', ports.controlGrpc, 65_535),
     httpPort: wholeNumber(env, 'TULLE_HTTP_PORT', ports.controlHttp, 65_535),
+    metricsPort: wholeNumber(env, 'TULLE_METRICS_PORT', ports.metrics, 65_535),
     leaveMs: wholeNumber(env, 'TULLE_LEAVE_MS', 3_000, 60_000),
   };
 }

@@ -5,7 +5,13 @@ describe('the environment of tulle-control', () => {
   it('has a default for everything', () => {
     const { instance, ...settings } = controlSettings({});
     const { version, ...rest } = settings;
-    deepStrictEqual(rest, { trustDomain: 'cluster.local', grpcPort: 15012, httpPort: 8080, leaveMs: 3000 });
+    deepStrictEqual(rest, {
+      trustDomain: 'cluster.local',
+      grpcPort: 15012,
+      httpPort: 8080,
+      metricsPort: 8443,
+      leaveMs: 3000,
+    });
     match(version, /^\d+\.\d+\.\d+/);
     deepStrictEqual(instance.length > 0, true);
   });

@@ -10,6 +10,7 @@ describe('the settings of the operator', () => {
       release: { version: '0.1.0', image: 'a', nodeImage: 'b' },
       instance: 'operator-1',
       telemetryPort: 9090,
+      metricsPort: 8443,
     });
     assert.equal(operatorSettings(env).telemetryPort, 8080);
   });

@@ -7,6 +7,7 @@ import { Gauge, Registry } from '../../../src/telemetry/metrics.ts';
 describe('health and metrics over HTTP', () => {
   let server: TelemetryServer;
   let problem: string | undefined;
+  let isLocal: boolean;
   const get = async (path: string, method = 'GET') => {
     const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
     return { status: response.status, text: await response.text() };
@@ -28,6 +29,7 @@ describe('health and metrics over HTTP', () => {
 
   beforeEach(async () => {
     problem = 'waiting for pods';
+    isLocal = true;
     const registry = new Registry();
     const gauge = new Gauge({ name: 'tulle_test', help: 'h', registers: [registry] });
     server = await serveTelemetry({
@@ -36,6 +38,7 @@ describe('health and metrics over HTTP', () => {
       registry,
       ready: { caches: () => problem, server: () => undefined },
       beforeMetrics: () => gauge.set(7),
+      isLocal: () => isLocal,
     });
   });
 
@@ -58,6 +61,16 @@ describe('health and metrics over HTTP', () => {
 
   it('serves metrics read at the time', async () => {
     assert.match((await get('/metrics')).text, /tulle_test 7/);
+  });
+
+  it('R20 tells others than its own pod no more than yes or no, and no metrics', async () => {
+    isLocal = false;
+    assert.deepEqual(await get('/readyz'), { status: 503, text: 'failed\n' });
+    problem = undefined;
+    assert.deepEqual(await get('/readyz'), { status: 200, text: 'ok\n' });
+    const { status, text } = await get('/metrics');
+    assert.equal(status, 403);
+    assert.match(text, /TLS/);
   });
 
   it('R20 has no path for debugging, profiling, configuration or files', async () => {

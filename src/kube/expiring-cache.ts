@@ -1,4 +1,4 @@
-import type { Clock } from '../kube/clock.ts';
+import type { Clock } from './clock.ts';
 
 /** Values that are good until a time, at most so many: the one set longest ago makes room. */
 export class ExpiringCache<T> {
