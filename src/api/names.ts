@@ -99,6 +99,7 @@ export const ports = {
   proxyMetrics: 15020,
   proxyReady: 15021,
   agentHttp: 15019,
+  agentMetrics: 15018,
 } as const;
 
 /** DNS names of control's own server certificate; clients verify one of them against the trust bundle. */

@@ -42,6 +42,9 @@ export const agentRules: readonly AccessRule[] = [
   // At its start it asks once for what the agent before it reported.
   { apiGroups: [apiGroup], resources: ['meshnodes'], verbs: ['get', 'list', 'watch'] },
   { apiGroups: [apiGroup], resources: ['meshnodes/status'], verbs: ['patch'] },
+  // Who may read its metrics and those of its node's proxies.
+  { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+  { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
 ];
 
 /** Service accounts, and what control and agent may. The proxy may nothing: it only shows its token to control. */

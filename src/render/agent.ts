@@ -69,7 +69,10 @@ function container(spec: MeshSpec, release: Release) {
       env('TULLE_LOG', spec.node.logLevel),
       env('TULLE_VERSION', release.version),
     ],
-    ports: [{ name: 'http', containerPort: ports.agentHttp, hostPort: ports.agentHttp, protocol: 'TCP' }],
+    ports: [
+      { name: 'http', containerPort: ports.agentHttp, hostPort: ports.agentHttp, protocol: 'TCP' },
+      { name: 'metrics', containerPort: ports.agentMetrics, hostPort: ports.agentMetrics, protocol: 'TCP' },
+    ],
     readinessProbe: httpProbe('/readyz', ports.agentHttp, 2),
     livenessProbe: httpProbe('/healthz', ports.agentHttp, 10, 6),
     resources: resourcesOf(spec.node.agentResources, defaultResources),

@@ -11,12 +11,14 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use tulle_cni_protocol::SOCKET_NAME;
 use tulle_log_writer::DroppedLines;
+use tulle_metrics_server::MetricsServer;
 
 use crate::cluster::{Cluster, View};
 use crate::cni::{self, Answers, Installer};
 use crate::enrol::{Enroller, Node};
 use crate::http::{self, Pages};
 use crate::metrics::Metrics;
+use crate::metrics_access::MetricsAccess;
 use crate::netns::Finder;
 use crate::ports::Ports;
 use crate::presence::Presence;
@@ -42,10 +44,12 @@ pub struct Parts {
     /// The node's process table.
     pub proc: PathBuf,
     pub installer: Installer,
-    /// Where metrics and probes are served.
+    /// Where probes are served.
     pub http: TcpListener,
     /// Of the log, for the metrics.
     pub dropped_lines: DroppedLines,
+    /// Where metrics are served, over TLS.
+    pub metrics: TcpListener,
     /// Set once everything of ours is off the node, after the Mesh is gone.
     pub released: watch::Sender<bool>,
 }
@@ -60,6 +64,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         installer,
         http,
         dropped_lines,
+        metrics,
         released,
     } = parts;
     prepare_run_dir(&run_dir).context("preparing the run directory")?;
@@ -82,6 +87,9 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         metrics: Metrics::new(&dropped_lines),
     });
     let enroller = Enroller::new(Arc::clone(&node));
+    let readers = Arc::new(MetricsAccess::new(Arc::clone(&cluster)));
+    let server = MetricsServer::new("tulle-agent", Arc::clone(&readers))
+        .context("preparing to serve metrics")?;
     let pages = Pages {
         metrics: node.metrics.clone(),
         board: Arc::clone(&board),
@@ -106,6 +114,8 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         info!("ready");
         anyhow::Ok(())
     };
+    let page = pages.clone();
+    let metrics = server.serve(metrics, move || page.metrics());
     let pages = http::serve(http, pages);
     tokio::pin!(pages);
     tokio::select! {
@@ -128,6 +138,10 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     });
     tokio::select! {
         () = &mut pages => Ok(()),
+        () = metrics => Ok(()),
+        served = tulle_metrics_server::serve_proxies(&run_dir, readers) => {
+            served.map(drop).context("telling proxies who may read metrics")
+        }
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
         () = report::write(cluster, Arc::clone(&board)) => Ok(()),

@@ -31,7 +31,19 @@ pub struct Pages {
     pub ready: Arc<AtomicBool>,
 }
 
-/// Serves `/metrics`, `/healthz` and `/readyz` for ever.
+impl Pages {
+    /// In the OpenMetrics format.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn metrics(&self) -> Result<String, String> {
+        self.metrics
+            .render(&self.board.status().1, self.proxies.connected())
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Serves `/healthz` and `/readyz` for ever; `/metrics` to the node itself.
 pub async fn serve(listener: TcpListener, pages: Pages) {
     let limits = Arc::new(CallerLimits::default());
     loop {
@@ -51,7 +63,7 @@ pub async fn serve(listener: TcpListener, pages: Pages) {
         let pages = pages.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&request, &pages);
+                let answer = answer(&request, &pages, peer.ip().to_canonical().is_loopback());
                 async move { Ok::<_, Infallible>(answer) }
             });
             let served = hyper::server::conn::http1::Builder::new()
@@ -67,7 +79,7 @@ pub async fn serve(listener: TcpListener, pages: Pages) {
     }
 }
 
-fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, pages: &Pages, is_local: bool) -> Response<Full<Bytes>> {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, String::new());
     }
@@ -75,14 +87,20 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if pages.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ok\n".to_owned()),
         // Why not is in the log.
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
-        "/metrics" => match pages
-            .metrics
-            .render(&pages.board.status().1, pages.proxies.connected())
-        {
+        "/readyz" => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready
+"
+            .to_owned(),
+        ),
+        "/metrics" if is_local => match pages.metrics() {
             Ok(metrics) => typed(StatusCode::OK, OPEN_METRICS, metrics),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error),
         },
+        "/metrics" => text(
+            StatusCode::FORBIDDEN,
+            "metrics are served over TLS, on port 15018\n".to_owned(),
+        ),
         _ => text(StatusCode::NOT_FOUND, String::new()),
     }
 }

@@ -19,6 +19,7 @@ pub mod enrol;
 pub mod farewell;
 pub mod http;
 pub mod metrics;
+pub mod metrics_access;
 pub mod netns;
 pub mod ports;
 pub mod presence;

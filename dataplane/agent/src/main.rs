@@ -19,6 +19,7 @@ use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE};
 use tulle_log_writer::Logging;
 
 const HTTP_PORT: u16 = 15019;
+const METRICS_PORT: u16 = 15018;
 
 /// How long proxies are waited for at the end; the DaemonSet gives the agent longer to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -71,7 +72,10 @@ async fn run(
         .await
         .context("configuring the API server")?;
     let cluster = KubeCluster::new(client, &settings.node);
-    let http = listen().await.context("listening for HTTP")?;
+    let http = listen(HTTP_PORT).await.context("listening for HTTP")?;
+    let metrics = listen(METRICS_PORT)
+        .await
+        .context("listening for scrapers")?;
     let parts = Parts {
         cluster: Arc::<KubeCluster>::clone(&cluster),
         version: settings.version.clone(),
@@ -80,6 +84,7 @@ async fn run(
         installer: installer(settings)?,
         http,
         dropped_lines: logging.dropped(),
+        metrics,
         released,
     };
     tokio::select! {
@@ -89,10 +94,10 @@ async fn run(
 }
 
 /// Both families, where the node has IPv6.
-async fn listen() -> std::io::Result<TcpListener> {
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, HTTP_PORT)).await {
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP_PORT)).await,
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
     }
 }
 

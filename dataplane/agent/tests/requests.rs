@@ -89,6 +89,7 @@ impl Asked {
             ("GET", None) if parameter("watch") == Some("true") => "watch",
             ("GET", None) => "list",
             ("PATCH", Some(_)) => "patch",
+            ("POST", None) => "create",
             (method, _) => panic!("{method} {uri}"),
         };
         let selector = parameter("fieldSelector").unwrap_or_default();
@@ -110,6 +111,12 @@ impl Asked {
                 StatusCode::OK,
                 json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": [] }),
             )),
+            // Of a review: somebody whom everything is allowed.
+            "create" => Some((
+                StatusCode::CREATED,
+                json!({ "metadata": {}, "spec": {},
+                        "status": { "authenticated": true, "user": { "username": "scraper" }, "allowed": true } }),
+            )),
             _ => Some((
                 StatusCode::NOT_FOUND,
                 json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -129,6 +136,8 @@ async fn the_agent_asks_for_what_is_listed_and_of_pods_for_its_own_nodes_alone()
     cluster.stored_status().await.unwrap();
     let status = MeshNodeStatus::default();
     cluster.store_status(&status).await.unwrap();
+    let access = cluster.may_read_metrics("token").await.unwrap();
+    assert_eq!(access, tulle_metrics_server::Access::Allowed);
 
     let listed: BTreeSet<String> = include_str!("requests.txt")
         .lines()

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tulle_log_writer::DroppedLines;
+use tulle_metrics_server::{AskAgent, MetricsServer};
 
 use crate::admin::http::{serve_port, serve_socket};
 use crate::admin::status::Overview;
@@ -114,11 +116,7 @@ async fn serve_pages(overview: &Overview) -> io::Result<()> {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
     let pages = overview.clone();
     serve_port(loopback, move |path: &str| pages.admin_page(path)).await?;
-    let pages = overview.clone();
-    serve_port(SocketAddr::new(all, METRICS_PORT), move |path: &str| {
-        pages.metrics_page(path)
-    })
-    .await?;
+    serve_metrics(SocketAddr::new(all, METRICS_PORT), overview.clone()).await?;
     let pages = overview.clone();
     serve_port(SocketAddr::new(all, READINESS_PORT), move |path: &str| {
         pages.readiness_page(path)
@@ -130,6 +128,17 @@ async fn serve_pages(overview: &Overview) -> io::Result<()> {
         move |path: &str| pages.status_page(path),
         move |path: &str, body: &[u8]| orders.end_older(path, body),
     )
+}
+
+/// For whom the agent lets read them.
+async fn serve_metrics(address: SocketAddr, overview: Overview) -> io::Result<()> {
+    let readers = AskAgent::new(&overview.shared.config.run_dir);
+    let server = MetricsServer::new("tulle-proxy", readers).map_err(io::Error::other)?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|err| io::Error::new(err.kind(), format!("opening {address}: {err}")))?;
+    tokio::spawn(server.serve(listener, move || overview.metrics()));
+    Ok(())
 }
 
 fn remove_socket(overview: &Overview) {

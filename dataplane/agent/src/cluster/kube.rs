@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
+use tulle_metrics_server::Access;
 
 use super::follow::{Change, follow};
 use super::objects::{mesh_node_resource, mesh_resource, mesh_view, namespace_view, pod_view};
@@ -225,6 +230,13 @@ impl Cluster for KubeCluster {
         .boxed()
     }
 
+    fn may_read_metrics<'a>(
+        &'a self,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Access, ClusterError>> {
+        may_read_metrics(self.client.clone(), token).boxed()
+    }
+
     fn mesh_node_replaced(&self) -> watch::Receiver<MeshNodeSeen> {
         self.mesh_node.subscribe()
     }
@@ -261,4 +273,45 @@ async fn ask<T>(
     question: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ClusterError> {
     limited(question).await.map_err(|cause| cause.during(what))
+}
+
+async fn may_read_metrics(client: Client, token: &str) -> Result<Access, ClusterError> {
+    let review = TokenReview {
+        spec: TokenReviewSpec {
+            token: token.to_owned(),
+            ..TokenReviewSpec::default()
+        },
+        ..TokenReview::default()
+    };
+    let (reviews, parameters) = (
+        Api::<TokenReview>::all(client.clone()),
+        PostParams::default(),
+    );
+    let reviewed = ask("reviewing a token", reviews.create(&parameters, &review));
+    let status = reviewed.await?.status.unwrap_or_default();
+    let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
+        return Ok(Access::Unauthenticated);
+    };
+    let access = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: user.username,
+            uid: user.uid,
+            groups: user.groups,
+            extra: user.extra,
+            non_resource_attributes: Some(NonResourceAttributes {
+                path: Some("/metrics".to_owned()),
+                verb: Some("get".to_owned()),
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews = Api::<SubjectAccessReview>::all(client);
+    let reviewed = ask("reviewing an access", reviews.create(&parameters, &access));
+    let allowed = reviewed.await?.status.is_some_and(|status| status.allowed);
+    Ok(if allowed {
+        Access::Allowed
+    } else {
+        Access::Forbidden
+    })
 }

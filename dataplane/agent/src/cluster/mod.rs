@@ -12,6 +12,8 @@ use tokio::sync::watch;
 pub use kube::KubeCluster;
 pub use view::{MeshView, NamespaceView, PodView, View};
 
+use tulle_metrics_server::Access;
+
 use crate::report::MeshNodeStatus;
 
 /// A question to the API server that was not answered.
@@ -65,6 +67,12 @@ pub trait Cluster: Send + Sync {
         &'a self,
         status: &'a MeshNodeStatus,
     ) -> BoxFuture<'a, Result<StatusOutcome, ClusterError>>;
+
+    /// Whether whose token this is may read metrics (TokenReview and SubjectAccessReview).
+    fn may_read_metrics<'a>(
+        &'a self,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Access, ClusterError>>;
 
     /// Changes when the MeshNode is another object than before: what was
     /// stored in the old one is not in it.

@@ -146,6 +146,13 @@ mod tests {
             }
             .boxed()
         }
+        fn may_read_metrics<'a>(
+            &'a self,
+            _token: &'a str,
+        ) -> BoxFuture<'a, Result<tulle_metrics_server::Access, ClusterError>> {
+            async { Ok(tulle_metrics_server::Access::Unknown) }.boxed()
+        }
+
         fn mesh_node_replaced(&self) -> watch::Receiver<MeshNodeSeen> {
             self.mesh_node.subscribe()
         }

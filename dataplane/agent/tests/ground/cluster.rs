@@ -138,6 +138,13 @@ impl Cluster for FakeCluster {
         async move { Ok(outcome) }.boxed()
     }
 
+    fn may_read_metrics<'a>(
+        &'a self,
+        _token: &'a str,
+    ) -> BoxFuture<'a, Result<tulle_metrics_server::Access, ClusterError>> {
+        async { Ok(tulle_metrics_server::Access::Forbidden) }.boxed()
+    }
+
     fn mesh_node_replaced(&self) -> watch::Receiver<MeshNodeSeen> {
         self.mesh_node.subscribe()
     }

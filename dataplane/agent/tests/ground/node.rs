@@ -156,6 +156,12 @@ impl TestNode {
     }
 }
 
+fn loopback() -> TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
+}
+
 /// An agent's parts, with all its files below `root`.
 pub fn parts(
     root: &Path,
@@ -177,6 +183,7 @@ pub fn parts(
         },
         http,
         dropped_lines: DroppedLines::default(),
+        metrics: loopback(),
         released,
     }
 }

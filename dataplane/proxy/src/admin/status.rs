@@ -132,13 +132,21 @@ impl Overview {
         }
     }
 
-    /// Port 15020.
-    pub fn metrics_page(&self, path: &str) -> Option<Answer> {
+    /// Port 15020, in the OpenMetrics format.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn metrics(&self) -> Result<String, String> {
+        let encoded = self.shared.metrics.encode();
+        encoded.map_err(|err| err.to_string())
+    }
+
+    fn metrics_page(&self) -> Answer {
         const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        (path == "/metrics").then(|| match self.shared.metrics.encode() {
+        match self.metrics() {
             Ok(text) => Answer(StatusCode::OK, OPEN_METRICS, text),
-            Err(err) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &err.to_string()),
-        })
+            Err(err) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &err),
+        }
     }
 
     /// Port 15000, on loopback.
@@ -146,6 +154,7 @@ impl Overview {
         match path {
             "/config_dump" => Some(Answer::json(&ConfigDump::new(self))),
             "/status" => Some(Answer::json(&self.status())),
+            "/metrics" => Some(self.metrics_page()),
             _ => None,
         }
     }

@@ -40,7 +40,7 @@ async fn an_application_reaches_another_and_is_seen_as_who_it_is() {
         "{directions:?}"
     );
 
-    let (_, metrics) = get_port(&mesh.network.host, 15020, "/metrics").unwrap();
+    let (_, metrics) = get_port(&mesh.network.host, 15000, "/metrics").unwrap();
     let closed = metrics.lines().filter(|line| {
         line.starts_with("istio_tcp_connections_closed_total{")
             && line.contains("connection_security_policy=\"mutual_tls\"")
@@ -132,7 +132,7 @@ async fn many_connections_share_tunnels() {
     }
     assert_eq!(app.peers().len(), 150);
     let tunnels = eventually("the count of tunnels", || {
-        let (_, metrics) = get_port(&mesh.network.host, 15020, "/metrics").ok()?;
+        let (_, metrics) = get_port(&mesh.network.host, 15000, "/metrics").ok()?;
         let line = metrics
             .lines()
             .find(|line| line.starts_with("tulle_proxy_tunnels_opened_total"))?;
