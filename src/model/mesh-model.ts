@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { isOlder } from '../kube/resource-version.ts';
 import { AddressIndex } from './address-index.ts';
 import { CaptureIndex } from './capture-index.ts';
 import { contains } from './cidr.ts';
@@ -161,7 +162,7 @@ export class MeshModel {
       this.#captures.fallSilent(node, (uid) => this.#podsByUid.get(uid)?.node === node);
       return;
     }
-    this.#nodesVersion = report.version;
+    if (!isOlder(report.version, this.#nodesVersion)) this.#nodesVersion = report.version;
     for (const uid of this.#captures.replace(node, report.captured)) this.#markPod(uid);
   }
 

@@ -40,6 +40,7 @@ export class PeersTold {
   readonly #reflector: Reflector<ConfigMap>;
   #written: string | undefined;
   #writing = false;
+  #isDue = false;
   #limit: NodeJS.Timeout | undefined;
   #signal: AbortSignal | undefined;
 
@@ -63,17 +64,27 @@ export class PeersTold {
     await this.#reflector.stopped();
   }
 
-  /** What clients have been told, or who waits, may have changed. */
+  /** What clients have been told, or who waits, may have changed: looked at once for all that comes in one turn. */
   check(): void {
-    if (this.#signal === undefined || this.#signal.aborted) return;
+    if (this.#signal === undefined || this.#signal.aborted || this.#isDue) return;
+    this.#isDue = true;
+    setImmediate(() => {
+      this.#isDue = false;
+      this.#look();
+    });
+  }
+
+  #look(): void {
     const { own, settle, awaited, clock } = this.#options;
+    clearTimeout(this.#limit);
+    const before = awaited().versions;
+    if (before.length === 0) return;
     const told = own();
     // Before it settles anything here: others may wait for the same.
-    if (told !== undefined && awaited().versions.some((version) => this.#isNews(version, told))) void this.#write(told);
+    if (told !== undefined && before.some((version) => this.#isNews(version, told))) void this.#write(told);
     settle(this.#lowest(told));
-    clearTimeout(this.#limit);
     const { versions, deadline } = awaited();
-    if (versions.length === 0) return;
+    if (versions.length === 0 || this.#signal?.aborted === true) return;
     this.#limit = setTimeout(() => this.check(), Math.max(deadline - clock.monotonic(), 0)).unref();
   }
 

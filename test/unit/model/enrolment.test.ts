@@ -103,6 +103,16 @@ describe('R24 a running pod', () => {
     deepStrictEqual(setUp().enrollingAfter(report('7', ['web']), web, label), []);
   });
 
+  it('waits for the newest word of all nodes, in whatever order a list gives them', () => {
+    const { enrollingAfter, afterPeersAreTold } = setUp();
+    enrollingAfter(web, label);
+    enrollingAfter(report('9', ['web']), {
+      meshNode: { ...meshNode('node-2', []), metadata: { name: 'node-2', resourceVersion: '3' } },
+    });
+    deepStrictEqual(afterPeersAreTold('8'), ['web']);
+    deepStrictEqual(afterPeersAreTold('9'), []);
+  });
+
   it('is not waited for when it is gone', () => {
     const { enrollingAfter, afterPeersAreTold } = setUp();
     enrollingAfter(web, cart, label);
