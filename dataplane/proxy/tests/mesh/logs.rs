@@ -21,7 +21,7 @@ async fn r38_a_standard_output_that_nobody_reads_holds_up_no_connection() {
     let readiness = get_port(&mesh.network.host, 15021, "/healthz/ready").unwrap();
     assert_eq!(readiness.0, 200);
     assert_eq!(hammer.stop(), Vec::<String>::new());
-    let (_, metrics) = get_port(&mesh.network.host, 15020, "/metrics").unwrap();
+    let (_, metrics) = get_port(&mesh.network.host, 15000, "/metrics").unwrap();
     let dropped = metrics
         .lines()
         .find(|line| line.starts_with("tulle_proxy_log_lines_dropped_total{kind=\"access\"}"));
