@@ -46,7 +46,12 @@ export class ConnectionTable {
 
   /** Whether it may stay; it is destroyed otherwise. */
   add(socket: Peer): boolean {
-    const { remoteAddress: address = 'unknown', remotePort = 0 } = socket;
+    const { remoteAddress: address, remotePort = 0 } = socket;
+    // One that its peer has reset already has no address.
+    if (address === undefined) {
+      socket.destroy();
+      return false;
+    }
     const release = this.#rates.spend(address) ? this.#shares.take(address) : undefined;
     if (release === undefined) {
       refusedConnections.inc();
@@ -59,6 +64,8 @@ export class ConnectionTable {
     this.#sockets.set(peer, socket);
     socket.once('close', () => {
       release();
+      // Another one may have the same address and port before this one has closed.
+      if (this.#sockets.get(peer) !== socket) return;
       this.#releaseUnauthenticated(address, peer);
       this.#sockets.delete(peer);
     });
@@ -101,6 +108,7 @@ export class ConnectionTable {
 
   #addUnauthenticated(address: string, peer: string): void {
     const peers = this.#unauthenticated.get(address) ?? new Set();
+    if (peers.has(peer)) return;
     this.#unauthenticated.set(address, peers.add(peer));
     this.#unauthenticatedCount += 1;
   }

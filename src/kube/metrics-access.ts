@@ -22,12 +22,16 @@ interface AccessReviewed {
   readonly status?: { readonly allowed?: boolean };
 }
 
-/** An answer is good for so long, ms: a scraper comes every few seconds. */
-const goodForMs = 60_000;
+/** A right is believed for so long, and its absence, ms: a scraper comes every few seconds. */
+const allowedForMs = 5 * 60_000;
+const refusedForMs = 60_000;
 const cached = 256;
 /** Questions to the API server about callers at one address: at once, and a second after that. */
-const burst = 5;
-const perSecond = 0.5;
+const ofAddress = { burst: 5, perSecond: 0.5 };
+/** And about all who were never allowed: a tenant may ask the agents of every node at once. */
+const ofStrangers = { burst: 5, perSecond: 1 / 30 };
+/** An address from which somebody was allowed is no stranger's for so long, ms. */
+const trustedForMs = 60 * 60_000;
 const addresses = 1024;
 
 /**
@@ -37,17 +41,21 @@ const addresses = 1024;
 export function metricsAccess(client: Pick<KubeClient, 'create'>, clock: Pick<Clock, 'now'>, log: Log) {
   const answers = new ExpiringCache<Access>(cached, clock);
   const rates = new ExpiringCache<TokenBucket>(addresses, clock);
+  const trusted = new ExpiringCache<true>(addresses, clock);
+  const strangers = new TokenBucket(ofStrangers.burst, ofStrangers.perSecond, clock.now());
   return async (token: string, address: string): Promise<Access> => {
     const key = createHash('sha256').update(token).digest('base64');
     const known = answers.get(key);
     if (known !== undefined) return known;
     const now = clock.now();
-    const rate = rates.get(address) ?? new TokenBucket(burst, perSecond, now);
-    rates.set(address, rate, now + goodForMs);
-    if (!rate.spend(now)) return 'Unknown';
+    const rate = rates.get(address) ?? new TokenBucket(ofAddress.burst, ofAddress.perSecond, now);
+    rates.set(address, rate, now + refusedForMs);
+    if (!rate.spend(now) || (trusted.get(address) === undefined && !strangers.spend(now))) return 'Unknown';
     try {
       const access = await ask(client, token);
-      answers.set(key, access, clock.now() + goodForMs);
+      const isAllowed = access === 'Allowed';
+      answers.set(key, access, clock.now() + (isAllowed ? allowedForMs : refusedForMs));
+      if (isAllowed) trusted.set(address, true, clock.now() + trustedForMs);
       return access;
     } catch (error) {
       log.warn({ err: error, address }, 'the API server does not say whether a caller may read metrics');

@@ -14,8 +14,9 @@ export interface Standing {
 
 interface Waiting {
   readonly node: string;
-  /** The commit it waits since. */
+  /** The commit it waits since, and the time, ms. */
   readonly commit: number;
+  readonly since: number;
 }
 
 interface Telling {
@@ -47,6 +48,7 @@ export class Enrolment {
   readonly #waiting = new Map<string, Waiting>();
   readonly #telling = new Map<string, Telling>();
   readonly #leaving = new Set<string>();
+  readonly #members = new Set<string>();
   readonly #failed = new Map<string, ReadonlySet<string>>();
   #commit = 0;
 
@@ -70,13 +72,15 @@ export class Enrolment {
     if (!isMember) {
       this.#waiting.delete(uid);
       this.#telling.delete(uid);
-      if (captured) this.#leaving.add(uid);
+      // Only who was a member here: labels may be known later than the word of a node.
+      if (this.#members.delete(uid) && captured) this.#leaving.add(uid);
       return this.#leaving.has(uid) ? 'Leaving' : undefined;
     }
     this.#leaving.delete(uid);
+    this.#members.add(uid);
     if (!captured) {
       this.#telling.delete(uid);
-      if (!this.#waiting.has(uid)) this.#waiting.set(uid, { node, commit: this.#commit });
+      if (!this.#waiting.has(uid)) this.#waiting.set(uid, { node, commit: this.#commit, since: now });
       return 'Entering';
     }
     const waited = this.#waiting.delete(uid);
@@ -91,6 +95,7 @@ export class Enrolment {
     this.#waiting.delete(uid);
     this.#telling.delete(uid);
     this.#leaving.delete(uid);
+    this.#members.delete(uid);
   }
 
   /**
@@ -98,7 +103,7 @@ export class Enrolment {
    * are enrolled by that: nobody who was WAITING before their capture still is, or their time is over.
    */
   settle(version: string | undefined, now: number): readonly string[] {
-    const first = this.#firstWaiting();
+    const first = this.#firstWaiting(now);
     const settled = [...this.#telling].filter(([, telling]) => {
       const isTold = version !== undefined && !isOlder(version, telling.version) && telling.commit < first;
       return isTold || telling.until <= now;
@@ -108,19 +113,20 @@ export class Enrolment {
   }
 
   /** The versions of which peers are to be told. */
-  get awaited(): readonly string[] {
-    return [...this.#telling.values()].map(({ version }) => version);
+  get awaited(): ReadonlySet<string> {
+    return new Set(this.#telling.values().map(({ version }) => version));
   }
 
-  /** When the first one's time is over, ms; Infinity when there is none. */
+  /** When the first one's time is over, ms; Infinity when there is none. All have as much, so it is that of the oldest. */
   get deadline(): number {
-    return Math.min(...[...this.#telling.values()].map(({ until }) => until));
+    const [oldest] = this.#telling.values();
+    return oldest?.until ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Since when the first of the pods waits that wait to be captured, and can be. */
-  #firstWaiting(): number {
-    for (const [uid, { node, commit }] of this.#waiting) {
-      if (!(this.#failed.get(node) ?? nobody).has(uid)) return commit;
+  /** Since which commit the first of the pods waits that can be captured, and have not waited for too long. */
+  #firstWaiting(now: number): number {
+    for (const [uid, { node, commit, since }] of this.#waiting) {
+      if (now - since < tellingLimitMs && !(this.#failed.get(node) ?? nobody).has(uid)) return commit;
     }
     return Number.POSITIVE_INFINITY;
   }

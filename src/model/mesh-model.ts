@@ -232,6 +232,7 @@ export class MeshModel {
     const pod = this.#pods.get(key);
     const addresses = pod === undefined ? [] : this.#addresses.addressesOf(pod);
     if (pod === undefined || addresses.length === 0) {
+      if (pod !== undefined) this.enrolment.forget(pod.uid);
       const [namespace = '', name = ''] = key.split('/');
       out.set(podResourceName(namespace, name), undefined);
       return;

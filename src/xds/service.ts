@@ -83,10 +83,14 @@ export class DiscoveryService {
 
   /**
    * The revision of a type's store whose changes all clients have been told and have answered; Infinity when there is no
-   * client, -1 while one has answered nothing.
+   * client, -1 while one has answered nothing. One that does not ask for the type is not waited for.
    */
   told(type: TypeUrl): number {
-    return Math.min(...this.#streams.values().map((stream) => stream.told(type) ?? -1));
+    let told = Number.POSITIVE_INFINITY;
+    for (const stream of this.#streams) {
+      if (!stream.isUnasked(type)) told = Math.min(told, stream.told(type) ?? -1);
+    }
+    return told;
   }
 
   /** Takes no more streams, and ends those there are, one after another over `spreadMs`, so that clients do not all reconnect at once. */

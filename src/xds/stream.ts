@@ -95,6 +95,7 @@ export class DiscoveryStream {
   readonly #options: StreamOptions;
   readonly #limits: StreamLimits;
   readonly #now: () => number;
+  readonly #begun: number;
   readonly #budget: TokenBucket;
   readonly #channels = new Map<TypeUrl, Channel>();
   readonly #stopListening: readonly (() => void)[];
@@ -116,6 +117,7 @@ export class DiscoveryStream {
     this.#options = options;
     this.#limits = options.limits ?? defaultStreamLimits;
     this.#now = options.now ?? performance.now.bind(performance);
+    this.#begun = this.#now();
     this.#budget = new TokenBucket(this.#limits.requestBurst, this.#limits.requestsPerSecond, this.#now());
     this.#stopListening = options.stores.map((store) =>
       store.onChange((change) => this.#changed(this.#channels.get(store.type), change)),
@@ -147,6 +149,11 @@ export class DiscoveryStream {
    */
   told(type: TypeUrl): number | undefined {
     return this.#channels.get(type)?.told;
+  }
+
+  /** Whether it has lived for so long without having asked for a type that it never will. */
+  isUnasked(type: TypeUrl): boolean {
+    return !this.#channels.has(type) && this.#now() - this.#begun > this.#limits.subscribeMs;
   }
 
   /** The stream is over, whoever ended it: nothing is kept of it. */

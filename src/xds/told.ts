@@ -1,3 +1,6 @@
+/** So many are remembered; forgetting the oldest only delays. */
+const maxMarks = 1024;
+
 /**
  * From revisions of a store, which clients are told, to versions of the cluster, which are the same for every replica: how far
  * all clients have been told.
@@ -12,13 +15,13 @@ export class Told {
     if (last?.version === version) return;
     if (last?.revision === revision) this.#marks.pop();
     this.#marks.push({ revision, version });
+    if (this.#marks.length > maxMarks) this.#marks.splice(0, this.#marks.length - maxMarks);
   }
 
-  /** The version that is shown by what was told up to `revision`; undefined where that is nothing. */
+  /** The version that is shown by what was told up to `revision`; undefined where that is nothing, or not remembered. */
   through(revision: number): string | undefined {
-    while (this.#marks.length > 1 && (this.#marks[1]?.revision ?? Number.POSITIVE_INFINITY) <= revision)
-      this.#marks.shift();
-    const [first] = this.#marks;
-    return first !== undefined && first.revision <= revision ? first.version : undefined;
+    const told = this.#marks.findLastIndex((mark) => mark.revision <= revision);
+    if (told > 0) this.#marks.splice(0, told);
+    return told === -1 ? undefined : this.#marks[0]?.version;
   }
 }

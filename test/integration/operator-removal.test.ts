@@ -109,7 +109,7 @@ describe('the removal of a Mesh on a real API server', () => {
     );
     const remaining = [...(await versionsOf(admin)).keys()].filter((path) => !path.includes('/events'));
     const foreign =
-      /\/nodes\/|cluster-admin|system:|tulle-operator|authority-secret\.|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
+      /\/nodes\/|cluster-admin|system:|tulle-operator|tulle-metrics-reader|authority-secret\.|\/default$|\/kube-system\/|\/(admin|edit|view)$/;
     assert.deepEqual(
       remaining.filter((path) => !foreign.test(path)),
       [],

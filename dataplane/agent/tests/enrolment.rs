@@ -106,6 +106,24 @@ fn a_newer_proxy_takes_the_pods_over_before_the_older_one_goes() {
 }
 
 #[test]
+fn r25_a_newer_proxy_that_refuses_is_asked_again_while_the_older_one_serves() {
+    on_a_node(async {
+        let (node, _net) = running_pod(mesh(LONG)).await;
+        let _older = Proxy::connect(&node).await;
+        node.cluster.label("shop", Some("ambient"));
+        eventually("the pod is secured", || node.is("Secured/Secured", true)).await;
+        let newer = Proxy::refusing(&node, "no answer from the control plane's xDS yet").await;
+        let asked = || {
+            let messages = newer.messages();
+            let add = format!("add {UID}");
+            messages.iter().filter(|message| **message == add).count()
+        };
+        eventually("it is asked again", || asked() > 2).await;
+        assert!(node.is("Secured/Secured", true));
+    });
+}
+
+#[test]
 fn an_agent_restart_takes_the_pod_over_without_letting_it_go() {
     on_a_node(async {
         let (mut node, net) = running_pod(mesh(LONG)).await;

@@ -1,4 +1,4 @@
-import { components, fieldManagers, managedBy, ownedLabels, peersToldName, systemNamespace } from '../../api/names.ts';
+import { fieldManagers, peersToldName, systemNamespace } from '../../api/names.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
@@ -15,10 +15,10 @@ export interface PeersToldOptions {
   /** The resourceVersion of MeshNodes of which all clients of this replica have been told; undefined: of none. */
   readonly own: () => string | undefined;
   /** The versions that somebody waits for, and until when, ms of the clock's `monotonic`. */
-  readonly awaited: () => { readonly versions: readonly string[]; readonly deadline: number };
+  readonly awaited: () => { readonly versions: ReadonlySet<string>; readonly deadline: number };
   /** All clients of all replicas have been told of this. */
   readonly settle: (version: string | undefined) => void;
-  readonly clock: Pick<Clock, 'monotonic' | 'sleep'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly log: Log;
 }
 
@@ -28,7 +28,8 @@ interface ConfigMap extends KubeObject {
 
 const path = `/api/v1/namespaces/${systemNamespace}/configmaps`;
 
-/** After a write that failed, ms. */
+/** Between two writes, and after one that failed, ms. */
+const betweenMs = 100;
 const retryMs = 1_000;
 
 /**
@@ -77,28 +78,34 @@ export class PeersTold {
   #look(): void {
     const { own, settle, awaited, clock } = this.#options;
     clearTimeout(this.#limit);
-    const before = awaited().versions;
-    if (before.length === 0) return;
     const told = own();
     // Before it settles anything here: others may wait for the same.
-    if (told !== undefined && before.some((version) => this.#isNews(version, told))) void this.#write(told);
+    this.#writeIfDue(told, awaited().versions);
     settle(this.#lowest(told));
     const { versions, deadline } = awaited();
-    if (versions.length === 0 || this.#signal?.aborted === true) return;
+    if (versions.size === 0 || this.#signal?.aborted === true) return;
     this.#limit = setTimeout(() => this.check(), Math.max(deadline - clock.monotonic(), 0)).unref();
   }
 
-  /** Whether the others have not heard that clients of this one have been told of a version. */
-  #isNews(version: string, told: string): boolean {
-    return !isOlder(told, version) && isOlder(this.#written ?? '0', version);
+  /** Where somebody waits here for more than the others have heard of, or another replica has said more. */
+  #writeIfDue(told: string | undefined, awaited: ReadonlySet<string>): void {
+    const written = this.#written;
+    if (written === undefined) return void this.#write(told ?? '0');
+    if (told === undefined || !isOlder(written, told)) return;
+    const isAwaited = [...awaited].some((version) => !isOlder(told, version) && isOlder(written, version));
+    if (isAwaited || this.#words().some((word) => isOlder(written, word))) void this.#write(told);
   }
 
-  /** Of this replica's word and those of the others that are there. */
-  #lowest(own: string | undefined): string | undefined {
+  /** Of the other replicas that are there. */
+  #words(): string[] {
     const { instance, isThere } = this.#options;
     const words = Object.entries(this.#reflector.store.list()[0]?.data ?? {});
-    const others = words.filter(([name]) => name !== instance && isThere(name)).map(([, version]) => version);
-    return others.reduce<string | undefined>((lowest, version) => {
+    return words.filter(([name]) => name !== instance && isThere(name)).map(([, version]) => version);
+  }
+
+  /** Of this replica's word and those of the others. */
+  #lowest(own: string | undefined): string | undefined {
+    return this.#words().reduce<string | undefined>((lowest, version) => {
       if (lowest === undefined) return undefined;
       return isOlder(version, lowest) ? version : lowest;
     }, own);
@@ -107,15 +114,18 @@ export class PeersTold {
   async #write(version: string): Promise<void> {
     if (this.#writing) return;
     this.#writing = true;
+    let pauseMs = betweenMs;
     try {
       await this.#put(version);
       this.#written = version;
     } catch (error) {
       this.#options.log.warn({ err: error }, 'other replicas cannot be told of what clients of this one know');
-      await this.#options.clock.sleep(retryMs, this.#signal);
+      pauseMs = retryMs;
     }
-    this.#writing = false;
-    this.check();
+    setTimeout(() => {
+      this.#writing = false;
+      this.check();
+    }, pauseMs).unref();
   }
 
   /** Each replica owns its own word. Those of replicas that are gone are taken out with it. */
@@ -124,8 +134,8 @@ export class PeersTold {
     const names = Object.keys(this.#reflector.store.list()[0]?.data ?? {});
     const gone = names.filter((name) => name !== instance && !isThere(name)).map((name) => [name, null] as const);
     if (gone.length > 0) await client.patch(`${path}/${peersToldName}`, { data: Object.fromEntries(gone) });
-    const labels = { [ownedLabels.managedBy]: managedBy, [ownedLabels.name]: components.control };
-    const metadata = { name: peersToldName, namespace: systemNamespace, labels };
+    // Nothing else under its name, so that nothing is left of it when its word is taken out.
+    const metadata = { name: peersToldName, namespace: systemNamespace };
     const configMap = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [instance]: version } };
     await client.apply(configMap, { fieldManager: `${fieldManagers.control}/${instance}`, force: true });
   }

@@ -22,6 +22,7 @@ import { systemClock } from '../../kube/clock.ts';
 import { EventRecorder } from '../../kube/events.ts';
 import { LeaderElection } from '../../kube/lease.ts';
 import { metricsAccess } from '../../kube/metrics-access.ts';
+import type { Pod } from '../../kube/objects.ts';
 import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import { counter } from '../../telemetry/metrics.ts';
 import { MetricsServer } from '../../telemetry/metrics-server.ts';
@@ -228,7 +229,7 @@ export class ControlReplica {
     const peersTold = new PeersTold({
       client,
       instance: settings.instance,
-      isThere: (instance) => this.#feed.pods.get(`${systemNamespace}/${instance}`) !== undefined,
+      isThere: (instance) => isRunning(this.#feed.pods.get(`${systemNamespace}/${instance}`)),
       own: () => this.#feed.shown(this.#discovery?.told(addressType) ?? -1),
       awaited: () => ({ versions: enrolment.awaited, deadline: enrolment.deadline }),
       settle: (version) => this.#feed.peersToldOf(version),
@@ -255,4 +256,9 @@ function stopped(signal: AbortSignal): Promise<never> {
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
   });
+}
+
+/** Whether it may serve: an evicted pod stays as an object for long. */
+function isRunning(pod: Pod | undefined): boolean {
+  return pod !== undefined && pod.status?.phase !== 'Failed' && pod.status?.phase !== 'Succeeded';
 }

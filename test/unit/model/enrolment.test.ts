@@ -87,7 +87,7 @@ describe('R24 a running pod', () => {
     deepStrictEqual(afterPeersAreTold(undefined), ['web']);
     pass(1);
     deepStrictEqual(afterPeersAreTold(undefined), []);
-    deepStrictEqual(model.enrolment.awaited, []);
+    deepStrictEqual(model.enrolment.awaited, new Set());
   });
 
   it('is being enrolled again when it leaves and comes back', () => {
@@ -101,6 +101,15 @@ describe('R24 a running pod', () => {
 
   it('is enrolled where it was seen captured from the first, as by a replica that has just started', () => {
     deepStrictEqual(setUp().enrollingAfter(report('7', ['web']), web, label), []);
+  });
+
+  it('does not wait for one that has waited for too long itself', () => {
+    const { enrollingAfter, afterPeersAreTold, pass } = setUp();
+    enrollingAfter(cart, label);
+    pass(tellingLimitMs);
+    enrollingAfter(web);
+    enrollingAfter(report('7', ['web']));
+    deepStrictEqual(afterPeersAreTold('7'), ['cart']);
   });
 
   it('waits for the newest word of all nodes, in whatever order a list gives them', () => {
@@ -138,10 +147,10 @@ describe('R30 a pod that leaves', () => {
     deepStrictEqual(leaving(model), []);
   });
 
-  it('is so for a replica that has just started, while it is captured', () => {
+  it('is not leaving where nobody has seen it in: its namespace may be known later than the word of its node', () => {
     const { model, enrollingAfter } = setUp();
     enrollingAfter(web, report('7', ['web']));
-    deepStrictEqual(leaving(model), ['web']);
+    deepStrictEqual(leaving(model), []);
   });
 });
 

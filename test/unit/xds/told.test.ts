@@ -15,6 +15,14 @@ describe('how far all clients have been told', () => {
     strictEqual(told.through(Number.POSITIVE_INFINITY), '110');
   });
 
+  it('is remembered of so many revisions only', () => {
+    const told = new Told();
+    for (let revision = 1; revision <= 5_000; revision++) told.mark(revision, String(revision));
+    strictEqual(told.through(3), undefined);
+    strictEqual(told.through(4_990), '4990');
+    strictEqual(told.through(5_000), '5000');
+  });
+
   it('is a later version at once where that changed nothing they are told', () => {
     const told = new Told();
     told.mark(1, '100');

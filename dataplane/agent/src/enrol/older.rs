@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::connections::look;
 use super::failure::Failure;
-use super::worker::{Taken, Wish, Worker};
+use super::worker::{Taken, Wish, Worker, backoff};
 use crate::proxy::Sighting;
 use crate::report::{PodState, Standing};
 use crate::sockets::Policy;
@@ -32,6 +32,7 @@ pub(super) struct Seen {
 
 impl Worker {
     pub(super) async fn look(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+        self.ask_again(wish)?;
         let policy = self.node.mesh().existing_connections;
         let sighting = self.node.sightings.of(&self.uid);
         self.end_carried(wish, policy, carried(sighting)).await;
@@ -47,12 +48,43 @@ impl Worker {
                 self.report(wish, standing);
             }
         }
-        let pause = self.own.next_look.saturating_duration_since(Instant::now());
+        let next = self
+            .own
+            .retry_at
+            .into_iter()
+            .chain([self.own.next_look])
+            .min();
+        let pause = next
+            .unwrap_or(self.own.next_look)
+            .saturating_duration_since(Instant::now());
         Ok(Taken::Pause(if carried(sighting) > 0 {
             pause.min(WATCHING)
         } else {
             pause
         }))
+    }
+
+    /// A proxy that has refused the pod while another serves it is asked again, less and less often:
+    /// it may be the one that is to take over.
+    fn ask_again(&mut self, wish: &Wish) -> Result<(), Failure> {
+        let now = Instant::now();
+        match self.own.retry_at {
+            _ if !self.node.proxies.is_refused(&self.uid) => {
+                self.own.retry_at = None;
+            }
+            None => {
+                self.own.refusals = self.own.refusals.saturating_add(1);
+                self.own.retry_at = Some(now + backoff(self.own.refusals));
+            }
+            Some(at) if at <= now => {
+                self.own.retry_at = None;
+                let namespace = self.namespace()?.clone();
+                self.node
+                    .hand_over(&wish.pod, namespace, self.own.listeners.clone());
+            }
+            Some(_) => {}
+        }
+        Ok(())
     }
 
     /// One look at the pod's own sockets.

@@ -114,6 +114,17 @@ impl Proxies {
         Serving::Refused(refusal)
     }
 
+    /// Whether a proxy refused the pod as it was handed over last, whoever else serves it.
+    pub fn is_refused(&self, uid: &str) -> bool {
+        let state = self.lock();
+        let Some(pod) = state.pods.get(uid) else {
+            return false;
+        };
+        let mut asked = state.connections.values();
+        asked
+            .any(|connection| state.gets_pods(connection) && connection.refusal(uid, pod).is_some())
+    }
+
     /// Changes whenever anything here does.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

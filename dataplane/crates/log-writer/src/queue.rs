@@ -41,6 +41,10 @@ impl Queue {
     pub fn push(&mut self, rank: Rank, line: &[u8]) -> PerRank<u64> {
         let mut dropped = PerRank::default();
         let needed = line.len() + OVERHEAD;
+        if needed > self.room {
+            dropped[rank] += 1;
+            return dropped;
+        }
         while self.bytes + needed > self.room {
             let lower = RANKS.into_iter().filter(|lower| *lower < rank);
             let evicted = lower

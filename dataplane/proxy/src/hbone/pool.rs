@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h2::Reason;
 use http::{HeaderMap, StatusCode};
 
 use super::choice::spread;
@@ -18,6 +19,8 @@ use crate::inpod::netns::NetNs;
 use crate::telemetry::metrics::Metrics;
 
 /// From the wish to the peer's answer; the peer itself gives the application five seconds.
+/// Of requests that a tunnel which is there did not take.
+const MAX_RETRIES: usize = 3;
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whom to reach, and where.
@@ -81,22 +84,25 @@ impl Pool {
         headers: HeaderMap,
     ) -> Result<TunnelStream, TunnelError> {
         let opening = async {
+            let mut retries = 0;
             loop {
                 let usable = |tunnel: &Tunnel| tunnel.usable(certificate);
                 let dial = || self.dial(certificate.clone(), peer.clone());
                 let (lease, dialled) = self.slots.lease(peer, usable, dial).await?;
                 let shared = Arc::downgrade(&lease);
                 let opened = open(lease, peer, target, headers.clone()).await;
-                if let Err(TunnelError::Http(_, err)) = &opened {
+                let Err(TunnelError::Http(_, err)) = &opened else {
+                    return opened;
+                };
+                if !err.is_reset() {
                     // It takes no more streams; those it has go on. Nobody may pick it again.
                     self.slots.remove(peer, &shared);
-                    // It had ended or was ending, as one does that has just been dialled to a proxy that
-                    // begins to drain; no byte of the application was sent on it.
-                    if !dialled || (err.is_go_away() && err.is_remote()) {
-                        continue;
-                    }
                 }
-                return opened;
+                // No byte of the application was sent on it.
+                if !may_retry(err, dialled) || retries == MAX_RETRIES {
+                    return opened;
+                }
+                retries += usize::from(dialled || err.is_reset());
             }
         };
         let limited = tokio::time::timeout(OPEN_LIMIT, opening).await;
@@ -121,5 +127,16 @@ impl Pool {
                 Box::new(move |member| Box::pin(drive(dialed, member, peer, renewals, drain)));
             Ok((tunnel, driver))
         }
+    }
+}
+
+/// Whether a request that a tunnel did not take may be made again: a tunnel from before had ended or
+/// was ending, as one may that was just dialled to a proxy that begins to drain. A stream alone
+/// that was reset may where its peer says that it has not looked at it.
+fn may_retry(err: &h2::Error, dialled: bool) -> bool {
+    if err.is_reset() {
+        err.reason() == Some(Reason::REFUSED_STREAM)
+    } else {
+        !dialled || (err.is_remote() && err.reason() == Some(Reason::NO_ERROR))
     }
 }

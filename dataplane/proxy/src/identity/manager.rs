@@ -83,8 +83,8 @@ impl IdentitySlot {
 
     /// The certificate to use now; none before the first, or past its end.
     pub fn current(&self) -> Option<Arc<WorkloadCertificate>> {
-        let certificate = self.state.borrow().certificate.clone()?;
-        (SystemTime::now() < certificate.validity().not_after).then_some(certificate)
+        let certificate = self.state.borrow().certificate.clone();
+        certificate.filter(|certificate| in_force(Some(certificate)))
     }
 
     /// Every certificate from now on, that of now first.
@@ -100,11 +100,15 @@ impl IdentitySlot {
     /// The last failure, or that the time is up.
     pub async fn ready(&self, limit: Duration) -> Result<Arc<WorkloadCertificate>, Missing> {
         let mut state = self.state.subscribe();
-        let wait = state.wait_for(|state| state.certificate.is_some() || state.is_refused());
+        let is_over =
+            |state: &SlotState| in_force(state.certificate.as_ref()) || state.is_refused();
+        let wait = state.wait_for(is_over);
         // Whether the wait was over in time or not: the state says what came of it.
         let _in_time = tokio::time::timeout(limit, wait).await;
         let state = self.state.borrow().clone();
-        if let Some(certificate) = state.certificate {
+        if let Some(certificate) = state.certificate.clone()
+            && in_force(Some(&certificate))
+        {
             return Ok(certificate);
         }
         let identity = self.identity.clone();
@@ -120,6 +124,11 @@ impl IdentitySlot {
             },
         })
     }
+}
+
+/// Whether there is one that has not ended.
+fn in_force(certificate: Option<&Arc<WorkloadCertificate>>) -> bool {
+    certificate.is_some_and(|certificate| SystemTime::now() < certificate.validity().not_after)
 }
 
 /// An identity's certificates as they come.

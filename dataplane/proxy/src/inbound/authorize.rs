@@ -69,6 +69,7 @@ pub async fn authorize(
 /// Whether a connection that was allowed once is denied now. What has not arrived yet denies
 /// nothing; what has, and denies, does not wait for the rest.
 pub fn denied_now(pod: &Pod, own: IpAddr, connection: &Connection) -> bool {
+    let connection = &still_exempt(pod, own, connection);
     let denial = match policies(pod, own) {
         Ok((_, policies)) => refusal(&policies, connection),
         Err(Denial::WorkloadUnknown | Denial::PolicyUnknown(_)) => {
@@ -82,6 +83,21 @@ pub fn denied_now(pod: &Pod, own: IpAddr, connection: &Connection) -> bool {
         count(pod, denial);
     }
     denial.is_some()
+}
+
+/// A connection that was let in while the pod was on its way in or out stays exempt meanwhile, and
+/// between members until it is ended as what is older than the enrolment; no stranger's does.
+fn still_exempt(pod: &Pod, own: IpAddr, connection: &Connection) -> Connection {
+    let mut connection = connection.clone();
+    if !connection.exempt_from.is_empty() {
+        let mesh = pod.shared.state.read();
+        let is_over = workload(&mesh, pod, own).is_some_and(|own| own.transition.is_none());
+        let peer = mesh.workload_by_ip(&pod.shared.config.network, connection.source_ip);
+        if is_over && !peer.is_some_and(|peer| peer.is_member()) {
+            connection.exempt_from.clear();
+        }
+    }
+    connection
 }
 
 fn refusal(policies: &[Arc<Policy>], connection: &Connection) -> Option<Denial> {

@@ -9,7 +9,6 @@ use super::forward::{connect, facts, question};
 use crate::inpod::{is_own_port, original, socket};
 use crate::pod::{Broken, Pod};
 use crate::policy::Connection;
-use crate::state::Protocol;
 use crate::telemetry::connection::{Facts, Record, refused};
 
 /// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
@@ -88,7 +87,7 @@ fn exempt(pod: &Pod, from: IpAddr, own: IpAddr) -> Vec<String> {
     let (mesh, network) = (pod.shared.state.read(), &pod.shared.config.network);
     let is_member = || {
         mesh.workload_by_ip(network, from)
-            .is_some_and(|peer| peer.is_enrolling() || peer.protocol == Protocol::Hbone)
+            .is_some_and(|peer| peer.is_member())
     };
     mesh.workload_by_ip(network, own)
         .filter(|own| own.uid == pod.workload_uid)

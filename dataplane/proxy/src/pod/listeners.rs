@@ -26,6 +26,13 @@ pub enum ListenError {
     Handed { port: u16, source: io::Error },
 }
 
+impl ListenError {
+    /// Something in the pod has the port; else it is the proxy that cannot.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 /// The pod's ports, open and not yet accepting.
 pub struct Listeners([(Purpose, TcpListener); 3]);
 

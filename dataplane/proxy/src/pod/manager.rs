@@ -201,8 +201,11 @@ impl PodManager {
         let slot = self.shared.certificates.acquire(&identity);
         slot.ready(deadline.saturating_duration_since(Instant::now()))
             .await?;
-        let listeners = Listeners::new(handed.listeners, &netns)
-            .map_err(|err| Fault::OfPod(err.to_string()))?;
+        let listeners =
+            Listeners::new(handed.listeners, &netns).map_err(|err| match err.is_taken() {
+                true => Fault::OfPod(err.to_string()),
+                false => Fault::OfProxy(err.to_string()),
+            })?;
 
         let pod = Arc::new(Pod::new(info, netns, slot, self.shared.clone()));
         let accepting = Arc::new(listeners.accept(&pod));

@@ -60,6 +60,11 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// In the mesh, or on its way into it.
+    pub fn is_member(&self) -> bool {
+        self.protocol == Protocol::Hbone || self.is_enrolling()
+    }
+
     /// On its way into the mesh: peers do not all know yet that it is reached by the tunnel.
     pub fn is_enrolling(&self) -> bool {
         self.transition

@@ -166,10 +166,17 @@ async fn r30_a_pod_that_leaves_takes_plaintext_from_anybody_in_strict() {
         told.any(|workload| workload["uid"] == b.workload_uid() && workload["protocol"] == "NONE")
     })
     .await;
+    let mut open = Vec::new();
     for from in [&a, &stranger] {
         let mut stream = from.connect(b.ip, 8080).await.unwrap();
         assert_eq!(greeting(&mut stream).await.unwrap(), "b");
+        open.push(stream);
     }
+    // It comes back before it has left: a stranger's connection does not stay.
+    mesh.control.announce(&b, |_| {});
+    let (stranger, a) = (open.pop().unwrap(), &mut open[0]);
+    assert!(refused(Ok(stranger)).await);
+    assert_eq!(exchange(a, b"on").await.unwrap(), b"on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
