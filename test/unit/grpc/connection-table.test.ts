@@ -4,11 +4,11 @@ import { ConnectionTable, type ConnectionTableLimits } from '../../../src/grpc/c
 
 /** As much of a socket as the table looks at. */
 class FakeSocket extends EventEmitter {
-  readonly remoteAddress: string;
+  readonly remoteAddress: string | undefined;
   readonly remotePort: number;
   isDestroyed = false;
 
-  constructor(remoteAddress: string, remotePort: number) {
+  constructor(remoteAddress: string | undefined, remotePort: number) {
     super();
     this.remoteAddress = remoteAddress;
     this.remotePort = remotePort;
@@ -43,6 +43,24 @@ describe('R37 the table of connections', () => {
   }
 
   const alive = (sockets: readonly FakeSocket[]) => sockets.map(({ isDestroyed }) => !isDestroyed);
+
+  it('counts no socket that its peer has reset already, and one whose port is used again once', () => {
+    const table = new ConnectionTable(limits);
+    for (let turn = 0; turn < 20; turn++) {
+      const reset = new FakeSocket(undefined, 0);
+      strictEqual(table.add(reset), false);
+      strictEqual(reset.isDestroyed, true);
+    }
+    const before = new FakeSocket('a', 1);
+    const again = new FakeSocket('a', 1);
+    table.add(before);
+    table.add(again);
+    before.destroy();
+    table.cut('a:1');
+    strictEqual(again.isDestroyed, true, 'the later one is known by its port still');
+    const many = ['b', 'b', 'c', 'c', 'd', 'd'].map((address) => open(table, address));
+    deepStrictEqual(new Set(alive(many)), new Set([true]), 'every place is free again');
+  });
 
   it('ends the oldest unauthenticated one of an address for a new one, and no authenticated one', () => {
     const table = new ConnectionTable(limits);
