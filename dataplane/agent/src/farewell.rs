@@ -12,6 +12,9 @@ use tulle_socket_owner::OWNER_FILE;
 
 use crate::agent::{PROXIES, ZDS_SOCKET};
 
+/// The agent's own.
+const SOCKETS: [&str; 3] = [ZDS_SOCKET, SOCKET_NAME, tulle_metrics_server::SOCKET_NAME];
+
 /// Between two looks for proxies that still run.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -32,7 +35,7 @@ impl RunDirectory {
         if !are_proxies_gone(&proxies, limit).await {
             warn!("proxies are still running; their directory stays");
         }
-        for name in [ZDS_SOCKET, SOCKET_NAME, ENROLLED_FILE, OWNER_FILE] {
+        for name in SOCKETS.into_iter().chain([ENROLLED_FILE, OWNER_FILE]) {
             let path = self.path.join(name);
             tell(&path, std::fs::remove_file(&path));
         }
@@ -103,7 +106,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("tulle");
         std::fs::create_dir_all(path.join(PROXIES)).unwrap();
-        for name in [ZDS_SOCKET, SOCKET_NAME] {
+        for name in SOCKETS {
             drop(UnixListener::bind(path.join(name)).unwrap());
         }
         std::fs::write(path.join(ENROLLED_FILE), "{}").unwrap();
