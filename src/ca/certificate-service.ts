@@ -16,10 +16,10 @@ import {
 import { components, systemNamespace } from '../api/names.ts';
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
 import { type Method, unary } from '../grpc/method.ts';
-import { type ShareLimits, Shares } from '../grpc/shares.ts';
 import { type StatusError, toStatus } from '../grpc/status.ts';
 import type { Log } from '../kube/log.ts';
 import { LimitedLog } from '../telemetry/limited-log.ts';
+import { type ShareLimits, Shares } from '../telemetry/shares.ts';
 import type { CertificateAuthority, IssuedCertificate } from './authority.ts';
 import type { Caller, CallerVerifier } from './caller.ts';
 import { publicKeyOfRequest } from './certificate-request.ts';

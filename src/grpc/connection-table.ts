@@ -1,6 +1,6 @@
-import { AddressRates, type Rate } from './address-rates.ts';
+import { AddressRates, type Rate } from '../telemetry/address-rates.ts';
+import { type ShareLimits, Shares } from '../telemetry/shares.ts';
 import { refusedConnections } from './metrics.ts';
-import { type ShareLimits, Shares } from './shares.ts';
 
 export interface ConnectionTableLimits {
   /** Connections of an address, and in all. */

@@ -7,8 +7,8 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
+import type { Shares } from '../telemetry/shares.ts';
 import type { Call, IncomingCall } from './call.ts';
-import type { Shares } from './shares.ts';
 import { StatusError, toStatus } from './status.ts';
 
 /** Who may call a method, and how much of it at once. */

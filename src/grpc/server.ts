@@ -18,7 +18,7 @@ import {
 } from 'node:http2';
 import { createServer, type Server } from 'node:net';
 import type { Log } from '../kube/log.ts';
-import { AddressRates, type Rate } from './address-rates.ts';
+import { AddressRates, type Rate } from '../telemetry/address-rates.ts';
 import { Call } from './call.ts';
 import { Connection, type ConnectionLimits, defaultConnectionLimits } from './connection.ts';
 import { ConnectionTable, type ConnectionTableLimits } from './connection-table.ts';

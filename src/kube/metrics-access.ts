@@ -1,22 +1,12 @@
 import { createHash } from 'node:crypto';
+import { AddressRates } from '../telemetry/address-rates.ts';
 import type { Access } from '../telemetry/metrics-server.ts';
 import { TokenBucket } from '../telemetry/token-bucket.ts';
 import type { KubeClient } from './client.ts';
 import type { Clock } from './clock.ts';
 import { ExpiringCache } from './expiring-cache.ts';
 import type { Log } from './log.ts';
-
-interface Reviewed {
-  readonly status?: {
-    readonly authenticated?: boolean;
-    readonly user?: {
-      readonly username?: string;
-      readonly uid?: string;
-      readonly groups?: readonly string[];
-      readonly extra?: Readonly<Record<string, readonly string[]>>;
-    };
-  };
-}
+import type { TokenReview } from './objects.ts';
 
 interface AccessReviewed {
   readonly status?: { readonly allowed?: boolean };
@@ -40,17 +30,15 @@ const addresses = 1024;
  */
 export function metricsAccess(client: Pick<KubeClient, 'create'>, clock: Pick<Clock, 'now'>, log: Log) {
   const answers = new ExpiringCache<Access>(cached, clock);
-  const rates = new ExpiringCache<TokenBucket>(addresses, clock);
+  const rates = new AddressRates(ofAddress, () => clock.now(), addresses);
   const trusted = new ExpiringCache<true>(addresses, clock);
   const strangers = new TokenBucket(ofStrangers.burst, ofStrangers.perSecond, clock.now());
   return async (token: string, address: string): Promise<Access> => {
     const key = createHash('sha256').update(token).digest('base64');
     const known = answers.get(key);
     if (known !== undefined) return known;
-    const now = clock.now();
-    const rate = rates.get(address) ?? new TokenBucket(ofAddress.burst, ofAddress.perSecond, now);
-    rates.set(address, rate, now + refusedForMs);
-    if (!rate.spend(now) || (trusted.get(address) === undefined && !strangers.spend(now))) return 'Unknown';
+    if (!rates.spend(address)) return 'Unknown';
+    if (trusted.get(address) === undefined && !strangers.spend(clock.now())) return 'Unknown';
     try {
       const access = await ask(client, token);
       const isAllowed = access === 'Allowed';
@@ -65,7 +53,7 @@ export function metricsAccess(client: Pick<KubeClient, 'create'>, clock: Pick<Cl
 }
 
 async function ask(client: Pick<KubeClient, 'create'>, token: string): Promise<Access> {
-  const review = await client.create<Reviewed>('/apis/authentication.k8s.io/v1/tokenreviews', {
+  const review = await client.create<TokenReview>('/apis/authentication.k8s.io/v1/tokenreviews', {
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenReview',
     spec: { token },

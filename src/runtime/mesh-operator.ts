@@ -66,7 +66,6 @@ export class MeshOperator extends pkg.default {
   readonly #led = Promise.withResolvers<void>();
   #telemetry: TelemetryServer | undefined;
   #metrics: MetricsServer | undefined;
-  #metricsPort: number | undefined;
   #leading: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
   #started = false;
@@ -120,7 +119,7 @@ export class MeshOperator extends pkg.default {
 
   /** The port /metrics is served on for others than this pod. */
   get metricsPort(): number | undefined {
-    return this.#metricsPort;
+    return this.#metrics?.port;
   }
 
   /** The port of /healthz and /readyz. */
@@ -197,7 +196,7 @@ export class MeshOperator extends pkg.default {
     const authorize = metricsAccess(this.client, systemClock, this.log);
     this.#metrics = new MetricsServer({ port, authorize, beforeMetrics: () => this.#measure() });
     this.#metrics.setCertificate(keyPair);
-    this.#metricsPort = await this.#metrics.listen();
+    await this.#metrics.listen();
   }
 
   #measure(): void {

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { registry as processRegistry, type Registry } from './metrics.ts';
+import { Shares } from './shares.ts';
 
 /** Whether a caller may read metrics; `Unknown` where nobody can tell now. */
 export type Access = 'Allowed' | 'Unauthenticated' | 'Forbidden' | 'Unknown';
@@ -33,7 +34,7 @@ const timeouts = { handshakeTimeout: 5_000, headersTimeout: 10_000, requestTimeo
 export class MetricsServer {
   readonly #server: Server;
   readonly #options: MetricsServerOptions;
-  readonly #connections = new Map<string, number>();
+  readonly #connections = new Shares(limits);
 
   constructor(options: MetricsServerOptions) {
     this.#options = options;
@@ -50,21 +51,25 @@ export class MetricsServer {
         (error: unknown) => end(500, `${error}\n`),
       );
     });
-    this.#server.maxConnections = limits.all;
     this.#server.on('connection', (socket: Socket) => this.#count(socket));
     this.#server.on('tlsClientError', (_, socket) => socket.destroy());
   }
 
-  /** The port in use. */
-  listen(): Promise<number> {
+  /** @throws when it cannot listen there */
+  listen(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(this.#options.port, () => {
         this.#server.off('error', reject);
-        const address: AddressInfo | string | null = this.#server.address();
-        resolve(typeof address === 'object' ? (address?.port ?? 0) : 0);
+        resolve();
       });
     });
+  }
+
+  /** The port in use, undefined until it listens. */
+  get port(): number | undefined {
+    const address: AddressInfo | string | null = this.#server.address();
+    return typeof address === 'object' ? address?.port : undefined;
   }
 
   /** For handshakes from now on. */
@@ -92,18 +97,9 @@ export class MetricsServer {
   }
 
   #count(socket: Socket): void {
-    const address = socket.remoteAddress ?? '';
-    const open = this.#connections.get(address) ?? 0;
-    if (open >= limits.each) {
-      socket.destroy();
-      return;
-    }
-    this.#connections.set(address, open + 1);
-    socket.once('close', () => {
-      const left = (this.#connections.get(address) ?? 1) - 1;
-      if (left === 0) this.#connections.delete(address);
-      else this.#connections.set(address, left);
-    });
+    const release = this.#connections.take(socket.remoteAddress ?? '');
+    if (release === undefined) socket.destroy();
+    else socket.once('close', release);
   }
 }
 

@@ -6,9 +6,9 @@ import {
 import { TulleError } from '../errors/tulle-error.ts';
 import type { Call, IncomingCall } from '../grpc/call.ts';
 import { type Method, type Receive, streaming } from '../grpc/method.ts';
-import { type ShareLimits, Shares } from '../grpc/shares.ts';
 import { type StatusError, toStatus } from '../grpc/status.ts';
 import { LimitedLog } from '../telemetry/limited-log.ts';
+import { type ShareLimits, Shares } from '../telemetry/shares.ts';
 import { refusedStreams, streams } from './metrics.ts';
 import type { TypeUrl } from './resource.ts';
 import type { ResourceStore } from './resource-store.ts';

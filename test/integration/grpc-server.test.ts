@@ -12,9 +12,9 @@ import { TulleError } from '../../src/errors/tulle-error.ts';
 import type { IncomingCall } from '../../src/grpc/call.ts';
 import { unary } from '../../src/grpc/method.ts';
 import { GrpcServer, type ServerLimits } from '../../src/grpc/server.ts';
-import { Shares } from '../../src/grpc/shares.ts';
 import { statusCodes } from '../../src/grpc/status.ts';
 import { silentLog } from '../../src/kube/log.ts';
+import { Shares } from '../../src/telemetry/shares.ts';
 import { createCertificate } from '../fixtures/grpc/methods.ts';
 
 const token = 'Bearer of-one-who-is-known';

@@ -62,7 +62,6 @@ export class ControlReplica {
   #discovery: DiscoveryService | undefined;
   #telemetry: TelemetryServer | undefined;
   readonly #metrics: MetricsServer;
-  #metricsPort: number | undefined;
   #grpcPort: number | undefined;
   #peersTold: PeersTold | undefined;
   #leaving = false;
@@ -85,7 +84,7 @@ export class ControlReplica {
 
   /** The port of /metrics, undefined until it listens. */
   get metricsPort(): number | undefined {
-    return this.#metricsPort;
+    return this.#metrics.port;
   }
 
   get httpPort(): number | undefined {
@@ -103,7 +102,7 @@ export class ControlReplica {
 
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
-    this.#metricsPort = await this.#metrics.listen();
+    await this.#metrics.listen();
     const unlessStopped = <T>(wait: Promise<T>) => Promise.race([wait, stopped(signal)]);
     const known = this.#feed.start(signal);
     // It is awaited last; a stop may come before.

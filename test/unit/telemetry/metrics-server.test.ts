@@ -26,7 +26,8 @@ describe('R20 metrics over TLS', () => {
       },
     });
     server.setCertificate(selfSigned('tulle-operator', Date.now()));
-    port = await server.listen();
+    await server.listen();
+    port = server.port ?? 0;
   });
 
   afterEach(() => server.close());

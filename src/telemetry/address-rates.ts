@@ -1,4 +1,4 @@
-import { TokenBucket } from '../telemetry/token-bucket.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 /** So many at once, and so many a second after that. */
 export interface Rate {
@@ -7,19 +7,25 @@ export interface Rate {
 }
 
 /** Addresses that are remembered at most; each is forgotten when its burst is whole again. */
-const maxAddresses = 16_384;
+const defaultMaxAddresses = 16_384;
 
 /** Limits the rate of something for each address. */
 export class AddressRates {
   readonly #rate: Rate;
   readonly #now: () => number;
+  readonly #maxAddresses: number;
   /** The one that was used longest ago first. */
   readonly #buckets = new Map<string, { readonly bucket: TokenBucket; usedAt: number }>();
 
   /** @param now ms, never going back */
-  constructor(rate: Rate, now: () => number = performance.now.bind(performance)) {
+  constructor(
+    rate: Rate,
+    now: () => number = performance.now.bind(performance),
+    maxAddresses: number = defaultMaxAddresses,
+  ) {
     this.#rate = rate;
     this.#now = now;
+    this.#maxAddresses = maxAddresses;
   }
 
   /** Whether one more of this address is within the rate. */
@@ -47,7 +53,7 @@ export class AddressRates {
   #forget(now: number): void {
     const wholeAgainMs = (1000 * this.#rate.burst) / this.#rate.perSecond;
     for (const [address, { usedAt }] of this.#buckets) {
-      if (usedAt + wholeAgainMs > now && this.#buckets.size < maxAddresses) return;
+      if (usedAt + wholeAgainMs > now && this.#buckets.size < this.#maxAddresses) return;
       this.#buckets.delete(address);
     }
   }

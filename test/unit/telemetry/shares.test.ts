@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { Shares } from '../../../src/grpc/shares.ts';
+import { Shares } from '../../../src/telemetry/shares.ts';
 
 describe('shares', () => {
   it('are limited for each holder and for all together, and can be given back once', () => {

@@ -1,5 +1,5 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
-import { AddressRates } from '../../../src/grpc/address-rates.ts';
+import { AddressRates } from '../../../src/telemetry/address-rates.ts';
 
 describe('R37 rates of addresses', () => {
   it('are each its own, and forgotten when they are whole again', () => {
