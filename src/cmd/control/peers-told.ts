@@ -2,7 +2,7 @@ import { fieldManagers, peersToldName, systemNamespace } from '../../api/names.t
 import type { KubeClient } from '../../kube/client.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
-import type { KubeObject } from '../../kube/objects.ts';
+import type { ConfigMap } from '../../kube/objects.ts';
 import { Reflector } from '../../kube/reflector.ts';
 import { isOlder } from '../../kube/resource-version.ts';
 
@@ -22,10 +22,6 @@ export interface PeersToldOptions {
   readonly log: Log;
 }
 
-interface ConfigMap extends KubeObject {
-  data?: Record<string, string>;
-}
-
 const path = `/api/v1/namespaces/${systemNamespace}/configmaps`;
 
 /** Between two writes, and after one that failed, ms. */
@@ -33,7 +29,7 @@ const betweenMs = 100;
 const retryMs = 1_000;
 
 /**
- * How far all peers have been told, over all replicas (docs/adr/0015). Each replica says in the ConfigMap `peers-told`, under its own
+ * How far all peers have been told, over all replicas (docs/adr/0015). Each replica says in the ConfigMap `tulle-peers-told`, under its own
  * name, of what all its clients have been told; only while somebody waits for more.
  */
 export class PeersTold {
@@ -78,37 +74,37 @@ export class PeersTold {
   #look(): void {
     const { own, settle, awaited, clock } = this.#options;
     clearTimeout(this.#limit);
+    const words = this.#words();
+    const before = awaited().versions;
+    // To ask all clients what they have been told takes time, and is of use only where somebody waits.
+    if (this.#written !== undefined && before.size === 0 && !words.some((word) => isOlder(this.#written, word))) return;
     const told = own();
     // Before it settles anything here: others may wait for the same.
-    this.#writeIfDue(told, awaited().versions);
-    settle(this.#lowest(told));
+    this.#writeIfDue(told, before, words);
+    settle(lowest(told, words));
     const { versions, deadline } = awaited();
     if (versions.size === 0 || this.#signal?.aborted === true) return;
     this.#limit = setTimeout(() => this.check(), Math.max(deadline - clock.monotonic(), 0)).unref();
   }
 
   /** Where somebody waits here for more than the others have heard of, or another replica has said more. */
-  #writeIfDue(told: string | undefined, awaited: ReadonlySet<string>): void {
+  #writeIfDue(told: string | undefined, awaited: ReadonlySet<string>, words: readonly string[]): void {
     const written = this.#written;
     if (written === undefined) return void this.#write(told ?? '0');
     if (told === undefined || !isOlder(written, told)) return;
     const isAwaited = [...awaited].some((version) => !isOlder(told, version) && isOlder(written, version));
-    if (isAwaited || this.#words().some((word) => isOlder(written, word))) void this.#write(told);
+    if (isAwaited || words.some((word) => isOlder(written, word))) void this.#write(told);
   }
 
   /** Of the other replicas that are there. */
   #words(): string[] {
     const { instance, isThere } = this.#options;
-    const words = Object.entries(this.#reflector.store.list()[0]?.data ?? {});
+    const words = Object.entries(this.#data());
     return words.filter(([name]) => name !== instance && isThere(name)).map(([, version]) => version);
   }
 
-  /** Of this replica's word and those of the others. */
-  #lowest(own: string | undefined): string | undefined {
-    return this.#words().reduce<string | undefined>((lowest, version) => {
-      if (lowest === undefined) return undefined;
-      return isOlder(version, lowest) ? version : lowest;
-    }, own);
+  #data(): Readonly<Record<string, string>> {
+    return this.#reflector.store.list()[0]?.data ?? {};
   }
 
   async #write(version: string): Promise<void> {
@@ -131,7 +127,7 @@ export class PeersTold {
   /** Each replica owns its own word. Those of replicas that are gone are taken out with it. */
   async #put(version: string): Promise<void> {
     const { client, instance, isThere } = this.#options;
-    const names = Object.keys(this.#reflector.store.list()[0]?.data ?? {});
+    const names = Object.keys(this.#data());
     const gone = names.filter((name) => name !== instance && !isThere(name)).map((name) => [name, null] as const);
     if (gone.length > 0) await client.patch(`${path}/${peersToldName}`, { data: Object.fromEntries(gone) });
     // Nothing else under its name, so that nothing is left of it when its word is taken out.
@@ -139,4 +135,9 @@ export class PeersTold {
     const configMap = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [instance]: version } };
     await client.apply(configMap, { fieldManager: `${fieldManagers.control}/${instance}`, force: true });
   }
+}
+
+/** Of this replica's word and those of the others. */
+function lowest(own: string | undefined, words: readonly string[]): string | undefined {
+  return words.reduce((least, word) => (isOlder(word, least) ? word : least), own);
 }
