@@ -35,18 +35,22 @@ pub struct MetricsAccess {
 struct Known {
     /// By the token's digest, with when they end.
     answers: HashMap<[u8; 32], (Access, Instant)>,
-    asked: HashMap<IpAddr, Asked>,
-    of_strangers: Option<Asked>,
+    callers: HashMap<IpAddr, Caller>,
+    asked_for_strangers: Option<Asked>,
+}
+
+/// An address.
+struct Caller {
+    asked: Asked,
+    /// Somebody was allowed from there, until then.
+    trusted_until: Instant,
 }
 
 /// Questions asked of late.
-#[derive(Clone, Copy)]
 struct Asked {
     count: u32,
     /// Since when they have been counted.
     since: Instant,
-    /// Somebody was allowed from there, until then.
-    trusted_until: Instant,
 }
 
 impl MetricsAccess {
@@ -112,27 +116,32 @@ impl Known {
             let good_for = if is_allowed { ALLOWED_FOR } else { REFUSED_FOR };
             self.answers.insert(digest, (access, now + good_for));
         }
-        if is_allowed && let Some(asked) = self.asked.get_mut(&from) {
-            asked.trusted_until = now + TRUSTED_FOR;
+        if is_allowed && let Some(caller) = self.callers.get_mut(&from) {
+            caller.trusted_until = now + TRUSTED_FOR;
         }
     }
 
     fn may_ask(&mut self, from: IpAddr, now: Instant) -> bool {
-        if !self.asked.contains_key(&from) && self.asked.len() >= MAX_ADDRESSES {
-            let is_of_use =
-                |asked: &Asked| now < asked.trusted_until || now - asked.since < REFUSED_FOR;
-            self.asked.retain(|_, asked| is_of_use(asked));
-            if self.asked.len() >= MAX_ADDRESSES {
+        if !self.callers.contains_key(&from) && self.callers.len() >= MAX_ADDRESSES {
+            self.callers.retain(|_, caller| {
+                now < caller.trusted_until || now - caller.asked.since < REFUSED_FOR
+            });
+            if self.callers.len() >= MAX_ADDRESSES {
                 return false;
             }
         }
-        let asked = self.asked.entry(from).or_insert_with(|| Asked::new(now));
-        let is_stranger = now >= asked.trusted_until;
-        if !asked.spend(ANOTHER, now) {
+        let caller = self.callers.entry(from).or_insert_with(|| Caller {
+            asked: Asked::new(now),
+            trusted_until: now,
+        });
+        if !caller.asked.spend(ANOTHER, now) {
             return false;
         }
-        let strangers = self.of_strangers.get_or_insert_with(|| Asked::new(now));
-        !is_stranger || strangers.spend(ANOTHER_STRANGER, now)
+        let strangers = &mut self.asked_for_strangers;
+        now < caller.trusted_until
+            || strangers
+                .get_or_insert_with(|| Asked::new(now))
+                .spend(ANOTHER_STRANGER, now)
     }
 }
 
@@ -141,7 +150,6 @@ impl Asked {
         Self {
             count: 0,
             since: now,
-            trusted_until: now,
         }
     }
 
@@ -218,7 +226,7 @@ mod tests {
         for number in 0..2_000_u32 {
             known.may_ask(IpAddr::V4(number.into()), now);
         }
-        assert_eq!(known.asked.len(), MAX_ADDRESSES);
+        assert_eq!(known.callers.len(), MAX_ADDRESSES);
         let later = now + REFUSED_FOR;
         assert!(known.may_ask(SCRAPER, later), "room comes with time");
     }

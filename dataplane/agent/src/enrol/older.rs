@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::connections::look;
 use super::failure::Failure;
-use super::worker::{Taken, Wish, Worker, backoff};
+use super::worker::{Taken, Wish, Worker};
 use crate::proxy::Sighting;
 use crate::report::{PodState, Standing};
 use crate::sockets::Policy;
@@ -48,15 +48,9 @@ impl Worker {
                 self.report(wish, standing);
             }
         }
-        let next = self
-            .own
-            .retry_at
-            .into_iter()
-            .chain([self.own.next_look])
-            .min();
-        let pause = next
-            .unwrap_or(self.own.next_look)
-            .saturating_duration_since(Instant::now());
+        let next_look = self.own.next_look;
+        let next = self.own.retry_at.map_or(next_look, |at| at.min(next_look));
+        let pause = next.saturating_duration_since(Instant::now());
         Ok(Taken::Pause(if carried(sighting) > 0 {
             pause.min(WATCHING)
         } else {
@@ -72,10 +66,7 @@ impl Worker {
             _ if !self.node.proxies.is_refused(&self.uid) => {
                 self.own.retry_at = None;
             }
-            None => {
-                self.own.refusals = self.own.refusals.saturating_add(1);
-                self.own.retry_at = Some(now + backoff(self.own.refusals));
-            }
+            None => self.plan_retry(now),
             Some(at) if at <= now => {
                 self.own.retry_at = None;
                 let namespace = self.namespace()?.clone();

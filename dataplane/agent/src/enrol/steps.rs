@@ -147,11 +147,16 @@ impl Worker {
             }
             Some(at) => Ok(Taken::Pause(at - now)),
             None => {
-                self.own.refusals = self.own.refusals.saturating_add(1);
-                self.own.retry_at = Some(now + backoff(self.own.refusals));
+                self.plan_retry(now);
                 Err(Failure::from(refusal))
             }
         }
+    }
+
+    /// When a refused pod is handed over again: less and less often.
+    pub(super) fn plan_retry(&mut self, now: Instant) {
+        self.own.refusals = self.own.refusals.saturating_add(1);
+        self.own.retry_at = Some(now + backoff(self.own.refusals));
     }
 
     fn hand_over(&self, wish: &Wish, namespace: Netns) {

@@ -18,9 +18,9 @@ use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
 use crate::telemetry::metrics::Metrics;
 
-/// From the wish to the peer's answer; the peer itself gives the application five seconds.
 /// Of requests that a tunnel which is there did not take.
 const MAX_RETRIES: usize = 3;
+/// From the wish to the peer's answer; the peer itself gives the application five seconds.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whom to reach, and where.

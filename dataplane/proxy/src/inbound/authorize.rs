@@ -1,4 +1,5 @@
 //! Asking policy about a connection to a pod.
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ pub async fn authorize(
 /// Whether a connection that was allowed once is denied now. What has not arrived yet denies
 /// nothing; what has, and denies, does not wait for the rest.
 pub fn denied_now(pod: &Pod, own: IpAddr, connection: &Connection) -> bool {
-    let connection = &still_exempt(pod, own, connection);
+    let connection = &*still_exempt(pod, own, connection);
     let denial = match policies(pod, own) {
         Ok((_, policies)) => refusal(&policies, connection),
         Err(Denial::WorkloadUnknown | Denial::PolicyUnknown(_)) => {
@@ -87,17 +88,20 @@ pub fn denied_now(pod: &Pod, own: IpAddr, connection: &Connection) -> bool {
 
 /// A connection that was let in while the pod was on its way in or out stays exempt meanwhile, and
 /// between members until it is ended as what is older than the enrolment; no stranger's does.
-fn still_exempt(pod: &Pod, own: IpAddr, connection: &Connection) -> Connection {
-    let mut connection = connection.clone();
-    if !connection.exempt_from.is_empty() {
-        let mesh = pod.shared.state.read();
-        let is_over = workload(&mesh, pod, own).is_some_and(|own| own.transition.is_none());
-        let peer = mesh.workload_by_ip(&pod.shared.config.network, connection.source_ip);
-        if is_over && !peer.is_some_and(|peer| peer.is_member()) {
-            connection.exempt_from.clear();
-        }
+fn still_exempt<'a>(pod: &Pod, own: IpAddr, connection: &'a Connection) -> Cow<'a, Connection> {
+    if connection.exempt_from.is_empty() {
+        return Cow::Borrowed(connection);
     }
-    connection
+    let mesh = pod.shared.state.read();
+    let is_over = workload(&mesh, pod, own).is_some_and(|own| own.transition.is_none());
+    let peer = mesh.workload_by_ip(&pod.shared.config.network, connection.source_ip);
+    if !is_over || peer.is_some_and(|peer| peer.is_member()) {
+        return Cow::Borrowed(connection);
+    }
+    Cow::Owned(Connection {
+        exempt_from: vec![],
+        ..connection.clone()
+    })
 }
 
 fn refusal(policies: &[Arc<Policy>], connection: &Connection) -> Option<Denial> {
