@@ -17,7 +17,10 @@ export async function withPortForward<T>(
   const child = spawn(kubectl, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   const listening = new Promise<string>((resolve, reject) => {
-    const fail = (why: string) => reject(new Error(`kubectl port-forward ${pod.name}: ${why}: ${said}`));
+    const fail = (why: string) => {
+      clearTimeout(timer);
+      reject(new Error(`kubectl port-forward ${pod.name}: ${why}: ${said}`));
+    };
     const timer = setTimeout(() => fail(`not within ${limitMs} ms`), limitMs);
     child.once('error', reject);
     child.once('close', () => fail('it ended'));

@@ -33,17 +33,15 @@ type Mode = (typeof modes)[keyof typeof modes];
 /** Whether a pod is in the mesh by its labels, as agents decide it (`dataplane/agent/src/enrol/decision.rs`). */
 export function isMember(pod: PodFacts, isNamespaceMember: boolean): boolean {
   const isAsked = pod.mode === undefined ? isNamespaceMember : pod.mode === modes.ambient;
-  return isAsked && !pod.hostNetwork && pod.serviceAccount !== undefined && !neverEnrolled(pod.namespace);
+  const canBe =
+    !pod.hostNetwork && pod.serviceAccount !== undefined && !neverEnrolledNamespaces.includes(pod.namespace);
+  return isAsked && canBe;
 }
 
 /** Undefined for no label, and for a value that means nothing. */
 export function modeOf({ labels: found }: Pick<ObjectMeta, 'labels'>): Mode | undefined {
   const value = found?.[labels.mode];
   return Object.values(modes).find((mode) => mode === value);
-}
-
-function neverEnrolled(namespace: string): boolean {
-  return neverEnrolledNamespaces.some((name) => name === namespace);
 }
 
 /** The facts of a pod that is a workload; undefined when it is none: finished, not placed on a node, or without an address. */

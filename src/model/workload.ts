@@ -39,9 +39,9 @@ export function podWorkload(pod: PodFacts, around: PodSurroundings): Workload {
     serviceAccount: pod.serviceAccount ?? '',
     node: pod.node,
     addresses: around.addresses,
+    transition: around.transition,
     // A host-network pod shares its node's network namespace, which is never captured; one without an identity can prove
     // none in a tunnel.
-    transition: around.transition,
     tunnel: around.captured && !pod.hostNetwork && pod.serviceAccount !== undefined,
     trustDomain: around.settings.trustDomain,
     canonicalName: pod.canonicalName,
