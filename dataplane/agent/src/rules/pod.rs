@@ -31,7 +31,7 @@ pub enum Phase {
 /// transaction, whatever stood there before.
 ///
 /// Invariant of [`Phase::Capture`]: the first packet of a TCP connection, in or out, reaches the
-/// proxy or nothing, but for what stays inside the pod and the pod's own probes. The redirects
+/// proxy or nothing, but for what stays inside the pod, what goes to a link-local address and the pod's own probes. The redirects
 /// alone do not hold it: connection tracking takes up a connection in mid-stream as established,
 /// which one bare ACK of anybody's is enough for, and asks no NAT chain about the packets of an
 /// established connection. So the filter chains, which see every packet, refuse each first packet
@@ -89,6 +89,11 @@ fn answers(owner: &SocketOwner) -> String {
     )
 }
 
+/// What goes to an address that means something on the pod's own link only. A redirected one would lose the link it
+/// was for, its answers would come from another, and no member is called there: as with all that leaves the
+/// mesh it is plaintext, and a member behind it refuses or takes it like any other plaintext.
+const LINK_LOCAL: &str = "ip6 daddr fe80::/10 accept";
+
 fn capture(rules: &PodRules) -> String {
     let proxys = proxys(&rules.owner);
     let probes = probes(&rules.probe_ports);
@@ -113,6 +118,7 @@ fn capture(rules: &PodRules) -> String {
         &[
             format!("{proxys} accept"),
             "oifname \"lo\" accept".to_owned(),
+            LINK_LOCAL.to_owned(),
             format!("{FIRST_PACKET} redirect to :{OUTBOUND_PORT}"),
         ],
     );
@@ -137,6 +143,7 @@ fn capture(rules: &PodRules) -> String {
             &[
                 format!("{proxys} accept"),
                 "oifname \"lo\" accept".to_owned(),
+                LINK_LOCAL.to_owned(),
             ],
             &redirected.map(|to| format!("{to} accept"))[..],
             &[refuse],
@@ -258,6 +265,7 @@ mod tests {
             [
                 format!("{PROXYS} accept").as_str(),
                 "oifname \"lo\" accept",
+                "ip6 daddr fe80::/10 accept",
                 "tcp flags & (fin | syn | rst | ack) == syn redirect to :15001",
             ]
         );

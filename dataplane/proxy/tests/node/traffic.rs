@@ -1,6 +1,11 @@
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use crate::harness::app::{exchange, greeting, refused};
+use crate::harness::pod::Pod;
 use crate::node::{addresses, on_a_node};
 
 #[test]
@@ -64,4 +69,41 @@ fn r38_a_client_is_served_whose_port_the_proxy_takes_too_in_both_families() {
             assert_eq!(exchange(&mut client, b"hello").await.unwrap(), b"hello");
         }
     });
+}
+
+/// An address that means something on the pod's own link only: Services and peers have no such one.
+#[test]
+fn r38_what_goes_to_a_link_local_address_passes_and_no_member_takes_it() {
+    on_a_node(|mut node| async move {
+        let (a, b) = (node.pod("a", &[]).await, node.pod("b", &[]).await);
+        let outsider = node.network.pod("outsider");
+        let _apps = (b.echo(8080).await, outsider.echo(8080).await);
+        for pod in [&a, &b, &outsider] {
+            pod.ns.sh(&format!(
+                "ip addr add {}/64 dev eth0 nodad",
+                link_local(pod)
+            ));
+        }
+        let mut stream = connect_link_local(&a, &outsider, 8080).await.unwrap();
+        assert_eq!(greeting(&mut stream).await.unwrap(), "outsider");
+        for from in [&a, &outsider] {
+            assert!(refused(connect_link_local(from, &b, 8080).await).await);
+        }
+    });
+}
+
+fn link_local(pod: &Pod) -> Ipv6Addr {
+    let [.., last] = pod.ip.octets();
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into())
+}
+
+async fn connect_link_local(from: &Pod, to: &Pod, port: u16) -> io::Result<TcpStream> {
+    let scope = from.ns.run(|| nix::net::if_::if_nametoindex("eth0"))?;
+    let to = SocketAddrV6::new(link_local(to), port, 0, scope);
+    let limit = Duration::from_secs(5);
+    let stream = from
+        .ns
+        .run(|| std::net::TcpStream::connect_timeout(&to.into(), limit))?;
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
 }
