@@ -5,6 +5,7 @@ import { renderAccess } from './access.ts';
 import { renderAdmission } from './admission.ts';
 import { renderAgent } from './agent.ts';
 import { renderControl } from './control.ts';
+import { renderExternalIps } from './external-ips.ts';
 import { renderOptOut } from './opt-out.ts';
 import { renderProxy } from './proxy.ts';
 import type { Release } from './release.ts';
@@ -28,6 +29,7 @@ export function renderMesh(spec: MeshSpec, surroundings: Surroundings, mesh: str
   return [
     ...renderAccess(mesh),
     ...renderAdmission(mesh),
+    ...renderExternalIps(mesh),
     ...renderOptOut(spec, mesh),
     ...renderStartupTaint(spec, features, mesh),
     ...renderControl(spec, release, mesh),

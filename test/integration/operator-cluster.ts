@@ -1,6 +1,6 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { setupControllers } from '../../src/controllers/setup.ts';
-import { KubeClient } from '../../src/kube/client.ts';
+import { ApiError, KubeClient } from '../../src/kube/client.ts';
 import { silentLog } from '../../src/kube/log.ts';
 import { type KubeObject, objectKey } from '../../src/kube/objects.ts';
 import { MeshOperator } from '../../src/runtime/mesh-operator.ts';
@@ -91,6 +91,17 @@ export async function versionsOf(client: KubeClient): Promise<Map<string, string
     }
   }
   return versions;
+}
+
+/** What an admission policy answers to `request`; empty when it lets it pass. */
+export async function refusal(request: Promise<unknown>): Promise<string> {
+  try {
+    await request;
+    return '';
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 403) return error.message;
+    throw error;
+  }
 }
 
 export const writtenCollections = [

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { Mesh } from '../../src/api/mesh.ts';
-import { ApiError, type KubeClient } from '../../src/kube/client.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
 import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { agentClient, meshNode, reportStatus } from './agents.ts';
-import { adminClient, eventually, eventuallyEvent, installConfig, startOperator } from './operator-cluster.ts';
+import { adminClient, eventually, eventuallyEvent, installConfig, refusal, startOperator } from './operator-cluster.ts';
 
 const mesh = '/apis/mesh.tulle.dev/v1alpha1/meshes/default';
 const policy = '/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/pod-opt-out.mesh.tulle.dev';
@@ -56,16 +56,6 @@ describe('R40 a pod that leaves the mesh by its own label', () => {
   });
 
   const say = (podOptOut: string) => admin.patch(mesh, { spec: { enrolment: { podOptOut } } });
-  /** What the API server answers to a pod that asks to be left out; nothing is stored. */
-  const refusal = async (request: Promise<unknown>): Promise<string> => {
-    try {
-      await request;
-      return '';
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 403) return error.message;
-      throw error;
-    }
-  };
   const dryRun = { dryRun: 'All' };
   const create = (namespace: string, mode: string) =>
     refusal(admin.create(pods(namespace), pod('probe', mode), dryRun));
