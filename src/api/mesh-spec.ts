@@ -156,11 +156,33 @@ const waypoint = z.object({
   }),
 });
 
+/** A DNS label, as names of namespaces are. */
+const namespaceForm: CelRule = {
+  rule: "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+  message: 'spec.telemetry.plaintextMetricsFrom must hold names of namespaces, for example monitoring.',
+};
+
+const namespaceName = z
+  .string()
+  .max(63)
+  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, namespaceForm.message)
+  .meta({ description: 'The name of a namespace.', 'x-kubernetes-validations': [namespaceForm] });
+
 const telemetry = z.object({
   accessLog: z
     .enum(['All', 'Errors', 'Off'])
     .default('All')
     .meta({ description: 'Which connections the node proxy writes an access-log line for.' }),
+  plaintextMetricsFrom: z
+    .array(namespaceName)
+    .max(16)
+    .default([])
+    .meta({
+      description:
+        'Names of namespaces whose pods may read the metrics of tulle-control and tulle-proxy at port 15014, without TLS and ' +
+        'without a token. A NetworkPolicy keeps others out, which takes a CNI that enforces those. Empty: nothing listens there.',
+      'x-kubernetes-list-type': 'atomic',
+    }),
 });
 
 /** The spec of a Mesh. Every field has a default but `version` and the resources. */

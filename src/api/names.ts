@@ -95,6 +95,8 @@ export const ports = {
   controlHttp: 8080,
   /** Control's and the operator's, over TLS. */
   metrics: 8443,
+  /** Control's and proxies', for the namespaces that the Mesh names. */
+  plaintextMetrics: 15014,
   proxyAdmin: 15000,
   proxyMetrics: 15020,
   proxyReady: 15021,

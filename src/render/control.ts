@@ -2,10 +2,26 @@ import type { MeshSpec } from '../api/mesh.ts';
 import { components, ports, systemNamespace } from '../api/names.ts';
 import type { Manifest } from '../kube/objects.ts';
 import { objectLabels, selectorLabels } from './ownership.ts';
-import { env, fieldEnv, httpProbe, resourcesOf, toleratesStartupTaint, unprivileged } from './pod-parts.ts';
+import {
+  type ContainerPort,
+  env,
+  fieldEnv,
+  httpProbe,
+  plaintextMetrics,
+  resourcesOf,
+  toleratesStartupTaint,
+  unprivileged,
+} from './pod-parts.ts';
 import type { Release } from './release.ts';
 
 const name = components.control;
+
+/** Those that answer everybody: with TLS, or with no more than yes or no. */
+export const controlPorts: readonly ContainerPort[] = [
+  { name: 'grpc', containerPort: ports.controlGrpc, protocol: 'TCP' },
+  { name: 'http', containerPort: ports.controlHttp, protocol: 'TCP' },
+  { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
+];
 
 /** Sized for a few hundred pods on a laptop. */
 const defaultResources = { requests: { cpu: '50m', memory: '128Mi' }, limits: { memory: '1Gi' } };
@@ -67,6 +83,7 @@ export function renderControl(spec: MeshSpec, release: Release, mesh: string): M
 }
 
 function container(spec: MeshSpec, release: Release) {
+  const plain = plaintextMetrics(spec);
   return {
     name: 'control',
     image: release.image,
@@ -77,12 +94,9 @@ function container(spec: MeshSpec, release: Release) {
       env('TULLE_TRUST_DOMAIN', spec.trustDomain),
       fieldEnv('TULLE_POD_NAME', 'metadata.name'),
       fieldEnv('TULLE_POD_NAMESPACE', 'metadata.namespace'),
+      ...plain.env,
     ],
-    ports: [
-      { name: 'grpc', containerPort: ports.controlGrpc, protocol: 'TCP' },
-      { name: 'http', containerPort: ports.controlHttp, protocol: 'TCP' },
-      { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
-    ],
+    ports: [...controlPorts, ...plain.ports],
     // A replica that may not sign still tells proxies of the mesh: taken from the Service, all of them would be deaf.
     readinessProbe: httpProbe('/readyz?exclude=issuance', ports.controlHttp, 2),
     livenessProbe: httpProbe('/healthz', ports.controlHttp, 10, 6),

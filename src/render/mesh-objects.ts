@@ -6,6 +6,7 @@ import { renderAdmission } from './admission.ts';
 import { renderAgent } from './agent.ts';
 import { renderControl } from './control.ts';
 import { renderExternalIps } from './external-ips.ts';
+import { renderNetworkPolicies } from './network-policies.ts';
 import { renderOptOut } from './opt-out.ts';
 import { renderProxy } from './proxy.ts';
 import type { Release } from './release.ts';
@@ -21,8 +22,8 @@ export interface Surroundings {
 }
 
 /**
- * Every object a Mesh stands for, in the order to apply them: rights before those who use them, control before its
- * clients.
+ * Every object a Mesh stands for, in the order to apply them: rights before those who use them, network policies before the
+ * pods that they close a port of, control before its clients.
  */
 export function renderMesh(spec: MeshSpec, surroundings: Surroundings, mesh: string): Manifest[] {
   const { release, features, controlAddresses } = surroundings;
@@ -32,6 +33,7 @@ export function renderMesh(spec: MeshSpec, surroundings: Surroundings, mesh: str
     ...renderExternalIps(mesh),
     ...renderOptOut(spec, mesh),
     ...renderStartupTaint(spec, features, mesh),
+    ...renderNetworkPolicies(spec, mesh),
     ...renderControl(spec, release, mesh),
     ...renderProxy(spec, release, mesh, controlAddresses),
     ...renderAgent(spec, release, mesh),
@@ -60,6 +62,7 @@ export function ownedKinds({ mutatingAdmission }: ServerFeatures): readonly Owne
 const everywhereServed: readonly OwnedKind[] = [
   namespaced('v1', 'ServiceAccount', 'serviceaccounts'),
   namespaced('v1', 'Service', 'services'),
+  namespaced('networking.k8s.io/v1', 'NetworkPolicy', 'networkpolicies'),
   namespaced('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets'),
   namespaced('apps/v1', 'Deployment', 'deployments'),
   namespaced('apps/v1', 'DaemonSet', 'daemonsets'),

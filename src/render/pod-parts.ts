@@ -1,5 +1,5 @@
 import type { MeshSpec } from '../api/mesh.ts';
-import { startupTaint, tokenAudiences, tokenExpirySeconds, trustBundle } from '../api/names.ts';
+import { ports, startupTaint, tokenAudiences, tokenExpirySeconds, trustBundle } from '../api/names.ts';
 import type { KubeObject } from '../kube/objects.ts';
 
 /** For processes that need no power over the machine. */
@@ -62,6 +62,22 @@ export function env(name: string, value: string | number): EnvVar {
 /** A field of the pod itself, for example `spec.nodeName`. */
 export function fieldEnv(name: string, fieldPath: string): EnvVar {
   return { name, valueFrom: { fieldRef: { fieldPath } } };
+}
+
+export interface ContainerPort {
+  readonly name: string;
+  readonly containerPort: number;
+  readonly protocol: 'TCP';
+}
+
+/** What a container is told, and says of itself, where the Mesh wants metrics without TLS. */
+export function plaintextMetrics({ telemetry }: MeshSpec): { env: EnvVar[]; ports: ContainerPort[] } {
+  if (telemetry.plaintextMetricsFrom.length === 0) return { env: [], ports: [] };
+  const containerPort = ports.plaintextMetrics;
+  return {
+    env: [env('TULLE_PLAINTEXT_METRICS_PORT', containerPort)],
+    ports: [{ name: 'plain-metrics', containerPort, protocol: 'TCP' }],
+  };
 }
 
 export function httpProbe(path: string, port: number, periodSeconds: number, failureThreshold = 3) {

@@ -3,11 +3,13 @@ import { clusterId, components, network, ports, systemNamespace, tokenPath, trus
 import type { Manifest } from '../kube/objects.ts';
 import { objectLabels, selectorLabels } from './ownership.ts';
 import {
+  type ContainerPort,
   env,
   fieldEnv,
   hostPathVolume,
   httpProbe,
   onEveryNode,
+  plaintextMetrics,
   resourcesOf,
   rootWith,
   tokenVolume,
@@ -16,6 +18,12 @@ import {
 import type { Release } from './release.ts';
 
 const name = components.proxy;
+
+/** Those that answer everybody: with TLS, or with no more than yes or no. */
+export const proxyPorts: readonly ContainerPort[] = [
+  { name: 'metrics', containerPort: ports.proxyMetrics, protocol: 'TCP' },
+  { name: 'ready', containerPort: ports.proxyReady, protocol: 'TCP' },
+];
 
 const controlHost = `${components.control}.${systemNamespace}.svc`;
 
@@ -74,6 +82,7 @@ export function renderProxy(
 }
 
 function container(spec: MeshSpec, release: Release) {
+  const plain = plaintextMetrics(spec);
   const control = `https://${controlHost}:${ports.controlGrpc}`;
   return {
     name: 'proxy',
@@ -95,11 +104,9 @@ function container(spec: MeshSpec, release: Release) {
       env('TULLE_DRAIN_SECONDS', spec.node.drainSeconds),
       env('TULLE_ACCESS_LOG', spec.telemetry.accessLog),
       env('TULLE_LOG', spec.node.logLevel),
+      ...plain.env,
     ],
-    ports: [
-      { name: 'metrics', containerPort: ports.proxyMetrics, protocol: 'TCP' },
-      { name: 'ready', containerPort: ports.proxyReady, protocol: 'TCP' },
-    ],
+    ports: [...proxyPorts, ...plain.ports],
     readinessProbe: httpProbe('/healthz/ready', ports.proxyReady, 2),
     resources: resourcesOf(spec.node.proxyResources, defaultResources),
     securityContext: rootWith(capabilities),

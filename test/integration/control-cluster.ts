@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { components, meshName, systemNamespace, trustBundle } from '../../src/api/names.ts';
 import { ControlReplica } from '../../src/cmd/control/replica.ts';
+import type { ControlSettings } from '../../src/cmd/control/settings.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import type { ConfigMap, KubeObject, Pod } from '../../src/kube/objects.ts';
 import { renderAccess } from '../../src/render/access.ts';
@@ -62,6 +63,7 @@ export class ControlCluster {
   async replica(
     instance = 'control-0',
     connect: (kubeconfig: string) => KubeClient = (file) => KubeClient.fromFile(file),
+    told: Partial<ControlSettings> = {},
   ): Promise<ControlReplica> {
     const kubeconfig = join(this.#folder, `${instance}.json`);
     const token = await this.token(systemNamespace, components.control, {});
@@ -74,7 +76,9 @@ export class ControlCluster {
       grpcPort: 0,
       httpPort: 0,
       metricsPort: 0,
+      plaintextMetricsPort: undefined,
       leaveMs: 0,
+      ...told,
     };
     const log = pino({ level: process.env.TULLE_LOG ?? 'silent' });
     const replica = new ControlReplica({ client, settings, log });

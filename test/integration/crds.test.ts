@@ -88,6 +88,16 @@ describe('the kinds on a real API server', function () {
       { control: { resources: { limits: { cpu: 'much' } } } },
       /spec\.control\.resources\.limits\.cpu/,
     ],
+    [
+      'every namespace as reader of plain metrics',
+      { telemetry: { plaintextMetricsFrom: ['*'] } },
+      /spec\.telemetry\.plaintextMetricsFrom must hold names of namespaces, for example monitoring/,
+    ],
+    [
+      'too many namespaces as readers of plain metrics',
+      { telemetry: { plaintextMetricsFrom: Array(17).fill('monitoring') } },
+      /spec\.telemetry\.plaintextMetricsFrom: Too many/,
+    ],
   ] as const) {
     it(`refuses a Mesh with ${what}, naming the field, as we do`, async () => {
       assert.ok(parseMeshSpec(spec).problems);

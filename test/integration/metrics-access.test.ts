@@ -1,4 +1,4 @@
-import { match, strictEqual } from 'node:assert/strict';
+import { match, rejects, strictEqual } from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { systemNamespace } from '../../src/api/names.ts';
 import type { ControlReplica } from '../../src/cmd/control/replica.ts';
@@ -61,5 +61,18 @@ describe('R20 metrics of tulle-control', function () {
     while (more.at(-1)?.status !== 503) more.push(await asked(`forged.more.${more.length}`));
     strictEqual(more.length <= 12, true, 'the API server is asked a few times only');
     strictEqual((await asked(token)).status, 200);
+  });
+
+  it('are given without TLS where it is told of a port for that, and only there', async () => {
+    strictEqual(control.plaintextMetricsPort, undefined);
+    const plain = await cluster.replica('control-1', undefined, { plaintextMetricsPort: 0 });
+    await plain.start();
+    const page = (path: string) => fetch(`http://127.0.0.1:${plain.plaintextMetricsPort}${path}`);
+    const response = await page('/metrics');
+    strictEqual(response.status, 200);
+    match(await response.text(), /^# TYPE tulle_/m);
+    strictEqual((await page('/readyz')).status, 404);
+    await plain.stop();
+    await rejects(page('/metrics'));
   });
 });

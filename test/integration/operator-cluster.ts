@@ -113,6 +113,7 @@ export const writtenCollections = [
   '/api/v1/configmaps',
   '/apis/apps/v1/namespaces/tulle-system/deployments',
   '/apis/apps/v1/namespaces/tulle-system/daemonsets',
+  '/apis/networking.k8s.io/v1/namespaces/tulle-system/networkpolicies',
   '/apis/policy/v1/namespaces/tulle-system/poddisruptionbudgets',
   '/apis/rbac.authorization.k8s.io/v1/clusterroles',
   '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',

@@ -102,6 +102,10 @@ describe('the removal of a Mesh on a real API server', () => {
     assert.ok(secretGone !== undefined && podsGone.length > 0);
     const inTime = podsGone.filter((gone) => gone < secretGone);
     assert.equal(inTime.length, podsGone.length, 'a control that still runs would miss its Secret');
+    const policy = system('/apis/networking.k8s.io/v1', 'networkpolicies', 'tulle-proxy');
+    const [policyGone] = await deletions(admin, policy, before);
+    const covered = podsGone.filter((gone) => policyGone !== undefined && gone < policyGone);
+    assert.equal(covered.length, podsGone.length, 'R20 a pod that still runs would show its metrics to everybody');
     assert.deepEqual(
       await kubernetesEvidence(admin).read(),
       { reported: undefined, acknowledged: [] },

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import { until } from '../../hack/process.ts';
 import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
@@ -247,6 +248,22 @@ describe('the operator on a real API server', () => {
     await eventually(admin, path, absent);
   });
 
+  it('R20 given the Mesh names who reads metrics without TLS, then the port opens to them, and to nobody when it closes', async () => {
+    for (const plaintextMetricsFrom of [['monitoring'], ['audit', 'monitoring'], []]) {
+      await admin.patch(mesh, { spec: { telemetry: { plaintextMetricsFrom } } });
+      for (const [kind, name] of workloads) {
+        const lets = (object: NetworkPolicy | undefined) => isDeepStrictEqual(readersOf(object), plaintextMetricsFrom);
+        await eventually(admin, system('/apis/networking.k8s.io/v1', 'networkpolicies', name), lets);
+        const opens = (object: unknown) => JSON.stringify(object).includes('15014') === plaintextMetricsFrom.length > 0;
+        await eventually(admin, system('/apis/apps/v1', kind, name), opens);
+      }
+    }
+    const path = system('/apis/networking.k8s.io/v1', 'networkpolicies', 'tulle-proxy');
+    await admin.patch(path, [{ op: 'replace', path: '/spec/ingress', value: [{}] }]);
+    const isClosed = (object: NetworkPolicy | undefined) => object?.spec.ingress[0]?.ports?.length === 2;
+    await eventually<NetworkPolicy>(admin, path, isClosed);
+  });
+
   it('given a Mesh of an engine we do not drive, then it says so and what runs, runs on', async () => {
     await api.kubectl('patch', 'mesh', 'default', '--type=merge', '-p', '{"spec":{"node":{"engine":"Ztunnel"}}}');
     await eventually<Mesh>(admin, mesh, says('Accepted', 'False', 'EngineNotSupported'));
@@ -264,6 +281,24 @@ describe('the operator on a real API server', () => {
     await eventually<Mesh>(admin, mesh, (object) => !says('Ready', 'False', 'ApplyFailed')(object));
   });
 });
+
+const workloads = [
+  ['deployments', 'tulle-control'],
+  ['daemonsets', 'tulle-proxy'],
+] as const;
+
+interface NetworkPolicy extends KubeObject {
+  spec: {
+    ingress: { from?: { namespaceSelector: { matchExpressions: { values: string[] }[] } }[]; ports?: object[] }[];
+  };
+}
+
+/** The namespaces that a policy names. */
+function readersOf(policy: NetworkPolicy | undefined): string[] | undefined {
+  return policy?.spec.ingress.flatMap(({ from = [] }) =>
+    from.flatMap(({ namespaceSelector }) => namespaceSelector.matchExpressions.flatMap(({ values }) => values)),
+  );
+}
 
 /** What the controllers of Kubernetes would report once all pods run. */
 async function rolledOut(admin: KubeClient): Promise<void> {

@@ -7,6 +7,8 @@ use http::Uri;
 
 use crate::identity::spiffe::TrustDomain;
 
+const PLAINTEXT_METRICS_PORT: &str = "TULLE_PLAINTEXT_METRICS_PORT";
+
 /// Which connections get a line in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
@@ -33,6 +35,8 @@ pub struct Config {
     /// How long open connections may go on after SIGTERM or after their pod left.
     pub drain: Duration,
     pub access_log: AccessLog,
+    /// Where metrics are served without TLS; nowhere, where the Mesh names nobody to read them.
+    pub plaintext_metrics_port: Option<u16>,
     pub log: String,
 }
 
@@ -79,6 +83,9 @@ impl Config {
                 &or("TULLE_DRAIN_SECONDS", "30"),
             )?),
             access_log: access_log(&or("TULLE_ACCESS_LOG", "All"))?,
+            plaintext_metrics_port: get(PLAINTEXT_METRICS_PORT)
+                .map(|value| parse(PLAINTEXT_METRICS_PORT, &value))
+                .transpose()?,
             log: or("TULLE_LOG", "info"),
         })
     }
@@ -164,6 +171,7 @@ mod tests {
             "https://tulle-control.tulle-system.svc:15012/"
         );
         assert_eq!(config.drain, Duration::from_secs(30));
+        assert_eq!(config.plaintext_metrics_port, None);
         assert_eq!(
             config.status_socket(),
             PathBuf::from("/run/tulle/proxies/p1.sock")
@@ -183,6 +191,7 @@ mod tests {
             ("TULLE_DRAIN_SECONDS", "-1"),
             ("TULLE_ACCESS_LOG", "all"),
             ("TULLE_POD_IP", "::g"),
+            ("TULLE_PLAINTEXT_METRICS_PORT", "on"),
         ] {
             let mut pairs = LEAST.to_vec();
             pairs.push((name, value));

@@ -117,6 +117,13 @@ async fn serve_pages(overview: &Overview) -> io::Result<()> {
     let pages = overview.clone();
     serve_port(loopback, move |path: &str| pages.admin_page(path)).await?;
     serve_metrics(SocketAddr::new(all, METRICS_PORT), overview.clone()).await?;
+    if let Some(port) = overview.shared.config.plaintext_metrics_port {
+        let pages = overview.clone();
+        serve_port(SocketAddr::new(all, port), move |path: &str| {
+            pages.plaintext_metrics_page(path)
+        })
+        .await?;
+    }
     let pages = overview.clone();
     serve_port(SocketAddr::new(all, READINESS_PORT), move |path: &str| {
         pages.readiness_page(path)

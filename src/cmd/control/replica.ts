@@ -25,7 +25,9 @@ import { metricsAccess } from '../../kube/metrics-access.ts';
 import type { Pod } from '../../kube/objects.ts';
 import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import { counter } from '../../telemetry/metrics.ts';
+import type { MetricsPort } from '../../telemetry/metrics-port.ts';
 import { MetricsServer } from '../../telemetry/metrics-server.ts';
+import { plainMetricsServer } from '../../telemetry/plain-metrics-server.ts';
 import { ClusterFeed } from '../../xds/cluster-feed.ts';
 import { Publisher } from '../../xds/publisher.ts';
 import { addressType } from '../../xds/resource.ts';
@@ -62,6 +64,8 @@ export class ControlReplica {
   #discovery: DiscoveryService | undefined;
   #telemetry: TelemetryServer | undefined;
   readonly #metrics: MetricsServer;
+  /** Where the Mesh wants them. */
+  readonly #plainMetrics: MetricsPort | undefined;
   #grpcPort: number | undefined;
   #peersTold: PeersTold | undefined;
   #leaving = false;
@@ -74,6 +78,8 @@ export class ControlReplica {
       port: settings.metricsPort,
       authorize: metricsAccess(client, systemClock, log),
     });
+    const plain = settings.plaintextMetricsPort;
+    this.#plainMetrics = plain === undefined ? undefined : plainMetricsServer(plain);
     this.#feed = new ClusterFeed({ client, publisher: this.#publisher, version: settings.version, log });
   }
 
@@ -85,6 +91,11 @@ export class ControlReplica {
   /** The port of /metrics, undefined until it listens. */
   get metricsPort(): number | undefined {
     return this.#metrics.port;
+  }
+
+  /** The port of /metrics without TLS, undefined until it listens, or where there is none. */
+  get plaintextMetricsPort(): number | undefined {
+    return this.#plainMetrics?.port;
   }
 
   get httpPort(): number | undefined {
@@ -102,7 +113,7 @@ export class ControlReplica {
 
   async #start(signal: AbortSignal): Promise<void> {
     this.#telemetry = await serveTelemetry({ port: this.#options.settings.httpPort, ready: this.#readiness() });
-    await this.#metrics.listen();
+    await Promise.all([this.#metrics.listen(), this.#plainMetrics?.listen()]);
     const unlessStopped = <T>(wait: Promise<T>) => Promise.race([wait, stopped(signal)]);
     const known = this.#feed.start(signal);
     // It is awaited last; a stop may come before.
@@ -137,7 +148,7 @@ export class ControlReplica {
     clearTimeout(cut);
     this.#running.abort();
     await Promise.allSettled([...this.#tasks, this.#feed.stopped()]);
-    await Promise.all([this.#metrics.close(), this.#telemetry?.close()]);
+    await Promise.all([this.#metrics.close(), this.#plainMetrics?.close(), this.#telemetry?.close()]);
   }
 
   /** What keeps this replica from getting requests, by part. */

@@ -17,6 +17,8 @@ export interface ControlSettings {
   readonly httpPort: number;
   /** TULLE_METRICS_PORT, 8443 by default. */
   readonly metricsPort: number;
+  /** TULLE_PLAINTEXT_METRICS_PORT: where /metrics is served without TLS; nowhere by default. */
+  readonly plaintextMetricsPort: number | undefined;
   /**
    * TULLE_LEAVE_MS, 3000 by default: how long calls are still taken after SIGTERM, until everybody has heard that this replica
    * is not ready; and over how long discovery streams are then ended, one by one.
@@ -33,16 +35,17 @@ export function controlSettings(env: Readonly<Record<string, string | undefined>
     grpcPort: wholeNumber(env, 'TULLE_GRPC_PORT', ports.controlGrpc, 65_535),
     httpPort: wholeNumber(env, 'TULLE_HTTP_PORT', ports.controlHttp, 65_535),
     metricsPort: wholeNumber(env, 'TULLE_METRICS_PORT', ports.metrics, 65_535),
+    plaintextMetricsPort: wholeNumber(env, 'TULLE_PLAINTEXT_METRICS_PORT', undefined, 65_535),
     leaveMs: wholeNumber(env, 'TULLE_LEAVE_MS', 3_000, 60_000),
   };
 }
 
-function wholeNumber(
+function wholeNumber<T>(
   env: Readonly<Record<string, string | undefined>>,
   name: string,
-  otherwise: number,
+  otherwise: T,
   max: number,
-): number {
+): number | T {
   const value = env[name];
   if (value === undefined || value === '') return otherwise;
   const number = Number(value);

@@ -19,7 +19,7 @@ describe('the spec of a Mesh', () => {
           startupTaint: 'Auto',
         },
         waypoint: { replicas: 2 },
-        telemetry: { accessLog: 'All' },
+        telemetry: { accessLog: 'All', plaintextMetricsFrom: [] },
       });
     }
   });
@@ -58,6 +58,10 @@ describe('the spec of a Mesh', () => {
     ['spec.node.cniConfDir', { node: { cniConfDir: 'etc/cni' } }],
     ['spec.node.cniConfDir', { node: { cniConfDir: '/etc/../root' } }],
     ['spec.node.cniConfDir', { node: { cniConfDir: '/' } }],
+    ['spec.telemetry.plaintextMetricsFrom.0', { telemetry: { plaintextMetricsFrom: ['Monitoring'] } }],
+    ['spec.telemetry.plaintextMetricsFrom.1', { telemetry: { plaintextMetricsFrom: ['monitoring', '*'] } }],
+    ['spec.telemetry.plaintextMetricsFrom.0', { telemetry: { plaintextMetricsFrom: ['a'.repeat(64)] } }],
+    ['spec.telemetry.plaintextMetricsFrom', { telemetry: { plaintextMetricsFrom: Array(17).fill('monitoring') } }],
     ['spec', 'a text'],
   ] as const) {
     it(`names ${field} when it is wrong: ${JSON.stringify(spec).slice(0, 70)}`, () => {

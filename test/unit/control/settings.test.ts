@@ -10,10 +10,17 @@ describe('the environment of tulle-control', () => {
       grpcPort: 15012,
       httpPort: 8080,
       metricsPort: 8443,
+      plaintextMetricsPort: undefined,
       leaveMs: 3000,
     });
     match(version, /^\d+\.\d+\.\d+/);
     deepStrictEqual(instance.length > 0, true);
+  });
+
+  it('R20 opens a port without TLS only where it is told of one', () => {
+    deepStrictEqual(controlSettings({ TULLE_PLAINTEXT_METRICS_PORT: '15014' }).plaintextMetricsPort, 15014);
+    deepStrictEqual(controlSettings({ TULLE_PLAINTEXT_METRICS_PORT: '' }).plaintextMetricsPort, undefined);
+    throws(() => controlSettings({ TULLE_PLAINTEXT_METRICS_PORT: 'yes' }), /TULLE_PLAINTEXT_METRICS_PORT/);
   });
 
   it('is refused by the name of what is wrong in it', () => {

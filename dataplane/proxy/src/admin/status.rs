@@ -149,6 +149,11 @@ impl Overview {
         }
     }
 
+    /// Port 15014, for whom a NetworkPolicy lets reach it.
+    pub fn plaintext_metrics_page(&self, path: &str) -> Option<Answer> {
+        (path == "/metrics").then(|| self.metrics_page())
+    }
+
     /// Port 15000, on loopback.
     pub fn admin_page(&self, path: &str) -> Option<Answer> {
         match path {

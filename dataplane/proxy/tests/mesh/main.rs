@@ -17,6 +17,7 @@ mod identity;
 mod leaving;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod plaintext;
 mod policy;
 mod roots;
