@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { CertificateClient } from '../../fixtures/ca/certificate-client.ts';
 import { ControlCluster } from '../../integration/control-cluster.ts';
@@ -20,7 +19,9 @@ export async function controlTarget(): Promise<Target> {
     name: 'tulle-control',
     probes: [issue(client, proxyToken), discover(port, roots, proxyToken)],
     floods: connectionFloods(port, await cluster.proxyToken('cart-0', 'cart', 'shop')),
-    residentMemory: () => residentMemory(child.pid ?? 0),
+    pid: child.pid ?? 0,
+    // A shorter pause, and the callers' own address would come more often than it may.
+    pace: { warmUpMs: 5_000, measureMs: 12_000, pauseMs: 500 },
     async stop() {
       client.close();
       const ended = new Promise((resolve) => child.once('close', resolve));
@@ -86,9 +87,4 @@ function discover(port: number, roots: string, token: string): Probe {
       }
     },
   };
-}
-
-/** KiB. */
-function residentMemory(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }

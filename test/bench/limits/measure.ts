@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { note } from '../../../hack/steps.ts';
 import { type Figure, figure } from '../figure.ts';
@@ -20,19 +21,20 @@ export interface Target {
   readonly name: string;
   readonly probes: readonly Probe[];
   readonly floods: readonly Flood[];
-  /** KiB. */
-  readonly residentMemory: () => number;
+  /** Its process, whose memory counts. */
+  readonly pid: number;
+  readonly pace: Pace;
   readonly stop: () => Promise<void>;
 }
 
-/** Of each phase, ms: the first fills caches and is not counted. */
-export interface Phases {
+export interface Pace {
+  /** Fills caches, and lets go what a flood left behind; not counted. */
   readonly warmUpMs: number;
   readonly measureMs: number;
+  /** Between two rounds of honest calls. */
+  readonly pauseMs: number;
 }
 
-/** Between two rounds of honest calls, ms: more often, and the callers' own address would come more often than it may. */
-const pauseMs = 500;
 /** A call that takes longer is one that was not served, ms. */
 const callLimitMs = 5_000;
 
@@ -46,18 +48,19 @@ interface Observation {
 }
 
 /** Latency of each probe and memory of the target during each of its floods, against the same without any. */
-export async function measureTarget(target: Target, phases: Phases): Promise<Figure[]> {
-  await observe(target, phases.warmUpMs);
-  const calm = await observe(target, phases.measureMs);
+export async function measureTarget(target: Target): Promise<Figure[]> {
+  const { warmUpMs, measureMs } = target.pace;
+  await observe(target, warmUpMs);
+  const calm = await observe(target, measureMs);
   const figures: Figure[] = [];
   for (const flood of target.floods) {
     const stop = await flood.start();
     try {
-      figures.push(...compare(target, flood, await observe(target, phases.measureMs), calm));
+      figures.push(...compare(target, flood, await observe(target, measureMs), calm));
     } finally {
       await stop();
     }
-    await observe(target, phases.warmUpMs);
+    await observe(target, warmUpMs);
   }
   return figures;
 }
@@ -67,7 +70,7 @@ async function observe(target: Target, lastsMs: number): Promise<Observation> {
   let notServed = 0;
   let residentMemory = 0;
   const sampling = setInterval(() => {
-    residentMemory = Math.max(residentMemory, target.residentMemory());
+    residentMemory = Math.max(residentMemory, residentMemoryOf(target.pid));
   }, 50);
   try {
     const end = performance.now() + lastsMs;
@@ -82,7 +85,7 @@ async function observe(target: Target, lastsMs: number): Promise<Observation> {
           note(`${target.name}, ${name}: ${error instanceof Error ? error.message : error}`);
         }
       }
-      await sleep(pauseMs);
+      await sleep(target.pace.pauseMs);
     }
   } finally {
     clearInterval(sampling);
@@ -111,6 +114,11 @@ function compare({ name, probes }: Target, flood: Flood, flooded: Observation, c
 function ninetieth(values: readonly number[] = []): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length * 0.9)] ?? Number.NaN;
+}
+
+/** KiB. */
+function residentMemoryOf(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 async function within(ms: number, call: Promise<void>): Promise<void> {

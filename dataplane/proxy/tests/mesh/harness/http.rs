@@ -1,6 +1,6 @@
 //! Plain HTTP/1 requests to the proxy's own pages.
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -18,8 +18,13 @@ pub fn get_unix(socket: &Path, path: &str) -> io::Result<Page> {
 
 /// Asks a port of the node's namespace.
 pub fn get_port(host: &Ns, port: u16, path: &str) -> io::Result<Page> {
+    get_address(host, (Ipv4Addr::LOCALHOST, port).into(), path)
+}
+
+/// The same at one of the node's addresses, and from it.
+pub fn get_address(host: &Ns, address: SocketAddr, path: &str) -> io::Result<Page> {
     host.run(|| {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         get(stream, path)
     })

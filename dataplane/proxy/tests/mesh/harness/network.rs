@@ -1,5 +1,6 @@
 //! Network namespaces on a bridge.
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -8,6 +9,9 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::control::Control;
 use super::pod::Pod;
+
+/// The node's own address.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// A namespace, gone with its last descriptor and process.
 pub struct Ns(pub OwnedFd);

@@ -61,6 +61,11 @@ impl Proxy {
         }
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&get_unix(&self.socket, "/status").unwrap().1).unwrap()
     }
@@ -82,7 +87,7 @@ impl Proxy {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        kill(Pid::from_raw(self.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// How it has ended, if it has.
