@@ -75,6 +75,8 @@ async fn r38_a_tunnel_whose_peer_takes_no_more_is_left_to_those_it_has() {
     let mut mesh = Mesh::start().await;
     let (a, b) = (mesh.pod("a").await, mesh.outsider("b"));
     mesh.control.announce(&b, |_| {});
+    mesh.told(|dump| dump["workloads"].to_string().contains("shop/b"))
+        .await;
     let credentials = mesh
         .authority
         .credentials(&[uri(&b.identity())], Validity::Now);
