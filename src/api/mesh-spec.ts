@@ -27,7 +27,7 @@ const resources = z.object({
 
 export type Resources = z.output<typeof resources>;
 
-/** SPIFFE-ID section 2.1; the same form `src/ca/spiffe-id.ts` accepts in identities. */
+/** SPIFFE-ID section 2.1; the same form `src/ca/x509/spiffe-id.ts` accepts in identities. */
 const trustDomainForm: CelRule = {
   rule: "self.matches('^[a-z0-9._-]+$')",
   message:

@@ -41,7 +41,7 @@ const enrolmentCounts = z.object({
     .meta({ description: 'Pods of those namespaces, as their nodes report them.' }),
 });
 
-/** The life of one authority; see `src/ca/authority-state.ts` for the state machine. */
+/** The life of one authority; see `src/ca/authority/state.ts` for the state machine. */
 export const authorityStates = ['prepared', 'active', 'retiring'] as const;
 export type AuthorityPhase = (typeof authorityStates)[number];
 

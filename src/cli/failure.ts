@@ -1,5 +1,5 @@
 import { explain, isTulleError, TulleError } from '../errors/tulle-error.ts';
-import { ApiError } from '../kube/api-error.ts';
+import { ApiError } from '../kube/client/api-error.ts';
 
 /** What a user is told of an error: what went wrong, and how to mend it where we know. */
 export function failureText(error: unknown): string {

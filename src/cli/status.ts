@@ -3,7 +3,7 @@ import type { Mesh } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
 import { meshesPath, meshName, meshNodesPath } from '../api/names.ts';
 import { TulleError } from '../errors/tulle-error.ts';
-import { isForbidden, isNotFound, type KubeClient } from '../kube/client.ts';
+import { isForbidden, isNotFound, type KubeClient } from '../kube/client/client.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { type ClusterChoice, connect } from './connect.ts';
 import { statusReport, statusText } from './status-report.ts';

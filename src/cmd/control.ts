@@ -1,9 +1,10 @@
 /** Entry point of tulle-control; its environment is in `controlSettings`. */
-import { KubeClient } from '../kube/client.ts';
-import { createLogger } from '../telemetry/log.ts';
+
+import { ControlReplica } from '../control/replica.ts';
+import { controlSettings } from '../control/settings.ts';
+import { KubeClient } from '../kube/client/client.ts';
+import { createLogger } from '../telemetry/logger.ts';
 import { exposeProcessMetrics } from '../telemetry/metrics.ts';
-import { ControlReplica } from './control/replica.ts';
-import { controlSettings } from './control/settings.ts';
 
 /** Shorter than the pod's termination grace period, ms. */
 const stopWithinMs = 20_000;

@@ -1,11 +1,11 @@
 /** Entry point of tulle-operator; its environment is in `operatorSettings`. */
 import { KubeConfig } from '@kubernetes/client-node';
 import { components, fieldManagers, systemNamespace } from '../api/names.ts';
-import { selfSigned } from '../ca/self-signed.ts';
-import { setupControllers } from '../controllers/setup.ts';
-import { MeshOperator } from '../runtime/mesh-operator.ts';
-import { operatorSettings } from '../runtime/settings.ts';
-import { createLogger } from '../telemetry/log.ts';
+import { selfSigned } from '../ca/x509/self-signed.ts';
+import { MeshOperator } from '../kube/controller/mesh-operator.ts';
+import { operatorSettings } from '../operator/settings.ts';
+import { setupControllers } from '../operator/setup.ts';
+import { createLogger } from '../telemetry/logger.ts';
 import { exposeProcessMetrics } from '../telemetry/metrics.ts';
 
 /** Long enough for the passes that run to end, shorter than the pod's termination grace period, ms. */

@@ -1,5 +1,5 @@
-import { AddressRates, type Rate } from '../telemetry/address-rates.ts';
-import { type ShareLimits, Shares } from '../telemetry/shares.ts';
+import { AddressRates, type Rate } from '../limits/address-rates.ts';
+import { type ShareLimits, Shares } from '../limits/shares.ts';
 import { refusedConnections } from './metrics.ts';
 
 export interface ConnectionTableLimits {

@@ -7,7 +7,7 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import { isTulleError, TulleError } from '../errors/tulle-error.ts';
-import type { Shares } from '../telemetry/shares.ts';
+import type { Shares } from '../limits/shares.ts';
 import type { Call, IncomingCall } from './call.ts';
 import { StatusError, toStatus } from './status.ts';
 

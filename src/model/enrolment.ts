@@ -1,4 +1,4 @@
-import { isOlder } from '../kube/resource-version.ts';
+import { isOlder } from '../kube/client/resource-version.ts';
 
 /** What is known of a pod. */
 export interface Standing {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { isOlder } from '../kube/resource-version.ts';
+import { isOlder } from '../kube/client/resource-version.ts';
 import { AddressIndex } from './address-index.ts';
 import { CaptureIndex } from './capture-index.ts';
 import { contains } from './cidr.ts';

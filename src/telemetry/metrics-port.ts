@@ -1,8 +1,8 @@
 import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { Shares } from '../limits/shares.ts';
 import { registry as processRegistry, type Registry } from './metrics.ts';
-import { Shares } from './shares.ts';
 
 /** Connections of one address, and in all: a scraper has one. */
 const connectionLimits = { each: 4, all: 64 };

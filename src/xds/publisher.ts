@@ -1,4 +1,4 @@
-import type { Log } from '../kube/log.ts';
+import type { Log } from '../telemetry/log.ts';
 import type { MeshSettings, Service, Workload } from '../model/mesh.ts';
 import { MeshModel } from '../model/mesh-model.ts';
 import type { Authorization } from '../policy/authorization.ts';

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { DeltaDiscoveryRequest } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { TulleError } from '../errors/tulle-error.ts';
 import { StatusError } from '../grpc/status.ts';
-import { TokenBucket } from '../telemetry/token-bucket.ts';
+import { TokenBucket } from '../limits/token-bucket.ts';
 import { nacks, pushedBytes, pushes, pushSeconds } from './metrics.ts';
 import { guards, inOrder } from './order.ts';
 import { type DiscoveryRequest, discoveryRequest } from './request.ts';

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, sign, verify } from 'node:crypto';
-import { createCallerVerifier } from '../../src/ca/caller.ts';
-import { publicKeyOfRequest } from '../../src/ca/certificate-request.ts';
-import { parseSpiffeId } from '../../src/ca/spiffe-id.ts';
+import { createCallerVerifier } from '../../src/ca/issuance/caller.ts';
+import { publicKeyOfRequest } from '../../src/ca/x509/certificate-request.ts';
+import { parseSpiffeId } from '../../src/ca/x509/spiffe-id.ts';
 import { systemClock } from '../../src/kube/clock.ts';
 import { anyKeys, CountingReviewer, podOf, pods, proxyPod, tokenOf } from '../fixtures/ca/callers.ts';
 import { certificateRequest, p256Key, pemRequest } from '../fixtures/ca/certificate-requests.ts';

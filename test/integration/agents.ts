@@ -1,4 +1,4 @@
-import { KubeClient } from '../../src/kube/client.ts';
+import { KubeClient } from '../../src/kube/client/client.ts';
 import type { ApiServer } from '../fixtures/apiserver.ts';
 import { kubeConfigFor } from './operator-cluster.ts';
 

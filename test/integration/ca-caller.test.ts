@@ -1,7 +1,7 @@
 import { deepStrictEqual, match, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { decodeJwt, decodeProtectedHeader, generateKeyPair, SignJWT } from 'jose';
-import { implicit, octetString, oid, sequence, toDer } from '../../src/ca/asn1.ts';
+import { implicit, octetString, oid, sequence, toDer } from '../../src/ca/x509/asn1.ts';
 import { CertificateClient } from '../fixtures/ca/certificate-client.ts';
 import { certificateRequest, p256Key, pemRequest } from '../fixtures/ca/certificate-requests.ts';
 import { ControlCluster } from './control-cluster.ts';

@@ -1,7 +1,7 @@
 import { deepStrictEqual, match, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { Mesh } from '../../src/api/mesh.ts';
-import type { ControlReplica } from '../../src/cmd/control/replica.ts';
+import type { ControlReplica } from '../../src/control/replica.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
 import type { ConfigMap, KubeObject, Lease } from '../../src/kube/objects.ts';
 import { CertificateClient } from '../fixtures/ca/certificate-client.ts';

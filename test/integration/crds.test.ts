@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
 import { apiVersion, meshesPath, meshNodesPath } from '../../src/api/names.ts';
-import { ApiError, KubeClient } from '../../src/kube/client.ts';
+import { ApiError, KubeClient } from '../../src/kube/client/client.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 
 const crds = resolve(import.meta.dirname, '../../crds');

@@ -1,6 +1,6 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { meshesPath, meshNodesPath } from '../../src/api/names.ts';
-import { ApiError, KubeClient, type Query, type WatchEvent } from '../../src/kube/client.ts';
+import { ApiError, KubeClient, type Query, type WatchEvent } from '../../src/kube/client/client.ts';
 import type { KubeList, KubeObject } from '../../src/kube/objects.ts';
 
 /** What an API server that comes back may say before it says what is so. */

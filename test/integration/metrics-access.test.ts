@@ -1,7 +1,7 @@
 import { match, rejects, strictEqual } from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { systemNamespace } from '../../src/api/names.ts';
-import type { ControlReplica } from '../../src/cmd/control/replica.ts';
+import type { ControlReplica } from '../../src/control/replica.ts';
 import { scrape } from '../fixtures/scrape.ts';
 import { ControlCluster } from './control-cluster.ts';
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { KubeClient } from '../../src/kube/client.ts';
+import type { KubeClient } from '../../src/kube/client/client.ts';
 import type { Lease } from '../../src/kube/objects.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { adminClient, eventually, installConfig, kubeConfigFor, operatorToken, release } from './operator-cluster.ts';

@@ -3,11 +3,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { until } from '../../hack/process.ts';
 import { type Mesh, parseMeshSpec } from '../../src/api/mesh.ts';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
-import { ApiError, type KubeClient } from '../../src/kube/client.ts';
+import { ApiError, type KubeClient } from '../../src/kube/client/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
+import type { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
 import type { ConfigMap, KubeObject } from '../../src/kube/objects.ts';
 import { renderMesh } from '../../src/render/mesh-objects.ts';
-import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { agentClient, meshNode, podReport, reportPods } from './agents.ts';
 import {

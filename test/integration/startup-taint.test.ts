@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { Mesh } from '../../src/api/mesh.ts';
-import type { KubeClient } from '../../src/kube/client.ts';
+import type { KubeClient } from '../../src/kube/client/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
+import type { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
 import type { Node } from '../../src/kube/objects.ts';
-import type { MeshOperator } from '../../src/runtime/mesh-operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { agentClient, markReleased, reportStatus } from './agents.ts';
 import { adminClient, eventually, eventuallyEvent, installConfig, startOperator } from './operator-cluster.ts';

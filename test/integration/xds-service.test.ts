@@ -11,7 +11,7 @@ import type {
 } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { TulleError } from '../../src/errors/tulle-error.ts';
 import { GrpcServer } from '../../src/grpc/server.ts';
-import { silentLog } from '../../src/kube/log.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import { addressType, authorizationType, type Resource } from '../../src/xds/resource.ts';
 import { ResourceStore } from '../../src/xds/resource-store.ts';
 import { defaultSendLimits } from '../../src/xds/send-budget.ts';

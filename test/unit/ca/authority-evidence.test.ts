@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { AuthorityReport } from '../../../src/ca/authority.ts';
+import type { AuthorityReport } from '../../../src/ca/authority/authority.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { MemoryCluster, type MemoryRequest } from '../../fixtures/ca/memory-stores.ts';
 import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
-import { isSuccessor } from '../../../src/ca/authority-state.ts';
-import { signCertificate } from '../../../src/ca/certificate.ts';
-import { rootProfile } from '../../../src/ca/certificate-profile.ts';
-import { readRootCertificate } from '../../../src/ca/root-certificate.ts';
-import { parseTrustDomain, trustDomainSpiffeId } from '../../../src/ca/spiffe-id.ts';
-import { encodeAuthority, parseAuthority } from '../../../src/ca/stored-authority.ts';
+import { isSuccessor } from '../../../src/ca/authority/state.ts';
+import { encodeAuthority, parseAuthority } from '../../../src/ca/authority/stored-authority.ts';
+import { signCertificate } from '../../../src/ca/x509/certificate.ts';
+import { rootProfile } from '../../../src/ca/x509/certificate-profile.ts';
+import { readRootCertificate } from '../../../src/ca/x509/root-certificate.ts';
+import { parseTrustDomain, trustDomainSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { intermediateOf } from '../../fixtures/ca/intermediates.ts';
 import { encoded, type StoredRoot, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import fc from 'fast-check';
-import type { CertificateAuthority } from '../../../src/ca/authority.ts';
-import { publicKeyOf } from '../../../src/ca/public-key.ts';
-import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
+import type { CertificateAuthority } from '../../../src/ca/authority/authority.ts';
+import { publicKeyOf } from '../../../src/ca/x509/public-key.ts';
+import { parseSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import type { AuthorityReport } from '../../../src/ca/authority.ts';
-import { publicKeyOf } from '../../../src/ca/public-key.ts';
-import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
-import { bundleSha256 } from '../../../src/ca/trust-bundle.ts';
+import type { AuthorityReport } from '../../../src/ca/authority/authority.ts';
+import { bundleSha256 } from '../../../src/ca/authority/trust-bundle.ts';
+import { publicKeyOf } from '../../../src/ca/x509/public-key.ts';
+import { parseSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
-import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+import { ManualClock } from '../../fixtures/manual-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';

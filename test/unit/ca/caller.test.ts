@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { tokenExtra } from '../../../src/api/names.ts';
-import { createCallerVerifier } from '../../../src/ca/caller.ts';
-import type { Signature } from '../../../src/ca/token-keys.ts';
-import type { TokenReviewStatus } from '../../../src/ca/token-reviewer.ts';
+import { createCallerVerifier } from '../../../src/ca/issuance/caller.ts';
+import type { Signature } from '../../../src/ca/issuance/token-keys.ts';
+import type { TokenReviewStatus } from '../../../src/ca/issuance/token-reviewer.ts';
 import { anyKeys, CountingReviewer, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
-import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+import { ManualClock } from '../../fixtures/manual-clock.ts';
 
 const username = 'system:serviceaccount:tulle-system:tulle-proxy';
 

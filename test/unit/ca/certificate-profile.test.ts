@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import fc from 'fast-check';
-import { leafValidity, skewAllowanceMs } from '../../../src/ca/certificate-profile.ts';
-import { publicKeyOf } from '../../../src/ca/public-key.ts';
-import { parseSpiffeId } from '../../../src/ca/spiffe-id.ts';
+import { leafValidity, skewAllowanceMs } from '../../../src/ca/x509/certificate-profile.ts';
+import { publicKeyOf } from '../../../src/ca/x509/public-key.ts';
+import { parseSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 import { intermediateOf } from '../../fixtures/ca/intermediates.ts';
-import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+import { ManualClock } from '../../fixtures/manual-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { opensslText, opensslVerify } from '../../fixtures/ca/openssl.ts';
 import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';

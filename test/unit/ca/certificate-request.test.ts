@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
-import { type Asn1, boolean, octetString, oid, sequence, toDer, utf8String } from '../../../src/ca/asn1.ts';
-import { maximumRequestLength, publicKeyOfRequest } from '../../../src/ca/certificate-request.ts';
+import { type Asn1, boolean, octetString, oid, sequence, toDer, utf8String } from '../../../src/ca/x509/asn1.ts';
+import { maximumRequestLength, publicKeyOfRequest } from '../../../src/ca/x509/certificate-request.ts';
 import { isTulleError } from '../../../src/errors/tulle-error.ts';
 import { certificateRequest, p256Key, pemRequest, type RequestShape } from '../../fixtures/ca/certificate-requests.ts';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { coalesced } from '../../../src/ca/coalesced.ts';
+import { coalesced } from '../../../src/ca/issuance/coalesced.ts';
 
 describe('R38 questions that are coalesced', () => {
   const turn = () => new Promise((resolve) => setImmediate(resolve));

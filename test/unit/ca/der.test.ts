@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { DerReader, derTag } from '../../../src/ca/der.ts';
+import { DerReader, derTag } from '../../../src/ca/x509/der.ts';
 
 const reader = (hex: string) => new DerReader(Buffer.from(hex, 'hex'), 'The input', 'CsrInvalid');
 

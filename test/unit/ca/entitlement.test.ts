@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import type { Caller } from '../../../src/ca/caller.ts';
-import { entitle } from '../../../src/ca/entitlement.ts';
-import { podRecord, watchedPodLookup } from '../../../src/ca/kubernetes-pods.ts';
-import type { PodLookup } from '../../../src/ca/pod-lookup.ts';
-import { parseTrustDomain } from '../../../src/ca/spiffe-id.ts';
+import type { Caller } from '../../../src/ca/issuance/caller.ts';
+import { entitle } from '../../../src/ca/issuance/entitlement.ts';
+import type { PodLookup } from '../../../src/ca/issuance/pod-lookup.ts';
+import { podRecord, watchedPodLookup } from '../../../src/ca/kubernetes/pods.ts';
+import { parseTrustDomain } from '../../../src/ca/x509/spiffe-id.ts';
 import type { Pod } from '../../../src/kube/objects.ts';
 import { podOf, pods, proxyPod } from '../../fixtures/ca/callers.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { controlDnsNames } from '../../../src/api/names.ts';
-import { serverCertificate } from '../../../src/ca/server-certificate.ts';
+import { serverCertificate } from '../../../src/ca/issuance/server-certificate.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
-import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+import { ManualClock } from '../../fixtures/manual-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { parseSpiffeId, parseTrustDomain, parseWorkloadIdentity, workloadSpiffeId } from '../../../src/ca/spiffe-id.ts';
+import {
+  parseSpiffeId,
+  parseTrustDomain,
+  parseWorkloadIdentity,
+  workloadSpiffeId,
+} from '../../../src/ca/x509/spiffe-id.ts';
 
 const longestTrustDomain = 'a'.repeat(255);
 const allowedInPath = /^[A-Za-z0-9._-]$/;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { parseTrustDomain } from '../../../src/ca/spiffe-id.ts';
-import { encodeAuthority, parseAuthority } from '../../../src/ca/stored-authority.ts';
+import { encodeAuthority, parseAuthority } from '../../../src/ca/authority/stored-authority.ts';
+import { parseTrustDomain } from '../../../src/ca/x509/spiffe-id.ts';
 import { isTulleError } from '../../../src/errors/tulle-error.ts';
 import { intermediateOf } from '../../fixtures/ca/intermediates.ts';
 import { encoded, type StoredRoot, storedRoot } from '../../fixtures/ca/stored-authorities.ts';

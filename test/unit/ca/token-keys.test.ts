@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { CompactSign, exportJWK, generateKeyPair, type JSONWebKeySet } from 'jose';
-import { TokenKeys } from '../../../src/ca/token-keys.ts';
-import { ManualClock } from '../../fixtures/ca/manual-clock.ts';
+import { TokenKeys } from '../../../src/ca/issuance/token-keys.ts';
+import { ManualClock } from '../../fixtures/manual-clock.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 
 interface Signer {

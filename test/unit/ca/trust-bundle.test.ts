@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { signCertificate } from '../../../src/ca/certificate.ts';
-import { rootProfile, workloadProfile } from '../../../src/ca/certificate-profile.ts';
-import { distinguishedName } from '../../../src/ca/distinguished-name.ts';
-import { publicKeyOf } from '../../../src/ca/public-key.ts';
-import { makeRootAuthority } from '../../../src/ca/root-authority.ts';
-import { readRootCertificate } from '../../../src/ca/root-certificate.ts';
-import { parseTrustDomain, trustDomainSpiffeId } from '../../../src/ca/spiffe-id.ts';
-import { parseTrustBundle, trustBundle } from '../../../src/ca/trust-bundle.ts';
+import { makeRootAuthority } from '../../../src/ca/authority/root-authority.ts';
+import { parseTrustBundle, trustBundle } from '../../../src/ca/authority/trust-bundle.ts';
+import { signCertificate } from '../../../src/ca/x509/certificate.ts';
+import { rootProfile, workloadProfile } from '../../../src/ca/x509/certificate-profile.ts';
+import { distinguishedName } from '../../../src/ca/x509/distinguished-name.ts';
+import { publicKeyOf } from '../../../src/ca/x509/public-key.ts';
+import { readRootCertificate } from '../../../src/ca/x509/root-certificate.ts';
+import { parseTrustDomain, trustDomainSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 

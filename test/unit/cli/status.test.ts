@@ -5,7 +5,7 @@ import { failureText } from '../../../src/cli/failure.ts';
 import { age, statusReport, statusText } from '../../../src/cli/status-report.ts';
 import { table } from '../../../src/cli/table.ts';
 import { TulleError } from '../../../src/errors/tulle-error.ts';
-import { ApiError } from '../../../src/kube/api-error.ts';
+import { ApiError } from '../../../src/kube/client/api-error.ts';
 
 const now = Date.parse('2026-01-01T01:00:00Z');
 

@@ -1,6 +1,6 @@
 import { deepStrictEqual, rejects } from 'node:assert/strict';
-import type { Caller } from '../../../src/ca/caller.ts';
-import { admitNodeProxies } from '../../../src/cmd/control/admission.ts';
+import type { Caller } from '../../../src/ca/issuance/caller.ts';
+import { admitNodeProxies } from '../../../src/control/admission.ts';
 import { podOf, pods, proxyPod } from '../../fixtures/ca/callers.ts';
 
 const call = { authorization: 'Bearer token', address: '10.0.0.1', peer: '10.0.0.1:1' };

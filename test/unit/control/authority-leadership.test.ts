@@ -1,7 +1,7 @@
 import { deepStrictEqual } from 'node:assert/strict';
-import type { AuthorityReport } from '../../../src/ca/authority.ts';
-import { AuthorityLeadership } from '../../../src/cmd/control/authority-leadership.ts';
-import { turn } from '../kube/fake-clock.ts';
+import type { AuthorityReport } from '../../../src/ca/authority/authority.ts';
+import { AuthorityLeadership } from '../../../src/control/authority-leadership.ts';
+import { turn } from '../../fixtures/fake-clock.ts';
 
 function ended(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));

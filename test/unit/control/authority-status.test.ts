@@ -1,12 +1,12 @@
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict';
 import type { Mesh } from '../../../src/api/mesh.ts';
-import type { AuthorityReport } from '../../../src/ca/authority.ts';
-import { AuthorityStatus, authorityReady } from '../../../src/cmd/control/authority-status.ts';
+import type { AuthorityReport } from '../../../src/ca/authority/authority.ts';
+import { AuthorityStatus, authorityReady } from '../../../src/control/authority-status.ts';
 import { TulleError } from '../../../src/errors/tulle-error.ts';
 import type { EventNote } from '../../../src/kube/events.ts';
-import { silentLog } from '../../../src/kube/log.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import type { KubeObject, Manifest } from '../../../src/kube/objects.ts';
-import { FakeClock, turn } from '../kube/fake-clock.ts';
+import { FakeClock, turn } from '../../fixtures/fake-clock.ts';
 
 const status = { trustDomain: 'cluster.local', bundleSha256: 'ab', authorities: [] };
 const issuing: AuthorityReport = { issuing: true, problem: undefined, status };

@@ -1,5 +1,5 @@
 import { deepStrictEqual, match, throws } from 'node:assert/strict';
-import { controlSettings } from '../../../src/cmd/control/settings.ts';
+import { controlSettings } from '../../../src/control/settings.ts';
 
 describe('the environment of tulle-control', () => {
   it('has a default for everything', () => {

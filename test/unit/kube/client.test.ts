@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { KubeConfig } from '@kubernetes/client-node';
-import { ApiError, isNotFound, KubeClient } from '../../../src/kube/client.ts';
+import { ApiError, isNotFound, KubeClient } from '../../../src/kube/client/client.ts';
 
 describe('the client', () => {
   let server: Server;

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
-import { Credentials } from '../../../src/kube/credentials.ts';
-import { FakeClock } from './fake-clock.ts';
+import { Credentials } from '../../../src/kube/client/credentials.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 describe('credentials', () => {
   let folder: string;

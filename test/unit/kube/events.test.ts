@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { ApiError } from '../../../src/kube/client.ts';
+import { ApiError } from '../../../src/kube/client/client.ts';
 import { EventRecorder } from '../../../src/kube/events.ts';
-import { silentLog } from '../../../src/kube/log.ts';
-import { FakeClock } from './fake-clock.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 interface Written {
   metadata: { name: string; namespace: string };

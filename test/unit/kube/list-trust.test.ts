@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { judgeList, type ListEvidence } from '../../../src/kube/list-trust.ts';
+import { judgeList, type ListEvidence } from '../../../src/kube/cache/list-trust.ts';
 
 const empty: ListEvidence = {
   lastVersion: '10',

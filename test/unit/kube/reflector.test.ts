@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { ApiError, type Query, type WatchEvent } from '../../../src/kube/client.ts';
-import { silentLog } from '../../../src/kube/log.ts';
+import { Reflector } from '../../../src/kube/cache/reflector.ts';
+import { ApiError, type Query, type WatchEvent } from '../../../src/kube/client/client.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
-import { Reflector } from '../../../src/kube/reflector.ts';
-import { FakeClock, turn } from './fake-clock.ts';
+import { FakeClock, turn } from '../../fixtures/fake-clock.ts';
 
 type Page = { items: KubeObject[]; version: string; next?: string };
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { ApiError, type ApplyOptions } from '../../../src/kube/client.ts';
+import { ApiError, type ApplyOptions } from '../../../src/kube/client/client.ts';
+import { applyIfChanged, firstDifference, stableJson, withHash } from '../../../src/kube/client/server-side-apply.ts';
 import type { KubeObject, Manifest } from '../../../src/kube/objects.ts';
-import { applyIfChanged, firstDifference, stableJson, withHash } from '../../../src/kube/server-side-apply.ts';
 
 const annotation = 'example.org/hash';
 const service: Manifest = {

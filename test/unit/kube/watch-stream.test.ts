@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
-import { ApiError, isExpired } from '../../../src/kube/api-error.ts';
-import { lines, watchEvents } from '../../../src/kube/watch-stream.ts';
+import { ApiError, isExpired } from '../../../src/kube/client/api-error.ts';
+import { lines, watchEvents } from '../../../src/kube/client/watch-stream.ts';
 
 async function all<T>(generator: AsyncIterable<T>): Promise<T[]> {
   const items: T[] = [];

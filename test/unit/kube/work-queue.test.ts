@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { WorkQueue } from '../../../src/kube/work-queue.ts';
-import { FakeClock, turn } from './fake-clock.ts';
+import { WorkQueue } from '../../../src/kube/controller/work-queue.ts';
+import { FakeClock, turn } from '../../fixtures/fake-clock.ts';
 
 describe('the work queue', () => {
   let clock: FakeClock;

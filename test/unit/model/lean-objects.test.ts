@@ -1,6 +1,6 @@
 import { deepStrictEqual } from 'node:assert/strict';
 import fc from 'fast-check';
-import { podRecord } from '../../../src/ca/kubernetes-pods.ts';
+import { podRecord } from '../../../src/ca/kubernetes/pods.ts';
 import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../../../src/model/lean-objects.ts';
 import { nodeFacts, nodeReport } from '../../../src/model/node-facts.ts';
 import { podFacts } from '../../../src/model/pod-facts.ts';

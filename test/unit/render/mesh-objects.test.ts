@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { type MeshSpec, type MeshSpecInput, parseMeshSpec } from '../../../src/api/mesh.ts';
+import { stableJson } from '../../../src/kube/client/server-side-apply.ts';
 import { type KubeObject, type Manifest, objectKey } from '../../../src/kube/objects.ts';
-import { stableJson } from '../../../src/kube/server-side-apply.ts';
 import { ownedKinds, renderMesh } from '../../../src/render/mesh-objects.ts';
 import type { ServerFeatures } from '../../../src/render/server-features.ts';
 

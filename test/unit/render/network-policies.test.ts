@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type MeshSpecInput, parseMeshSpec } from '../../../src/api/mesh.ts';
+import { stableJson } from '../../../src/kube/client/server-side-apply.ts';
 import type { Manifest } from '../../../src/kube/objects.ts';
-import { stableJson } from '../../../src/kube/server-side-apply.ts';
 import { renderMesh } from '../../../src/render/mesh-objects.ts';
 
 const release = { version: '0.1.0', image: 'tulle.dev/tulle:0.1.0', nodeImage: 'tulle.dev/tulle-node:0.1.0' };

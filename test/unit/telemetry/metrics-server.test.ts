@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { get } from 'node:https';
 import { connect, type Socket } from 'node:net';
-import { selfSigned } from '../../../src/ca/self-signed.ts';
+import { selfSigned } from '../../../src/ca/x509/self-signed.ts';
 import { Gauge, Registry } from '../../../src/telemetry/metrics.ts';
 import { type Access, MetricsServer } from '../../../src/telemetry/metrics-server.ts';
 

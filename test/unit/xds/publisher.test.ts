@@ -14,7 +14,7 @@ import {
   WorkloadStatus,
   WorkloadType,
 } from '../../../proto/gen/istio/workload/workload_pb.js';
-import { silentLog } from '../../../src/kube/log.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import type { ResourceStore } from '../../../src/xds/resource-store.ts';
