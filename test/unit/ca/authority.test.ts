@@ -6,7 +6,7 @@ import { publicKeyOf } from '../../../src/ca/x509/public-key.ts';
 import { parseSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
-import { ManualClock } from '../../fixtures/manual-clock.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
@@ -187,7 +187,7 @@ describe('the authority of a replica', () => {
     const stop = new AbortController();
     let wake = () => {};
     const endedAtOnce: boolean[] = [];
-    class NappingClock extends ManualClock {
+    class NappingClock extends FakeClock {
       override sleep(_ms?: number, signal?: AbortSignal): Promise<void> {
         endedAtOnce.push(signal?.aborted === true);
         if (endedAtOnce.length === 2) stop.abort();

@@ -4,12 +4,12 @@ import { createCallerVerifier } from '../../../src/ca/issuance/caller.ts';
 import type { Signature } from '../../../src/ca/issuance/token-keys.ts';
 import type { TokenReviewStatus } from '../../../src/ca/issuance/token-reviewer.ts';
 import { anyKeys, CountingReviewer, proxyReview, tokenOf } from '../../fixtures/ca/callers.ts';
-import { ManualClock } from '../../fixtures/manual-clock.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 const username = 'system:serviceaccount:tulle-system:tulle-proxy';
 
 describe('who calls', () => {
-  const clock = new ManualClock();
+  const clock = new FakeClock();
   const reviewer = new CountingReviewer();
   const bearer = (token: string, address = '10.0.0.1') => ({ authorization: `Bearer ${token}`, address });
   let callers = createCallerVerifier({ reviewer, keys: anyKeys, clock });
@@ -70,7 +70,7 @@ describe('who calls', () => {
     });
   }
 
-  const now = () => clock.time / 1000;
+  const now = () => clock.now() / 1000;
   const implausible: readonly (readonly [string, () => string])[] = [
     ['is not a JWT', () => 'opaque'],
     ['has no signature', () => tokenOf('')],
@@ -146,18 +146,18 @@ describe('who calls', () => {
 
   it('is asked of the API server once a minute, not at every call', async () => {
     await callers.verify(bearer(tokenOf('c')));
-    clock.time += 59_999;
+    await clock.advance(59_999);
     await callers.verify(bearer(tokenOf('c')));
     assert.equal(reviewer.asked.length, 1);
-    clock.time += 1;
+    await clock.advance(1);
     await callers.verify(bearer(tokenOf('c')));
     assert.equal(reviewer.asked.length, 2);
   });
 
   it('is not remembered past the expiry of the token', async () => {
-    const token = tokenOf('c', { exp: Math.floor(clock.time / 1000) + 10 });
+    const token = tokenOf('c', { exp: Math.floor(clock.now() / 1000) + 10 });
     await callers.verify(bearer(token));
-    clock.time += 10_000;
+    await clock.advance(10_000);
     await callers.verify(bearer(token));
     assert.equal(reviewer.asked.length, 2);
   });

@@ -7,7 +7,7 @@ import { parseSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 import { intermediateOf } from '../../fixtures/ca/intermediates.ts';
-import { ManualClock } from '../../fixtures/manual-clock.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { opensslText, opensslVerify } from '../../fixtures/ca/openssl.ts';
 import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
@@ -15,7 +15,7 @@ import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 const cart = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
 
 describe('R03 the profile of certificates', () => {
-  const clock = new ManualClock();
+  const clock = new FakeClock();
   const authority = replica({ clock });
   const now = clock.now();
 
@@ -129,14 +129,14 @@ describe('R03 the profile of certificates', () => {
   }
 
   it('R03 near the end of the root, a leaf ends with it; after it, nothing is signed', async () => {
-    const late = new ManualClock(now);
+    const late = new FakeClock(now);
     const short = replica({ clock: late, rootTtlSeconds: () => 200_000 });
     await short.reconcile();
     const end = now + 200_000_000;
-    late.time = end - 5_000;
+    await late.advance(end - 5_000 - late.now());
     const leaf = new X509Certificate(short.signWorkload(cart, publicKeyOf(p256Key()), 0).pem);
     assert.equal(leaf.validToDate.getTime(), end);
-    late.time = end;
+    await late.advance(5_000);
     assert.throws(() => short.signWorkload(cart, publicKeyOf(p256Key()), 0), { code: 'AuthorityExpired' });
     await short.reconcile();
     assert.deepEqual([short.report().issuing, short.report().problem?.code], [false, 'AuthorityExpired']);

@@ -3,13 +3,13 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { controlDnsNames } from '../../../src/api/names.ts';
 import { serverCertificate } from '../../../src/ca/issuance/server-certificate.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
-import { ManualClock } from '../../fixtures/manual-clock.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
 
 describe("control's own server certificate", () => {
-  const clock = new ManualClock();
+  const clock = new FakeClock();
   const cluster = new MemoryCluster();
   const authority = replica({ cluster, clock });
   const log = new RecordingLog();
@@ -29,12 +29,12 @@ describe("control's own server certificate", () => {
     assert.equal(renewals.length, 1);
   });
 
-  it('is renewed with a new key at half of its life, not before', () => {
+  it('is renewed with a new key at half of its life, not before', async () => {
     const before = server.current();
-    clock.time += 43_199_000;
+    await clock.advance(43_199_000);
     server.renewIfDue();
     assert.equal(server.current(), before);
-    clock.time += 1_000;
+    await clock.advance(1_000);
     server.renewIfDue();
     assert.notEqual(server.current()?.privateKey, before?.privateKey);
     assert.equal(renewals.length, 2);
@@ -45,7 +45,7 @@ describe("control's own server certificate", () => {
     const { secret } = cluster;
     cluster.secret = undefined;
     await authority.reconcile();
-    clock.time += 43_200_000;
+    await clock.advance(43_200_000);
     const lines = log.lines.length;
     server.renewIfDue();
     server.renewIfDue();
@@ -61,7 +61,7 @@ describe("control's own server certificate", () => {
     const [a, b] = [storedRoot(), storedRoot('prepared')];
     const others = new MemoryCluster();
     const rotating = replica({ cluster: others });
-    const rotated = serverCertificate({ authority: rotating, dnsNames: ['control'], clock: new ManualClock(), log });
+    const rotated = serverCertificate({ authority: rotating, dnsNames: ['control'], clock: new FakeClock(), log });
     const look = async (...stored: Parameters<typeof encoded>) => {
       others.edit(encoded(...stored));
       others.recorded = reportOf(...stored);
@@ -76,9 +76,9 @@ describe("control's own server certificate", () => {
     assert.ok(next.verify(new X509Certificate(b.certificate).publicKey));
   });
 
-  it('goes on as it is when it cannot be renewed', () => {
+  it('goes on as it is when it cannot be renewed', async () => {
     const before = server.current();
-    clock.time += 20 * 365 * 86_400_000;
+    await clock.advance(20 * 365 * 86_400_000);
     server.renewIfDue();
     assert.equal(server.current(), before);
     assert.equal(log.lines.at(-1)?.level, 'error');

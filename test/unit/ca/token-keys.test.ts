@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { CompactSign, exportJWK, generateKeyPair, type JSONWebKeySet } from 'jose';
 import { TokenKeys } from '../../../src/ca/issuance/token-keys.ts';
-import { ManualClock } from '../../fixtures/manual-clock.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 
 interface Signer {
@@ -22,7 +22,7 @@ async function signer(kid: string): Promise<Signer> {
 
 describe('R38 the keys of the API server', () => {
   const log = new RecordingLog();
-  let clock: ManualClock;
+  let clock: FakeClock;
   let ours: Signer;
   let published: JSONWebKeySet | Error;
   let reads: number;
@@ -33,7 +33,7 @@ describe('R38 the keys of the API server', () => {
   });
 
   beforeEach(() => {
-    clock = new ManualClock(1_000_000);
+    clock = new FakeClock(1_000_000);
     published = ours.jwks;
     reads = 0;
     log.lines.length = 0;
@@ -69,7 +69,7 @@ describe('R38 the keys of the API server', () => {
     const next = await signer('b');
     published = { keys: [...ours.jwks.keys, ...next.jwks.keys] };
     assert.equal(await keys.check(await next.token()), 'bad');
-    clock.time += 10_000;
+    await clock.advance(10_000);
     const answers = await Promise.all([next, ours, next].map(async (each) => keys.check(await each.token())));
     assert.deepEqual([answers, reads], [['good', 'good', 'good'], 2]);
     for (let index = 0; index < 50; index++)
