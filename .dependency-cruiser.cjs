@@ -1,7 +1,7 @@
 // The layers of src/, which imports go down only; see ARCHITECTURE.md.
 const layers = [
   ['cmd'],
-  ['cli', 'console', 'controllers'],
+  ['cli', 'console', 'operator', 'control'],
   ['render', 'ca', 'xds', 'waypoint'],
   ['policy', 'model'],
   ['api'],
@@ -20,10 +20,10 @@ module.exports = {
       to: { path: within(layers.slice(0, below + 1).flat()) },
     })),
     {
-      name: 'kube-grpc-and-runtime-know-no-meshes',
+      name: 'kube-grpc-and-limits-know-no-meshes',
       severity: 'error',
-      from: { path: '^src/(kube|grpc|runtime)/' },
-      to: { path: '^src/', pathNot: '^src/(kube|grpc|runtime|errors|telemetry)/' },
+      from: { path: '^src/(kube|grpc|limits)/' },
+      to: { path: '^src/', pathNot: '^src/(kube|grpc|limits|errors|telemetry)/' },
     },
     {
       // node:net is not among them: model reads addresses with its parsers, which do no I/O.
@@ -31,8 +31,20 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/(render|model|policy|waypoint)/' },
       to: {
-        path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/(kube|runtime)/(?!objects|service-account|resource-version)',
+        path: '^(node:)?(fs|http|https|http2|tls|dgram|child_process|timers)|^src/kube/(?!objects|service-account|client/resource-version)',
       },
+    },
+    {
+      name: 'operator-and-control-are-processes-of-their-own',
+      severity: 'error',
+      from: { path: '^src/(operator|control)/' },
+      to: { path: '^src/(operator|control)/', pathNot: '^src/$1/' },
+    },
+    {
+      name: 'xds-knows-no-kubernetes',
+      severity: 'error',
+      from: { path: '^src/xds/' },
+      to: { path: '^src/kube/' },
     },
     {
       name: 'product-does-not-import-hack',

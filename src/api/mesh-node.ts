@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import type { ObjectMeta } from '../kube/objects.ts';
+import { conditions, timestamp } from './conditions.ts';
 import type { apiVersion } from './names.ts';
-import { conditions, type ObjectMeta, timestamp } from './object-meta.ts';
 
 /** How a pod stands: see the description of `status.pods[].state`. */
 export const podStates = ['Secured', 'Pending', 'Failed', 'OptedOut'] as const;

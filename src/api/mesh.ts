@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import type { ObjectMeta } from '../kube/objects.ts';
+import { conditions, timestamp } from './conditions.ts';
 import type { MeshSpecInput } from './mesh-spec.ts';
 import type { apiVersion } from './names.ts';
-import { conditions, type ObjectMeta, timestamp } from './object-meta.ts';
 
 export { type MeshSpec, type MeshSpecInput, type ParsedMeshSpec, type Problem, parseMeshSpec } from './mesh-spec.ts';
 

@@ -1,14 +1,13 @@
-import type { Mesh, MeshStatus } from '../api/mesh.ts';
-import { apiVersion, fieldManagers, meshName } from '../api/names.ts';
+import type { Mesh } from '../api/mesh.ts';
+import { fieldManagers } from '../api/names.ts';
 import type { AuthorityReport } from '../ca/authority/authority.ts';
 import { explain, type TulleError } from '../errors/tulle-error.ts';
 import type { KubeClient } from '../kube/client/client.ts';
-import { firstDifference } from '../kube/client/server-side-apply.ts';
 import type { Clock } from '../kube/clock.ts';
-import { conditionsFor, conditionTime, type Verdict } from '../kube/conditions.ts';
+import type { DesiredCondition } from '../kube/conditions.ts';
 import type { EventRecorder } from '../kube/events.ts';
+import { applyStatus, statusChange } from '../kube/status.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { Manifest } from '../kube/objects.ts';
 
 export interface AuthorityStatusOptions {
   readonly client: Pick<KubeClient, 'applyStatus'>;
@@ -88,10 +87,10 @@ export class AuthorityStatus {
   async #writeStatus(): Promise<void> {
     const live = this.#options.mesh();
     if (live === undefined) return;
-    const { status: authority } = this.#options.report();
-    const conditions = this.#conditions(live);
-    if (firstDifference(authority, live.status?.authority) === undefined && hasConditions(live, conditions)) return;
-    await this.#apply({ conditions, ...(authority === undefined ? {} : { authority }) }, fieldManagers.control);
+    const { client, clock, report } = this.#options;
+    const { status: authority } = report();
+    const part = { ...(authority === undefined ? {} : { authority }), conditions: [this.#condition(live)] };
+    await applyStatus(client, clock, live, part, fieldManagers.control);
   }
 
   async #recordProblem(live: Mesh, problem: TulleError, isNews: boolean): Promise<void> {
@@ -102,10 +101,10 @@ export class AuthorityStatus {
 
   /** With a field manager of its own: applied by the leader's, a status without an authority would take that away. */
   async #writeCondition(live: Mesh): Promise<void> {
-    const conditions = this.#conditions(live);
-    if (!hasConditions(live, conditions) && (await this.#options.vacant())) {
-      await this.#apply({ conditions }, fieldManagers.controlWarning);
-    }
+    const { client, clock, vacant } = this.#options;
+    const change = statusChange(live, { conditions: [this.#condition(live)] }, clock.now());
+    if (change === undefined || !(await vacant())) return;
+    await client.applyStatus(change, { fieldManager: fieldManagers.controlWarning, force: true });
   }
 
   async #sayItIsOver(): Promise<void> {
@@ -116,21 +115,16 @@ export class AuthorityStatus {
     await this.#options.events.record(live, { type: 'Normal', reason: 'AuthorityServing', action, note, isNews: true });
   }
 
-  #conditions(live: Mesh): Conditions {
-    const verdict = authorityReady(this.#options.report(), live.metadata.generation);
-    return conditionsFor(live.status?.conditions, [verdict], conditionTime(this.#options.clock.now()));
-  }
-
-  async #apply(status: Pick<MeshStatus, 'authority' | 'conditions'>, fieldManager: string): Promise<void> {
-    const manifest: Manifest = { apiVersion, kind: 'Mesh', metadata: { name: meshName }, status };
-    await this.#options.client.applyStatus(manifest, { fieldManager, force: true });
+  #condition(live: Mesh): DesiredCondition {
+    return authorityReady(this.#options.report(), live.metadata.generation);
   }
 }
 
-type Conditions = NonNullable<MeshStatus['conditions']>;
-
 /** The condition AuthorityReady. Replicas that agree on the problem give the same text, so that none writes over another's. */
-export function authorityReady({ issuing, problem }: AuthorityReport, generation: number | undefined): Verdict {
+export function authorityReady(
+  { issuing, problem }: AuthorityReport,
+  generation: number | undefined,
+): DesiredCondition {
   return {
     type: 'AuthorityReady',
     status: issuing ? 'True' : 'False',
@@ -144,11 +138,6 @@ function messageOf(issuing: boolean, problem: string | undefined): string {
   if (issuing) return problem === undefined ? 'Certificates are signed.' : `Certificates are signed. ${problem}`;
   const consequence = 'No certificate is signed; those that were signed are good until they expire.';
   return problem === undefined ? consequence : `${problem} ${consequence}`;
-}
-
-function hasConditions(live: Mesh, desired: Conditions): boolean {
-  const conditions = live.status?.conditions ?? [];
-  return desired.every((wanted) => conditions.some((condition) => firstDifference(wanted, condition) === undefined));
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

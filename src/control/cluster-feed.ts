@@ -3,7 +3,6 @@ import type { MeshNode } from '../api/mesh-node.ts';
 import { meshesPath, meshName, meshNodesPath, modes } from '../api/names.ts';
 import { Reflector, type ReflectorOptions } from '../kube/cache/reflector.ts';
 import type { KubeClient } from '../kube/client/client.ts';
-import type { Log } from '../telemetry/log.ts';
 import {
   type EndpointSlice,
   type KubeObject,
@@ -17,6 +16,7 @@ import { nodeFacts, nodeReport } from '../model/node-facts.ts';
 import { modeOf, podFacts } from '../model/pod-facts.ts';
 import { type KubeService, serviceFacts } from '../model/service-facts.ts';
 import { sliceFacts } from '../model/slice-facts.ts';
+import type { Log } from '../telemetry/log.ts';
 import type { Publisher } from '../xds/publisher.ts';
 import { Batcher } from './batcher.ts';
 import { type MeshInForce, meshDecision } from './mesh-in-force.ts';

@@ -3,8 +3,8 @@ import { Reflector } from '../kube/cache/reflector.ts';
 import type { KubeClient } from '../kube/client/client.ts';
 import { isOlder } from '../kube/client/resource-version.ts';
 import type { Clock } from '../kube/clock.ts';
-import type { Log } from '../telemetry/log.ts';
 import type { ConfigMap } from '../kube/objects.ts';
+import type { Log } from '../telemetry/log.ts';
 
 export interface PeersToldOptions {
   readonly client: Pick<KubeClient, 'list' | 'watch' | 'patch' | 'apply'>;

@@ -17,8 +17,8 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import { createServer, type Server } from 'node:net';
-import type { Log } from '../telemetry/log.ts';
 import { AddressRates, type Rate } from '../limits/address-rates.ts';
+import type { Log } from '../telemetry/log.ts';
 import { Call } from './call.ts';
 import { Connection, type ConnectionLimits, defaultConnectionLimits } from './connection.ts';
 import { ConnectionTable, type ConnectionTableLimits } from './connection-table.ts';

@@ -1,7 +1,7 @@
 import type { Condition } from './objects.ts';
 
 /** A condition as decided, before it is known since when it holds. */
-export type Verdict = Omit<Condition, 'lastTransitionTime'>;
+export type DesiredCondition = Omit<Condition, 'lastTransitionTime'>;
 
 /**
  * The conditions to write for `decided`, given those that are there: `lastTransitionTime` moves only where `status`
@@ -9,13 +9,13 @@ export type Verdict = Omit<Condition, 'lastTransitionTime'>;
  */
 export function conditionsFor(
   existing: readonly Condition[] | undefined,
-  decided: readonly Verdict[],
+  decided: readonly DesiredCondition[],
   now: string,
 ): Condition[] {
-  return decided.map((verdict) => {
-    const before = existing?.find(({ type }) => type === verdict.type);
-    const lastTransitionTime = before?.status === verdict.status ? before.lastTransitionTime : now;
-    return { ...verdict, lastTransitionTime };
+  return decided.map((condition) => {
+    const before = existing?.find(({ type }) => type === condition.type);
+    const lastTransitionTime = before?.status === condition.status ? before.lastTransitionTime : now;
+    return { ...condition, lastTransitionTime };
   });
 }
 

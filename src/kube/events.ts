@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
+import type { Log } from '../telemetry/log.ts';
 import type { KubeClient } from './client/client.ts';
 import { isConflict, isNotFound } from './client/client.ts';
 import { type Clock, systemClock } from './clock.ts';
-import type { Log } from '../telemetry/log.ts';
 import type { KubeObject } from './objects.ts';
 
 /** What to tell the user about an object. */

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { AddressRates } from '../limits/address-rates.ts';
 import { TokenBucket } from '../limits/token-bucket.ts';
+import type { Log } from '../telemetry/log.ts';
 import type { Access } from '../telemetry/metrics-server.ts';
 import type { KubeClient } from './client/client.ts';
 import type { Clock } from './clock.ts';
 import { ExpiringCache } from './expiring-cache.ts';
-import type { Log } from '../telemetry/log.ts';
 import type { TokenReview } from './objects.ts';
 
 interface AccessReviewed {

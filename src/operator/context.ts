@@ -1,9 +1,9 @@
 import type { KubeClient } from '../kube/client/client.ts';
 import type { Clock } from '../kube/clock.ts';
-import type { Log } from '../telemetry/log.ts';
 import { type KubeObject, objectKey } from '../kube/objects.ts';
 import type { Release } from '../render/release.ts';
 import type { ServerFeatures } from '../render/server-features.ts';
+import type { Log } from '../telemetry/log.ts';
 import type { Caches } from './caches.ts';
 
 /** What every controller is given. */

@@ -1,9 +1,9 @@
-import type { Log } from '../telemetry/log.ts';
 import type { MeshSettings, Service, Workload } from '../model/mesh.ts';
 import { MeshModel } from '../model/mesh-model.ts';
 import type { Authorization } from '../policy/authorization.ts';
 import { policyName } from '../policy/authorization.ts';
 import { strictMtls } from '../policy/strict-mtls.ts';
+import type { Log } from '../telemetry/log.ts';
 import { encodeService, encodeWorkload } from './encode-address.ts';
 import { encodeAuthorization } from './encode-authorization.ts';
 import { modelServices, modelWorkloads, resources } from './metrics.ts';

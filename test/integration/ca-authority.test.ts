@@ -15,8 +15,8 @@ import { kubernetesEvidence } from '../../src/ca/kubernetes/evidence.ts';
 import { kubernetesBundleStore, kubernetesSecretStore, watchAuthority } from '../../src/ca/kubernetes/stores.ts';
 import { KubeClient } from '../../src/kube/client/client.ts';
 import { systemClock } from '../../src/kube/clock.ts';
-import { silentLog } from '../../src/telemetry/log.ts';
 import { renderAccess } from '../../src/render/access.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { encoded, storedRoot } from '../fixtures/ca/stored-authorities.ts';
 

@@ -13,8 +13,8 @@ import type { IncomingCall } from '../../src/grpc/call.ts';
 import { unary } from '../../src/grpc/method.ts';
 import { GrpcServer, type ServerLimits } from '../../src/grpc/server.ts';
 import { statusCodes } from '../../src/grpc/status.ts';
-import { silentLog } from '../../src/telemetry/log.ts';
 import { Shares } from '../../src/limits/shares.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import { createCertificate } from '../fixtures/grpc/methods.ts';
 
 const token = 'Bearer of-one-who-is-known';

@@ -3,8 +3,8 @@ import { until } from '../../hack/process.ts';
 import { Reflector, type ReflectorEvent } from '../../src/kube/cache/reflector.ts';
 import { ApiError, type KubeClient } from '../../src/kube/client/client.ts';
 import { LeaderElection } from '../../src/kube/controller/lease.ts';
-import { silentLog } from '../../src/telemetry/log.ts';
 import type { ConfigMap, KubeObject, Lease } from '../../src/kube/objects.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { adminClient } from './operator-cluster.ts';
 

@@ -1,9 +1,9 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, KubeClient } from '../../src/kube/client/client.ts';
 import { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
-import { silentLog } from '../../src/telemetry/log.ts';
 import { type KubeObject, objectKey } from '../../src/kube/objects.ts';
 import { setupControllers } from '../../src/operator/setup.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import type { ApiServer } from '../fixtures/apiserver.ts';
 
 export const release = { version: '0.1.0', image: 'tulle.dev/tulle:0.1.0', nodeImage: 'tulle.dev/tulle-node:0.1.0' };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { KubeClient } from '../../src/kube/client/client.ts';
 import { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
-import { silentLog } from '../../src/telemetry/log.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { adminClient, eventually, kubeConfigFor } from './operator-cluster.ts';
 

@@ -13,8 +13,8 @@ import {
 } from '../../api/names.ts';
 import { Reflector } from '../../kube/cache/reflector.ts';
 import { isConflict, type KubeClient } from '../../kube/client/client.ts';
+import type { ConfigMap, KubeObject, Secret, TokenReview } from '../../kube/objects.ts';
 import type { Log } from '../../telemetry/log.ts';
-import type { KubeObject, TokenReview } from '../../kube/objects.ts';
 import type { BundleStore, SecretStore, StoredBundle, StoredSecret } from '../authority/stores.ts';
 import type { TokenReviewer } from '../issuance/token-reviewer.ts';
 
@@ -23,14 +23,6 @@ const secretPath = `${secretsPath}/${authoritySecretName}`;
 const configMapsPath = `/api/v1/namespaces/${systemNamespace}/configmaps`;
 /** The one key of the Secret. */
 const stateKey = 'authority.json';
-
-interface Secret extends KubeObject {
-  data?: Record<string, string>;
-}
-
-interface ConfigMap extends KubeObject {
-  data?: Record<string, string>;
-}
 
 const labels = { [ownedLabels.managedBy]: managedBy, [ownedLabels.name]: components.control };
 

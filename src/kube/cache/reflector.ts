@@ -16,13 +16,14 @@
  * changed; one that throws is logged and harms nobody else. An object replaced by another of the same name is
  * `deleted` and `added`.
  */
+
+import type { Log } from '../../telemetry/log.ts';
 import { ApiError, isExpired } from '../client/api-error.ts';
 import type { KubeClient, Query } from '../client/client.ts';
 import { isOlder } from '../client/resource-version.ts';
 import type { WatchEvent } from '../client/watch-stream.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { Backoff } from '../controller/backoff.ts';
-import type { Log } from '../../telemetry/log.ts';
 import { type KubeObject, objectKey } from '../objects.ts';
 import { judgeList } from './list-trust.ts';
 import { Store } from './store.ts';

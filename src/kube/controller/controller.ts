@@ -6,9 +6,10 @@
  * next. A pass that throws is logged once, here, and comes again after the key's own backoff; other keys do not wait
  * for it.
  */
+
+import type { Log } from '../../telemetry/log.ts';
 import { isConflict } from '../client/api-error.ts';
 import type { Clock } from '../clock.ts';
-import type { Log } from '../../telemetry/log.ts';
 import { reconcileSeconds, reconcileTotal } from './metrics.ts';
 import type { Outcome, Reconcile, Source } from './reconciler.ts';
 import { WorkQueue } from './work-queue.ts';

@@ -6,10 +6,11 @@
  * renew for `renewDeadlineMs` (shorter than the duration) stops leading before anybody else can start. All writes are
  * compare-and-swap by resourceVersion.
  */
+
+import type { Log } from '../../telemetry/log.ts';
 import { isConflict, isNotFound } from '../client/api-error.ts';
 import type { KubeClient } from '../client/client.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import type { Log } from '../../telemetry/log.ts';
 import type { Lease } from '../objects.ts';
 
 export interface LeaseOptions {

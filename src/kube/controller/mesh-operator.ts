@@ -13,11 +13,11 @@
 import pkg, { type OperatorLogger, type ResourceEvent, type ResourceMeta } from '@dot-i/k8s-operator';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
+import type { Log } from '../../telemetry/log.ts';
 import { type KeyPair, MetricsServer } from '../../telemetry/metrics-server.ts';
 import { Reflector, type ReflectorOptions } from '../cache/reflector.ts';
 import { KubeClient } from '../client/client.ts';
 import { systemClock } from '../clock.ts';
-import type { Log } from '../../telemetry/log.ts';
 import { metricsAccess } from '../metrics-access.ts';
 import type { KubeObject } from '../objects.ts';
 import { Backoff } from './backoff.ts';

@@ -6,14 +6,14 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Mesh } from '../../api/mesh.ts';
 import type { MeshNode } from '../../api/mesh-node.ts';
 import { fieldManagers, meshName } from '../../api/names.ts';
-import type { Verdict } from '../../kube/conditions.ts';
+import type { DesiredCondition } from '../../kube/conditions.ts';
 import { done, type Reconcile, requeueAfter, type Source, source } from '../../kube/controller/reconciler.ts';
 import type { Namespace } from '../../kube/objects.ts';
+import { applyStatus, concernsWriters } from '../../kube/status.ts';
 import type { Caches } from '../caches.ts';
 import type { MeshContext } from '../context.ts';
-import { verdictFor } from '../mesh/acceptance.ts';
+import { conditionFor } from '../mesh/acceptance.ts';
 import { some } from '../mesh/rollout.ts';
-import { concernsReporters, reportMesh } from '../mesh/status.ts';
 import { labelProblem } from '../namespaces/labels.ts';
 import { isEnrolled } from '../namespaces/namespace.ts';
 import type { EnrolmentIndex } from './pod-index.ts';
@@ -27,7 +27,7 @@ const fieldManager = `${fieldManagers.operator}-enrolment`;
 export function enrolmentSources({ meshes, meshNodes, namespaces }: Caches): Source[] {
   const mesh = () => [meshName];
   return [
-    source(meshes, ({ metadata }) => [metadata.name], concernsReporters),
+    source(meshes, ({ metadata }) => [metadata.name], concernsWriters),
     source(meshNodes, mesh, hasOtherPods),
     source(namespaces, mesh),
   ];
@@ -49,7 +49,7 @@ export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reco
     const pods = caches.enrolment.total();
     const condition = enrolled(mesh, namespaces, caches.enrolment, all.flatMap(mislabelled));
     const part = { enrolment: { namespaces, pods }, conditions: [condition] };
-    if (await reportMesh(client, clock, mesh, part, fieldManager)) writtenAt = clock.monotonic();
+    if (await applyStatus(client, clock, mesh, part, fieldManager)) writtenAt = clock.monotonic();
     return done;
   };
 }
@@ -63,11 +63,11 @@ export function enrolled(
   namespaces: number,
   index: EnrolmentIndex,
   mistakes: readonly string[] = [],
-): Verdict {
+): DesiredCondition {
   const pods = index.total();
   const more = leftInPlaintext(pods.optedOut, index) + mistaken(mistakes);
-  const say = (status: Verdict['status'], reason: string, message: string) =>
-    verdictFor(mesh, 'Enrolled')(status, reason, `${message}${more}`);
+  const say = (status: DesiredCondition['status'], reason: string, message: string) =>
+    conditionFor(mesh, 'Enrolled')(status, reason, `${message}${more}`);
   const all = pods.secured + pods.pending + pods.failed;
   if (pods.failed > 0) {
     const named = index.firstProblems(6).map(({ namespace, name, reason }) => `${namespace}/${name} (${reason})`);

@@ -1,17 +1,19 @@
 import { type Mesh, type MeshSpec, parseMeshSpec } from '../../api/mesh.ts';
 import { notSupported } from '../../api/mesh-support.ts';
 import { meshName } from '../../api/names.ts';
-import type { Verdict } from '../../kube/conditions.ts';
+import type { DesiredCondition } from '../../kube/conditions.ts';
 import type { Release } from '../../render/release.ts';
 
 /** Whether a Mesh can take effect, and the condition that says so. */
-export type Acceptance = { spec: MeshSpec; condition: Verdict } | { spec: undefined; condition: Verdict };
+export type Acceptance =
+  | { spec: MeshSpec; condition: DesiredCondition }
+  | { spec: undefined; condition: DesiredCondition };
 
 /** The first reason that stands against it counts. */
 export function accept(mesh: Mesh, release: Release): Acceptance {
   const refuse = (reason: string, message: string): Acceptance => ({
     spec: undefined,
-    condition: verdict(mesh, 'False', reason, message),
+    condition: accepted(mesh)('False', reason, message),
   });
   if (mesh.metadata.name !== meshName) {
     return refuse(
@@ -28,12 +30,12 @@ export function accept(mesh: Mesh, release: Release): Acceptance {
     const meanwhile = 'Until then nothing of the spec takes effect: what runs, runs on as before.';
     return refuse(unsupported.reason, `${unsupported.message} ${meanwhile}`);
   }
-  return { spec, condition: verdict(mesh, 'True', 'Accepted', 'The spec is in effect.') };
+  return { spec, condition: accepted(mesh)('True', 'Accepted', 'The spec is in effect.') };
 }
 
 /** A condition decided from the Mesh's present generation. */
-export function verdictFor(mesh: Mesh, type: string) {
-  return (status: Verdict['status'], reason: string, message: string): Verdict => ({
+export function conditionFor(mesh: Mesh, type: string) {
+  return (status: DesiredCondition['status'], reason: string, message: string): DesiredCondition => ({
     type,
     status,
     reason,
@@ -42,6 +44,6 @@ export function verdictFor(mesh: Mesh, type: string) {
   });
 }
 
-function verdict(mesh: Mesh, status: Verdict['status'], reason: string, message: string): Verdict {
-  return verdictFor(mesh, 'Accepted')(status, reason, message);
+function accepted(mesh: Mesh) {
+  return conditionFor(mesh, 'Accepted');
 }

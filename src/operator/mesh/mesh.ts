@@ -10,19 +10,20 @@ import { applyIfChanged } from '../../kube/client/server-side-apply.ts';
 import { done, isOfSpec, type Outcome, type Reconcile, type Source, source } from '../../kube/controller/reconciler.ts';
 import { setFinalizers, withFinalizer } from '../../kube/finalizers.ts';
 import { type KubeObject, type Node, objectKey, type Service } from '../../kube/objects.ts';
+import { concernsWriters } from '../../kube/status.ts';
 import { renderMesh } from '../../render/mesh-objects.ts';
 import { appliedHashAnnotation, meshLabel } from '../../render/ownership.ts';
 import type { Caches } from '../caches.ts';
 import { deleteObject, type MeshContext } from '../context.ts';
 import { clearNodes } from '../nodes/clearing.ts';
-import { accept, verdictFor } from './acceptance.ts';
+import { accept, conditionFor } from './acceptance.ts';
 import { removeMesh } from './removal.ts';
 import { daemonSetProgress, deploymentProgress, type Progress, type Rollout, readiness } from './rollout.ts';
-import { concernsReporters, report } from './status.ts';
+import { report } from './status.ts';
 
 export function meshSources({ meshes, meshNodes, nodes, owned }: Caches): Source[] {
   return [
-    source(meshes, (mesh) => [mesh.metadata.name], concernsReporters),
+    source(meshes, (mesh) => [mesh.metadata.name], concernsWriters),
     source(meshNodes, () => [meshName], saysOtherwise),
     source(nodes, () => [meshName], isMarkedOtherwise),
     ...owned.reflectors.map(({ reflector }) =>
@@ -69,7 +70,7 @@ async function keepMesh(context: MeshContext, mesh: Mesh, signal: AbortSignal): 
   const failure = acceptance.spec === undefined ? undefined : await tryApply(context, mesh, acceptance.spec, signal);
   const rollout = rolloutOf(context.caches);
   const { ready, reason, message } = readiness(rollout, context.caches.meshNodes.store.list());
-  const say = verdictFor(mesh, 'Ready');
+  const say = conditionFor(mesh, 'Ready');
   await report(context, mesh, {
     conditions: [
       acceptance.condition,

@@ -35,7 +35,7 @@ import { renderAgent } from '../../render/agent.ts';
 import { appliedHashAnnotation, meshLabel } from '../../render/ownership.ts';
 import { isForAgents } from '../../render/pod-parts.ts';
 import { deleteObject, type MeshContext } from '../context.ts';
-import { verdictFor } from './acceptance.ts';
+import { conditionFor } from './acceptance.ts';
 import { some } from './rollout.ts';
 import { report } from './status.ts';
 
@@ -48,7 +48,7 @@ const workloadKinds = new Set(['Deployment', 'DaemonSet', 'Service', 'PodDisrupt
 export async function removeMesh(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<Outcome> {
   if (!(mesh.metadata.finalizers ?? []).includes(meshFinalizer)) return done;
   const say = (reason: string, message: string) =>
-    report(context, mesh, { conditions: [verdictFor(mesh, 'Removing')('True', reason, message)] });
+    report(context, mesh, { conditions: [conditionFor(mesh, 'Removing')('True', reason, message)] });
 
   const awaited = awaitedNodes(context.caches);
   if (awaited.length > 0) {

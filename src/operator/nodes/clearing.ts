@@ -2,7 +2,7 @@ import type { Mesh } from '../../api/mesh.ts';
 import { annotations, meshFinalizer, startupTaint } from '../../api/names.ts';
 import { done, type Outcome } from '../../kube/controller/reconciler.ts';
 import { deleteObject, type MeshContext } from '../context.ts';
-import { verdictFor } from '../mesh/acceptance.ts';
+import { conditionFor } from '../mesh/acceptance.ts';
 import { some } from '../mesh/rollout.ts';
 import { report } from '../mesh/status.ts';
 import { markedNodes } from './node.ts';
@@ -20,6 +20,6 @@ export async function clearNodes(context: MeshContext, mesh: Mesh, signal: Abort
   const marked = markedNodes(caches.nodes.store.list()).map(({ metadata }) => metadata.name);
   if (marked.length === 0) return undefined;
   const message = `Taking the taint ${startupTaint.key} and the annotation ${annotations.served} from ${some(marked, 10)}.`;
-  await report(context, mesh, { conditions: [verdictFor(mesh, 'Removing')('True', 'ClearingNodes', message)] });
+  await report(context, mesh, { conditions: [conditionFor(mesh, 'Removing')('True', 'ClearingNodes', message)] });
   return done;
 }

@@ -7,10 +7,10 @@ import { parseSpiffeId } from '../../../src/ca/x509/spiffe-id.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
 import { p256Key } from '../../fixtures/ca/certificate-requests.ts';
 import { intermediateOf } from '../../fixtures/ca/intermediates.ts';
-import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { opensslText, opensslVerify } from '../../fixtures/ca/openssl.ts';
 import { encoded, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 const cart = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
 

@@ -3,10 +3,10 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { controlDnsNames } from '../../../src/api/names.ts';
 import { serverCertificate } from '../../../src/ca/issuance/server-certificate.ts';
 import { replica } from '../../fixtures/ca/authority.ts';
-import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { MemoryCluster } from '../../fixtures/ca/memory-stores.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
 import { bundleOf, encoded, reportOf, storedRoot } from '../../fixtures/ca/stored-authorities.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 describe("control's own server certificate", () => {
   const clock = new FakeClock();

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { CompactSign, exportJWK, generateKeyPair, type JSONWebKeySet } from 'jose';
 import { TokenKeys } from '../../../src/ca/issuance/token-keys.ts';
-import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { RecordingLog } from '../../fixtures/ca/recording-log.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 interface Signer {
   readonly kid: string;

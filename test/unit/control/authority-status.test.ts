@@ -4,8 +4,8 @@ import type { AuthorityReport } from '../../../src/ca/authority/authority.ts';
 import { AuthorityStatus, authorityReady } from '../../../src/control/authority-status.ts';
 import { TulleError } from '../../../src/errors/tulle-error.ts';
 import type { EventNote } from '../../../src/kube/events.ts';
-import { silentLog } from '../../../src/telemetry/log.ts';
 import type { KubeObject, Manifest } from '../../../src/kube/objects.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import { FakeClock, turn } from '../../fixtures/fake-clock.ts';
 
 const status = { trustDomain: 'cluster.local', bundleSha256: 'ab', authorities: [] };

@@ -2,8 +2,8 @@ import { deepStrictEqual, rejects, strictEqual } from 'node:assert/strict';
 import { meshesPath } from '../../../src/api/names.ts';
 import { ClusterFeed } from '../../../src/control/cluster-feed.ts';
 import type { WatchEvent } from '../../../src/kube/client/client.ts';
-import { silentLog } from '../../../src/telemetry/log.ts';
 import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 
 /** What is on every cluster that control runs in. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { ApiError } from '../../../src/kube/client/client.ts';
 import { LeaderElection } from '../../../src/kube/controller/lease.ts';
-import { silentLog } from '../../../src/telemetry/log.ts';
 import type { Lease } from '../../../src/kube/objects.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
 
 /** One Lease, with the API server's compare-and-swap; it can be cut off, or hang. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { Reflector } from '../../../src/kube/cache/reflector.ts';
 import { ApiError, type Query, type WatchEvent } from '../../../src/kube/client/client.ts';
-import { silentLog } from '../../../src/telemetry/log.ts';
 import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import { FakeClock, turn } from '../../fixtures/fake-clock.ts';
 
 type Page = { items: KubeObject[]; version: string; next?: string };

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { meshesPath, meshNodesPath } from '../../../src/api/names.ts';
 import { Reflector } from '../../../src/kube/cache/reflector.ts';
 import type { Query, WatchEvent } from '../../../src/kube/client/client.ts';
-import { silentLog } from '../../../src/telemetry/log.ts';
 import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
 import { type Caches, createCaches } from '../../../src/operator/caches.ts';
 import { enrolmentSources } from '../../../src/operator/enrolment/enrolment.ts';
 import { meshSources } from '../../../src/operator/mesh/mesh.ts';
+import { silentLog } from '../../../src/telemetry/log.ts';
 import { turn } from '../../fixtures/fake-clock.ts';
 
 const nodesPath = '/api/v1/nodes';

@@ -1,28 +1,5 @@
 import { z } from 'zod';
 
-/** The part of an object's metadata we read, as JSON gives it (times are RFC 3339 texts). */
-export interface ObjectMeta {
-  readonly name: string;
-  readonly uid?: string;
-  readonly resourceVersion?: string;
-  readonly generation?: number;
-  readonly creationTimestamp?: string;
-  readonly deletionTimestamp?: string;
-  readonly labels?: Record<string, string>;
-  readonly annotations?: Record<string, string>;
-  readonly finalizers?: string[];
-  readonly ownerReferences?: OwnerReference[];
-}
-
-export interface OwnerReference {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly uid: string;
-  readonly controller?: boolean;
-  readonly blockOwnerDeletion?: boolean;
-}
-
 /** A time, RFC 3339. */
 export const timestamp = z.string().meta({ format: 'date-time' });
 
@@ -49,8 +26,6 @@ export const condition = z
     lastTransitionTime: timestamp.meta({ description: 'When status last changed.' }),
   })
   .meta({ description: 'One condition of the object.' });
-
-export type Condition = z.output<typeof condition>;
 
 /** A list of conditions, one a type, that several writers can apply to side by side. */
 export const conditions = z

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Mesh, MeshStatus } from '../../../../src/api/mesh.ts';
-import type { ApplyOptions } from '../../../../src/kube/client/client.ts';
-import type { KubeObject, Manifest } from '../../../../src/kube/objects.ts';
-import { reportMesh } from '../../../../src/operator/mesh/status.ts';
+import type { Mesh, MeshStatus } from '../../../src/api/mesh.ts';
+import type { ApplyOptions } from '../../../src/kube/client/client.ts';
+import type { KubeObject, Manifest } from '../../../src/kube/objects.ts';
+import { applyStatus } from '../../../src/kube/status.ts';
 
 describe('reporting a part of the status', () => {
   let applied: { object: Manifest; options: ApplyOptions }[];
@@ -30,13 +30,13 @@ describe('reporting a part of the status', () => {
 
   it('writes nothing when it is so already, whatever others wrote beside it', async () => {
     const there = mesh({ conditions: [foreign, { ...ready, lastTransitionTime: before }], rollout });
-    assert.equal(await reportMesh(client, clock, there, { conditions: [ready], rollout }, 'me'), false);
+    assert.equal(await applyStatus(client, clock, there, { conditions: [ready], rollout }, 'me'), false);
     assert.equal(applied.length, 0);
   });
 
   it('applies its own conditions and fields only', async () => {
     const there = mesh({ conditions: [foreign, { ...ready, status: 'False', lastTransitionTime: before }], rollout });
-    assert.equal(await reportMesh(client, clock, there, { conditions: [ready], rollout }, 'me'), true);
+    assert.equal(await applyStatus(client, clock, there, { conditions: [ready], rollout }, 'me'), true);
     assert.deepEqual(applied[0]?.object.status, {
       rollout,
       conditions: [{ ...ready, lastTransitionTime: '2026-06-01T00:00:00Z' }],
@@ -47,6 +47,6 @@ describe('reporting a part of the status', () => {
   it('applies when a number moved to zero', async () => {
     const there = mesh({ conditions: [{ ...ready, lastTransitionTime: before }], rollout });
     const none = { control: { ready: 0, desired: 2 } };
-    assert.equal(await reportMesh(client, clock, there, { conditions: [ready], rollout: none }, 'me'), true);
+    assert.equal(await applyStatus(client, clock, there, { conditions: [ready], rollout: none }, 'me'), true);
   });
 });
