@@ -12,14 +12,17 @@ import {
   type Pod,
 } from '../kube/objects.ts';
 import { leanMeshNode, leanNamespace, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
+import { MeshModel } from '../model/mesh-model.ts';
 import { nodeFacts, nodeReport } from '../model/node-facts.ts';
 import { modeOf, podFacts } from '../model/pod-facts.ts';
 import { type KubeService, serviceFacts } from '../model/service-facts.ts';
 import { sliceFacts } from '../model/slice-facts.ts';
+import { meshPolicies } from '../policy/mesh-policies.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Publisher } from '../xds/publisher.ts';
 import { Batcher } from './batcher.ts';
 import { type MeshInForce, meshDecision } from './mesh-in-force.ts';
+import { modelServices, modelWorkloads } from './metrics.ts';
 import { PodsByNode } from './pods-by-node.ts';
 import { Told } from './told.ts';
 
@@ -35,13 +38,15 @@ const emptyMustLastMs = 5 * 60_000;
 export interface ClusterFeedOptions {
   readonly client: Pick<KubeClient, 'list' | 'watch'>;
   readonly publisher: Publisher;
+  /** Of what this replica signs. */
+  readonly trustDomain: string;
   /** Of Tulle that this replica is. */
   readonly version: string;
   readonly log: Log;
 }
 
 /**
- * Keeps a publisher's model equal to the cluster. Nothing is published before every collection is known in full, since
+ * Keeps a model of the mesh equal to the cluster, and has its changes published. Nothing is published before every collection is known in full, since
  * half of a mesh is a wrong mesh, nor before a usable Mesh was read: a proxy that is told of no policy drops the one it
  * has. After that a burst of changes is published as one. What is known stays while the API server is away: reflectors
  * delete on its word only.
@@ -50,6 +55,7 @@ export class ClusterFeed {
   /** The one Mesh that takes effect, under its name. */
   readonly meshes: Reflector<Mesh>;
   readonly pods: PodsByNode;
+  readonly model: MeshModel;
   readonly #publisher: Publisher;
   readonly #version: string;
   readonly #log: Log;
@@ -62,13 +68,14 @@ export class ClusterFeed {
   #inForce: MeshInForce | undefined;
   #published = false;
 
-  constructor({ client, publisher, version, log }: ClusterFeedOptions) {
+  constructor({ client, publisher, trustDomain, version, log }: ClusterFeedOptions) {
+    this.model = new MeshModel({ trustDomain, strictMtls: false });
     this.#publisher = publisher;
     this.#version = version;
     this.#log = log;
     this.#firstSpec.promise.catch(() => {});
     this.#batcher = new Batcher({ flush: () => this.#publish() });
-    const { model } = publisher;
+    const { model } = this;
     const reflect = <T extends KubeObject>(
       options: Pick<ReflectorOptions<T>, 'path' | 'transform' | 'query' | 'emptyMustLastMs'>,
       take: (key: string, object: T | undefined) => void,
@@ -146,7 +153,7 @@ export class ClusterFeed {
     await Promise.all([this.#firstSpec.promise, ...this.#reflectors.map((reflector) => reflector.synced())]);
     this.#published = true;
     this.#publish();
-    const { model } = this.#publisher;
+    const { model } = this;
     this.#log.info({ workloads: model.workloads.size, services: model.services.size }, 'the mesh is known');
   }
 
@@ -162,13 +169,21 @@ export class ClusterFeed {
 
   /** All peers, of every replica, have been told of what MeshNodes said up to `version`; undefined: of nothing. */
   peersToldOf(version: string | undefined): void {
-    if (this.#published && this.#publisher.model.peersToldOf(version)) this.#batcher.touch();
+    if (this.#published && this.model.peersToldOf(version)) this.#batcher.touch();
   }
 
   #publish(): void {
-    this.#publisher.publish();
+    this.#publisher.publish(this.model.commit(), meshPolicies(this.model.settings));
+    this.#measure();
     this.#told.mark(this.#publisher.addresses.revision, this.#meshNodes.version ?? '0');
     this.#onPublish();
+  }
+
+  #measure(): void {
+    const { services, tunnelled, workloads } = this.model;
+    modelServices.set(services.size);
+    modelWorkloads.set({ tunnel: 'hbone' }, tunnelled);
+    modelWorkloads.set({ tunnel: 'none' }, workloads.size - tunnelled);
   }
 
   /** Resolves when, after the signal, nothing runs any more. */
@@ -186,7 +201,7 @@ export class ClusterFeed {
     const { inForce, problem } = meshDecision(mesh, this.#inForce, this.#version);
     if (problem !== undefined) this.#log.error({ mesh: name, why: problem }, 'the last usable Mesh stays in force');
     if (inForce === undefined || inForce === this.#inForce) return;
-    const { model } = this.#publisher;
+    const { model } = this;
     const { trustDomain: ours } = model.settings;
     const { trustDomain } = inForce.spec;
     if (trustDomain !== ours) {

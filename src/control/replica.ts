@@ -73,14 +73,20 @@ export class ControlReplica {
   constructor(options: ControlOptions) {
     this.#options = options;
     const { client, log, settings } = options;
-    this.#publisher = new Publisher({ trustDomain: settings.trustDomain, strictMtls: false }, log);
+    this.#publisher = new Publisher(log);
     this.#metrics = new MetricsServer({
       port: settings.metricsPort,
       authorize: metricsAccess(client, systemClock, log),
     });
     const plain = settings.plaintextMetricsPort;
     this.#plainMetrics = plain === undefined ? undefined : plainMetricsServer(plain);
-    this.#feed = new ClusterFeed({ client, publisher: this.#publisher, version: settings.version, log });
+    this.#feed = new ClusterFeed({
+      client,
+      publisher: this.#publisher,
+      trustDomain: settings.trustDomain,
+      version: settings.version,
+      log,
+    });
   }
 
   /** The port of the gRPC server, undefined until it listens. */
@@ -235,7 +241,7 @@ export class ControlReplica {
 
   async #startPeersTold(signal: AbortSignal): Promise<void> {
     const { client, log, settings } = this.#options;
-    const { enrolment } = this.#publisher.model;
+    const { enrolment } = this.#feed.model;
     const peersTold = new PeersTold({
       client,
       instance: settings.instance,

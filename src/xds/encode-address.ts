@@ -17,7 +17,7 @@ import { ipBytes } from '../model/ip.ts';
 import type { Routing, Service, ServicePort, Workload } from '../model/mesh.ts';
 import { addressAlias, clusterId, network } from '../model/resource-name.ts';
 import { policyName } from '../policy/authorization.ts';
-import { strictMtls } from '../policy/strict-mtls.ts';
+import { strictMtls } from '../policy/mesh-policies.ts';
 import { addressType, encodeResource, type Resource } from './resource.ts';
 
 /** A workload as a resource. Equal workloads give equal bytes: the order of everything repeated is the model's. */

@@ -14,6 +14,4 @@ export const pushSeconds = histogram(
   ['type'],
 );
 export const unreadBytes = gauge('xds_unread_bytes', 'Bytes of responses on their way to clients.');
-export const modelWorkloads = gauge('model_workloads', 'Workloads in the mesh model.', ['tunnel']);
-export const modelServices = gauge('model_services', 'Services in the mesh model.');
 export const resources = gauge('xds_resources', 'Resources proxies can be told of.', ['type']);

@@ -1,12 +1,11 @@
-import type { MeshSettings, Service, Workload } from '../model/mesh.ts';
-import { MeshModel } from '../model/mesh-model.ts';
+import type { Service, Workload } from '../model/mesh.ts';
+import type { ModelDelta } from '../model/mesh-model.ts';
 import type { Authorization } from '../policy/authorization.ts';
 import { policyName } from '../policy/authorization.ts';
-import { strictMtls } from '../policy/strict-mtls.ts';
 import type { Log } from '../telemetry/log.ts';
 import { encodeService, encodeWorkload } from './encode-address.ts';
 import { encodeAuthorization } from './encode-authorization.ts';
-import { modelServices, modelWorkloads, resources } from './metrics.ts';
+import { resources } from './metrics.ts';
 import { order } from './order.ts';
 import { addressType, authorizationType, type Resource, type TypeUrl, typeLabel } from './resource.ts';
 import { ResourceStore } from './resource-store.ts';
@@ -14,16 +13,14 @@ import { ResourceStore } from './resource-store.ts';
 /** Resource name → resource; undefined means gone. */
 type Changes = ReadonlyMap<string, Resource | undefined>;
 
-/** From the model to the resources proxies are told of: what a commit touched is encoded, once, and nothing else. */
+/** From changes of the mesh to the resources proxies are told of: what changed is encoded, once, and nothing else. */
 export class Publisher {
-  readonly model: MeshModel;
   readonly addresses = new ResourceStore(addressType);
   readonly authorizations = new ResourceStore(authorizationType);
 
   readonly #log: Pick<Log, 'error'>;
 
-  constructor(settings: MeshSettings, log: Pick<Log, 'error'>) {
-    this.model = new MeshModel(settings);
+  constructor(log: Pick<Log, 'error'>) {
     this.#log = log;
   }
 
@@ -31,11 +28,13 @@ export class Publisher {
     return [this.addresses, this.authorizations];
   }
 
-  /** In the order in which each stream tells it. */
-  publish(): void {
-    const { workloads, services } = this.model.commit();
+  /**
+   * In the order in which each stream tells it.
+   * @param policies all that there are now
+   */
+  publish({ workloads, services }: ModelDelta, policies: readonly Authorization[]): void {
     const changes: Readonly<Record<TypeUrl, Changes>> = {
-      [authorizationType]: this.#policies(),
+      [authorizationType]: this.#changed(policies),
       [addressType]: new Map([
         ...this.#encoded(services, encodeService, withoutPorts),
         ...this.#encoded(workloads, encodeWorkload, withoutServices),
@@ -79,25 +78,15 @@ export class Publisher {
     }
   }
 
-  #policies(): Changes {
+  #changed(policies: readonly Authorization[]): Changes {
     const gone = [...this.authorizations.names()].map((name) => [name, undefined] as const);
-    const present = meshPolicies(this.model.settings).map(
-      (policy) => [policyName(policy), encodeAuthorization(policy)] as const,
-    );
+    const present = policies.map((policy) => [policyName(policy), encodeAuthorization(policy)] as const);
     return new Map<string, Resource | undefined>([...gone, ...present]);
   }
 
   #measure(): void {
-    modelServices.set(this.model.services.size);
-    modelWorkloads.set({ tunnel: 'hbone' }, this.model.tunnelled);
-    modelWorkloads.set({ tunnel: 'none' }, this.model.workloads.size - this.model.tunnelled);
     for (const { type, size } of this.stores) resources.set({ type: typeLabel(type) }, size);
   }
-}
-
-/** The policies that follow from the Mesh. */
-function meshPolicies(settings: MeshSettings): readonly Authorization[] {
-  return settings.strictMtls ? [strictMtls] : [];
 }
 
 /** Reached at its own addresses only, as what it is: identity and tunnel stay. */

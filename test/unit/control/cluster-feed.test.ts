@@ -3,6 +3,7 @@ import { meshesPath } from '../../../src/api/names.ts';
 import { ClusterFeed } from '../../../src/control/cluster-feed.ts';
 import type { WatchEvent } from '../../../src/kube/client/client.ts';
 import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
+import { meshPolicies } from '../../../src/policy/mesh-policies.ts';
 import { silentLog } from '../../../src/telemetry/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 
@@ -69,15 +70,21 @@ describe('what proxies are told of the Mesh', () => {
     server.empty = empty;
     server.mesh = present;
     stop = new AbortController();
-    publisher = new Publisher({ trustDomain: 'cluster.local', strictMtls: false }, silentLog);
-    feed = new ClusterFeed({ client: server, publisher, version: '0.1.0', log: silentLog });
+    publisher = new Publisher(silentLog);
+    feed = new ClusterFeed({
+      client: server,
+      publisher,
+      trustDomain: 'cluster.local',
+      version: '0.1.0',
+      log: silentLog,
+    });
     started = feed.start(stop.signal);
     started.catch(() => {});
   }
 
   async function settled(): Promise<void> {
     for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve));
-    publisher.publish();
+    publisher.publish(feed.model.commit(), meshPolicies(feed.model.settings));
   }
 
   afterEach(async () => {

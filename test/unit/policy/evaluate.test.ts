@@ -2,7 +2,7 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { canonicalIp } from '../../../src/model/ip.ts';
 import type { Authorization, Match, TextMatch } from '../../../src/policy/authorization.ts';
 import { type Connection, evaluate, type PeerIdentity } from '../../../src/policy/evaluate.ts';
-import { strictMtls } from '../../../src/policy/strict-mtls.ts';
+import { strictMtls } from '../../../src/policy/mesh-policies.ts';
 
 const target = { namespace: 'shop', policies: [] };
 

@@ -14,7 +14,10 @@ import {
   WorkloadStatus,
   WorkloadType,
 } from '../../../proto/gen/istio/workload/workload_pb.js';
-import { silentLog } from '../../../src/telemetry/log.ts';
+import type { MeshSettings } from '../../../src/model/mesh.ts';
+import { MeshModel } from '../../../src/model/mesh-model.ts';
+import { meshPolicies } from '../../../src/policy/mesh-policies.ts';
+import { type Log, silentLog } from '../../../src/telemetry/log.ts';
 import { Publisher } from '../../../src/xds/publisher.ts';
 import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import type { ResourceStore } from '../../../src/xds/resource-store.ts';
@@ -30,10 +33,25 @@ function read(store: ResourceStore, ...names: readonly string[]): DeltaDiscovery
   return fromBinary(DeltaDiscoveryResponseSchema, Buffer.concat(parts));
 }
 
-function published(settings: Publisher['model']['settings'], ...changes: readonly Change[]): Publisher {
-  const publisher = new Publisher(settings, silentLog);
-  for (const change of changes) apply(publisher.model, change);
-  publisher.publish();
+/** Publishes what comes out of a model. */
+class MeshPublisher extends Publisher {
+  readonly model: MeshModel;
+
+  constructor(settings: MeshSettings, log: Pick<Log, 'error'> = silentLog) {
+    super(log);
+    this.model = new MeshModel(settings);
+  }
+
+  /** Takes in the changes, and publishes what is changed by them. */
+  take(...changes: readonly Change[]): void {
+    for (const change of changes) apply(this.model, change);
+    this.publish(this.model.commit(), meshPolicies(this.model.settings));
+  }
+}
+
+function published(settings: MeshSettings, ...changes: readonly Change[]): MeshPublisher {
+  const publisher = new MeshPublisher(settings);
+  publisher.take(...changes);
   return publisher;
 }
 
@@ -151,7 +169,7 @@ describe('what a proxy reads', () => {
       ['presence'],
     );
     publisher.model.setSettings(permissive);
-    publisher.publish();
+    publisher.take();
     strictEqual(publisher.authorizations.size, 0);
   });
 });
@@ -162,13 +180,12 @@ describe('what cannot be told whole', () => {
 
   function publishedWith(changes: readonly Change[]) {
     const named: unknown[] = [];
-    const publisher = new Publisher(permissive, { error: (fields) => void named.push(fields) });
-    for (const change of changes) apply(publisher.model, change);
-    publisher.publish();
+    const publisher = new MeshPublisher(permissive, { error: (fields) => void named.push(fields) });
+    publisher.take(...changes);
     return { publisher, named: () => JSON.stringify(named) };
   }
 
-  function readAddress(publisher: Publisher, name: string) {
+  function readAddress(publisher: MeshPublisher, name: string) {
     const [resource] = read(publisher.addresses, name).resources;
     return fromBinary(AddressSchema, resource?.resource?.value ?? new Uint8Array()).type;
   }
@@ -191,9 +208,7 @@ describe('what cannot be told whole', () => {
   it('R33 is not told as it was before it was captured', () => {
     const uncaptured = shop.filter((change) => !('meshNode' in change));
     const { publisher } = publishedWith(uncaptured);
-    apply(publisher.model, unusable);
-    apply(publisher.model, { meshNode: meshNode('node-1', ['u1']) });
-    publisher.publish();
+    publisher.take(unusable, { meshNode: meshNode('node-1', ['u1']) });
     const workload = readAddress(publisher, web);
     ok(workload.case === 'workload');
     strictEqual(workload.value.tunnelProtocol, TunnelProtocol.HBONE);
@@ -202,8 +217,7 @@ describe('what cannot be told whole', () => {
   it('hinders nothing else, and is told whole again once it can be', () => {
     const { publisher } = publishedWith([...shop, unusable, { pod: pod({ name: 'other', ips: ['10.0.0.7'] }) }]);
     ok(publisher.addresses.get('Kubernetes//Pod/shop/other'));
-    for (const change of shop) apply(publisher.model, change);
-    publisher.publish();
+    publisher.take(...shop);
     strictEqual(publisher.addresses.get(web)?.version, published(permissive, ...shop).addresses.get(web)?.version);
   });
 });
@@ -215,12 +229,10 @@ describe('the order of a publication', () => {
     for (const store of publisher.stores)
       store.onChange(() => told.push(store === publisher.addresses ? 'addresses' : 'policies'));
     publisher.model.setSettings({ ...permissive, strictMtls: true });
-    apply(publisher.model, { meshNode: meshNode('node-1', []) });
-    publisher.publish();
+    publisher.take({ meshNode: meshNode('node-1', []) });
     deepStrictEqual(told.splice(0), ['policies', 'addresses']);
     publisher.model.setSettings(permissive);
-    apply(publisher.model, { meshNode: meshNode('node-1', ['u1']) });
-    publisher.publish();
+    publisher.take({ meshNode: meshNode('node-1', ['u1']) });
     deepStrictEqual(told, ['addresses', 'policies']);
   });
 });
@@ -234,8 +246,7 @@ describe('a version', () => {
   it('is another when anything is', () => {
     const publisher = published(permissive, ...shop);
     const before = publisher.addresses.get(web)?.version;
-    apply(publisher.model, { meshNode: meshNode('node-1', []) });
-    publisher.publish();
+    publisher.take({ meshNode: meshNode('node-1', []) });
     notStrictEqual(publisher.addresses.get(web)?.version, before);
   });
 });
@@ -246,16 +257,14 @@ describe('a change', () => {
     const told: string[] = [];
     publisher.addresses.onChange(({ names }) => told.push(...names));
     apply(publisher.model, { slice: slice({ name: 'other', service: 'nobody', endpoints: [{ ip: '10.0.0.1' }] }) });
-    for (const change of shop) apply(publisher.model, change);
-    publisher.publish();
+    publisher.take(...shop);
     deepStrictEqual(told, []);
   });
 
   it('leaves the bytes of everything else alone', () => {
     const publisher = published(permissive, ...shop);
     const before = publisher.addresses.get(cart)?.encoded;
-    apply(publisher.model, { meshNode: meshNode('node-1', []) });
-    publisher.publish();
+    publisher.take({ meshNode: meshNode('node-1', []) });
     strictEqual(publisher.addresses.get(cart)?.encoded, before);
   });
 });

@@ -1,4 +1,5 @@
 import { systemNamespace } from '../api/names.ts';
+import type { MeshSettings } from '../model/mesh.ts';
 import type { Authorization } from './authorization.ts';
 
 /**
@@ -13,3 +14,8 @@ export const strictMtls: Authorization = {
   dryRun: false,
   rules: [{ clauses: [{ matches: [{ principals: { anyOf: [], noneOf: [{ kind: 'Present' }] } }] }] }],
 };
+
+/** The policies that follow from the Mesh. */
+export function meshPolicies(settings: Pick<MeshSettings, 'strictMtls'>): readonly Authorization[] {
+  return settings.strictMtls ? [strictMtls] : [];
+}
