@@ -2,9 +2,8 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { components, fieldManagers, systemNamespace } from '../api/names.ts';
 import { selfSigned } from '../ca/x509/self-signed.ts';
-import { MeshOperator } from '../kube/controller/mesh-operator.ts';
+import { MeshOperator } from '../operator/operator.ts';
 import { operatorSettings } from '../operator/settings.ts';
-import { setupControllers } from '../operator/setup.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { exposeProcessMetrics } from '../telemetry/metrics.ts';
 
@@ -25,9 +24,10 @@ async function main(): Promise<void> {
     election: { namespace: systemNamespace, name: components.operator, identity: instance },
     telemetryPort,
     metrics: { port: metricsPort, keyPair: selfSigned(components.operator, Date.now()) },
+    release,
+    instance,
     // Kubernetes starts it again.
-    setup: (started) =>
-      setupControllers(started, { release, instance, onOtherServer: () => stop({ why: 'another API server' }) }),
+    onOtherServer: () => stop({ why: 'another API server' }),
   });
   const stop = (why: object) => {
     log.info(why, 'stopping');

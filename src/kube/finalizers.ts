@@ -19,11 +19,6 @@ export async function setFinalizers(
   await client.patch(path, { metadata: { uid, resourceVersion, finalizers } }, { fieldManager });
 }
 
-export function withFinalizer(object: KubeObject, finalizer: string): string[] {
-  const finalizers = object.metadata.finalizers ?? [];
-  return finalizers.includes(finalizer) ? [...finalizers] : [...finalizers, finalizer];
-}
-
 export function withoutFinalizer(object: KubeObject, finalizer: string): string[] {
   return (object.metadata.finalizers ?? []).filter((name) => name !== finalizer);
 }

@@ -2,7 +2,7 @@ import type { Mesh } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
 import { meshesPath, meshNodesPath, trustBundle } from '../api/names.ts';
 import type { Reflector } from '../kube/cache/reflector.ts';
-import type { MeshOperator } from '../kube/controller/mesh-operator.ts';
+import type { KubeOperator } from '../kube/controller/operator.ts';
 import { type ConfigMap, type KubeObject, type Namespace, type Node, objectKey } from '../kube/objects.ts';
 import { knownObjects, nameOf, type ObjectName } from '../render/known-objects.ts';
 import { type OwnedKind, ownedKinds } from '../render/mesh-objects.ts';
@@ -70,7 +70,7 @@ const emptyMustLastMs = 5 * 60_000;
 
 /** Registers the reflectors with the operator. */
 export function createCaches(
-  operator: Pick<MeshOperator, 'reflect'>,
+  operator: Pick<KubeOperator, 'reflect'>,
   features: ServerFeatures,
   retired?: readonly ObjectName[],
 ): Caches {

@@ -3,7 +3,7 @@ import { TunnelProtocol } from '../../proto/gen/istio/workload/workload_pb.js';
 import type { MeshNode } from '../../src/api/mesh-node.ts';
 import { meshNodesPath } from '../../src/api/names.ts';
 import type { ControlReplica } from '../../src/control/replica.ts';
-import type { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
+import type { MeshOperator } from '../../src/operator/operator.ts';
 import { addressType } from '../../src/xds/resource.ts';
 import { ControlCluster } from './control-cluster.ts';
 import { eventually, installConfig, startOperator } from './operator-cluster.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { until } from '../../hack/process.ts';
 import type { KubeClient } from '../../src/kube/client/client.ts';
-import type { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
+import type { MeshOperator } from '../../src/operator/operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { adminClient, installConfig, refusal, startOperator } from './operator-cluster.ts';
 

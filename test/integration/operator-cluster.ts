@@ -1,8 +1,7 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, KubeClient } from '../../src/kube/client/client.ts';
-import { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
 import { type KubeObject, objectKey } from '../../src/kube/objects.ts';
-import { setupControllers } from '../../src/operator/setup.ts';
+import { MeshOperator } from '../../src/operator/operator.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { ApiServer } from '../fixtures/apiserver.ts';
 
@@ -45,7 +44,9 @@ export async function startOperator(api: ApiServer, instance = 'operator-1'): Pr
     fieldManager: 'tulle-operator',
     election: { namespace: 'tulle-system', name: 'tulle-operator', identity: instance },
     telemetryPort: 0,
-    setup: (started) => setupControllers(started, { release, instance, retired }),
+    release,
+    instance,
+    retired,
   });
   await operator.start();
   return operator;

@@ -1,30 +1,38 @@
 import assert from 'node:assert/strict';
+import type { Mesh } from '../../src/api/mesh.ts';
 import type { KubeClient } from '../../src/kube/client/client.ts';
-import { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
-import type { KubeObject } from '../../src/kube/objects.ts';
+import { KubeOperator } from '../../src/kube/controller/operator.ts';
+import { Requeue } from '../../src/kube/controller/reconciler.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
-import { adminClient, eventually, kubeConfigFor } from './operator-cluster.ts';
+import { adminClient, eventually, installConfig, kubeConfigFor } from './operator-cluster.ts';
 
 const finalizer = 'example.org/test';
 const foreign = 'example.org/foreign';
+const accepted = { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The spec is in effect.' } as const;
 
-/** An operator written against the base library's own interface. */
-class SmallOperator extends MeshOperator {
+/** An operator written against the library's own interface. */
+class SmallOperator extends KubeOperator {
   readonly seen: string[] = [];
   failures = 1;
+  unfinished = 2;
 
   protected override async init(): Promise<void> {
-    const { group, plural } = await this.registerCustomResourceDefinition('crds/mesh.yaml');
-    await this.watchResource(group, 'v1alpha1', plural, async (event) => {
+    await this.watchResource('mesh.tulle.dev', 'v1alpha1', 'meshes', async (event) => {
       this.seen.push(`${event.type} ${event.meta.name}`);
       if (this.failures > 0) {
         this.failures -= 1;
         throw new Error('a passing trouble');
       }
-      if (await this.handleResourceFinalizer(event, finalizer, async () => void this.seen.push('cleaned up'))) return;
-      if (event.type === 'MODIFIED') await this.patchResourceStatus(event.meta, { observedGeneration: 42 });
+      if (await this.handleResourceFinalizer(event, finalizer, () => this.#cleanUp())) return;
+      if (event.type === 'MODIFIED') await this.setResourceStatus(event.meta, { conditions: [accepted] });
     });
+  }
+
+  async #cleanUp(): Promise<void> {
+    this.unfinished -= 1;
+    if (this.unfinished >= 0) throw new Requeue(10);
+    this.seen.push('cleaned up');
   }
 }
 
@@ -37,8 +45,9 @@ describe('the operator library on our reflector and queues', () => {
   before(async () => {
     api = await startApiServer();
     admin = adminClient(api);
+    await installConfig(api);
     const kubeConfig = kubeConfigFor(api, api.adminToken);
-    operator = new SmallOperator({ kubeConfig, log: silentLog, fieldManager: 'test', setup: () => {} });
+    operator = new SmallOperator({ kubeConfig, log: silentLog, fieldManager: 'test' });
     await operator.start();
   });
 
@@ -48,21 +57,23 @@ describe('the operator library on our reflector and queues', () => {
     await api?.stop();
   });
 
-  it('registers a definition, and gives an event again whose callback failed', async () => {
+  it('gives an event again whose callback failed', async () => {
     await api.apply('{apiVersion: mesh.tulle.dev/v1alpha1, kind: Mesh, metadata: {name: small}}');
     await eventually(admin, path, (object) => object?.metadata.finalizers?.includes(finalizer) ?? false);
     assert.deepEqual(operator.seen.slice(0, 2), ['ADDED small', 'ADDED small']);
   });
 
-  it('writes status where the base library does', async () => {
-    await eventually<KubeObject & { status?: { observedGeneration?: number } }>(
-      admin,
-      path,
-      (object) => object?.status?.observedGeneration === 42,
-    );
+  it('applies the status, once', async () => {
+    const written = await eventually<Mesh>(admin, path, (object) => object?.status?.conditions !== undefined);
+    await api.kubectl('annotate', 'mesh', 'small', 'example.org/looked=at');
+    await operator.settled();
+    const { lastTransitionTime: _, ...condition } = written?.status?.conditions?.[0] ?? {};
+    assert.deepEqual(condition, accepted);
+    const applied = (await admin.get<Mesh>(path)).metadata.managedFields?.filter(({ manager }) => manager === 'test');
+    assert.deepEqual(applied?.map(({ subresource }) => subresource).filter(Boolean), ['status']);
   });
 
-  it("takes its finalizer off after the clean-up, and never anybody else's", async () => {
+  it("takes its finalizer off when the clean-up has come to its end, and never anybody else's", async () => {
     const patch = [{ op: 'add', path: '/metadata/finalizers/-', value: foreign }];
     await admin.patch(path, patch);
     await api.kubectl('delete', 'mesh', 'small', '--wait=false');
@@ -72,7 +83,7 @@ describe('the operator library on our reflector and queues', () => {
       (object) => !(object?.metadata.finalizers ?? [finalizer]).includes(finalizer),
     );
     assert.deepEqual(left?.metadata.finalizers, [foreign]);
-    assert.ok(operator.seen.includes('cleaned up'));
+    assert.deepEqual([operator.seen.includes('cleaned up'), operator.unfinished], [true, -1]);
     await admin.patch(path, [{ op: 'remove', path: '/metadata/finalizers' }]);
     await eventually(admin, path, (object) => object === undefined);
   });

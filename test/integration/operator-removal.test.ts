@@ -4,7 +4,7 @@ import type { MeshNode } from '../../src/api/mesh-node.ts';
 import { kubernetesEvidence } from '../../src/ca/kubernetes/evidence.ts';
 import type { KubeClient } from '../../src/kube/client/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
-import type { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
+import type { MeshOperator } from '../../src/operator/operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { agentClient, markReleased, meshNode, podReport, reportPods, reportStatus } from './agents.ts';
 import {

@@ -3,7 +3,7 @@ import { until } from '../../hack/process.ts';
 import type { Mesh } from '../../src/api/mesh.ts';
 import type { KubeClient } from '../../src/kube/client/client.ts';
 import { findCondition } from '../../src/kube/conditions.ts';
-import type { MeshOperator } from '../../src/kube/controller/mesh-operator.ts';
+import type { MeshOperator } from '../../src/operator/operator.ts';
 import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts';
 import { agentClient, meshNode, reportStatus } from './agents.ts';
 import { adminClient, eventually, eventuallyEvent, installConfig, refusal, startOperator } from './operator-cluster.ts';

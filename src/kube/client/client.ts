@@ -127,11 +127,6 @@ export class KubeClient {
     return this.#apply<T>(await this.pathOf(object), object, options);
   }
 
-  /** Server-side apply of an object as YAML text, just as it is, to its path. */
-  async applyYaml<T extends KubeObject>(path: string, yaml: string, options: ApplyOptions): Promise<T> {
-    return this.#apply<T>(path, yaml, options);
-  }
-
   /** Server-side apply to the status subresource. */
   async applyStatus<T extends KubeObject>(object: Manifest, options: ApplyOptions): Promise<T> {
     return this.#apply<T>(`${await this.pathOf(object)}/status`, object, options);
@@ -187,7 +182,7 @@ export class KubeClient {
     await this.#credentials.close();
   }
 
-  async #apply<T>(path: string, object: Manifest | string, options: ApplyOptions): Promise<T> {
+  async #apply<T>(path: string, object: Manifest, options: ApplyOptions): Promise<T> {
     const query = {
       fieldManager: options.fieldManager,
       force: options.force ?? false,

@@ -11,7 +11,7 @@ import type { Log } from '../../telemetry/log.ts';
 import { isConflict } from '../client/api-error.ts';
 import type { Clock } from '../clock.ts';
 import { reconcileSeconds, reconcileTotal } from './metrics.ts';
-import type { Outcome, Reconcile, Source } from './reconciler.ts';
+import { type Outcome, type Reconcile, Requeue, type Source } from './reconciler.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export interface ControllerOptions {
@@ -79,10 +79,9 @@ export class Controller {
 
   async #pass(key: string, signal: AbortSignal): Promise<'done' | 'requeue' | 'conflict' | 'error'> {
     try {
-      const outcome = await this.#options.reconcile(key, signal);
-      this.#queue.forget(key);
-      return this.#settle(key, outcome);
+      return this.#settle(key, await this.#options.reconcile(key, signal));
     } catch (error) {
+      if (error instanceof Requeue) return this.#settle(key, error.outcome);
       const waitMs = Math.round(this.#queue.retry(key));
       const fields = { controller: this.name, key, err: error, waitMs };
       if (signal.aborted) this.#options.log.debug(fields, 'a pass was cut short');
@@ -93,6 +92,7 @@ export class Controller {
   }
 
   #settle(key: string, outcome: Outcome): 'done' | 'requeue' {
+    this.#queue.forget(key);
     if (outcome.kind === 'done') return 'done';
     this.#queue.addAfter(key, outcome.afterMs);
     return 'requeue';

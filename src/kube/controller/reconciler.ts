@@ -1,4 +1,5 @@
 import type { Reflector, ReflectorEvent } from '../cache/reflector.ts';
+import type { Store } from '../cache/store.ts';
 import type { KubeObject } from '../objects.ts';
 
 /** What a pass over a key ended with. A pass that failed throws, and is tried again with backoff. */
@@ -16,6 +17,24 @@ export function requeueAfter(afterMs: number): Outcome {
 export function sooner(a: Outcome, b: Outcome): Outcome {
   if (a.kind === 'done') return b;
   return b.kind === 'done' || a.afterMs <= b.afterMs ? a : b;
+}
+
+/**
+ * Thrown by a pass that has done what can be done now and is not at its end: that is no failure. It comes again after so long, ms,
+ * or where no time is given when something changes.
+ */
+export class Requeue extends Error {
+  override readonly name = 'Requeue';
+  readonly afterMs: number | undefined;
+
+  constructor(afterMs?: number) {
+    super('not at its end yet');
+    this.afterMs = afterMs;
+  }
+
+  get outcome(): Outcome {
+    return this.afterMs === undefined ? done : requeueAfter(this.afterMs);
+  }
 }
 
 /**
@@ -39,7 +58,7 @@ export interface Source {
  * source of many keys for one object should say what does: its status may be written all the time.
  */
 export function source<T extends KubeObject>(
-  reflector: Pick<Reflector<T>, 'path' | 'hasSynced' | 'onEvent' | 'store'>,
+  reflector: Pick<Reflector<T>, 'path' | 'hasSynced' | 'onEvent'> & { readonly store: Pick<Store<T>, 'list'> },
   keysOf: (object: T) => Iterable<string>,
   matters: (before: T, after: T) => boolean = () => true,
 ): Source {

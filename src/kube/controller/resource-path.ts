@@ -7,6 +7,13 @@ export function resourcePath(group: string, version: string, plural: string, nam
   return namespace === undefined ? `${root}/${plural}` : `${root}/namespaces/${namespace}/${plural}`;
 }
 
+/** The API path of the collection that an object of the library's is in. */
+export function collectionOf({ id, apiVersion, namespace }: ResourceMeta): string {
+  const [plural = ''] = id.split('.', 1);
+  const [group, version] = apiVersion.includes('/') ? apiVersion.split('/', 2) : ['', apiVersion];
+  return resourcePath(group ?? '', version ?? '', plural, namespace);
+}
+
 /** Throws for an object without name, version and kind. */
 export function metaOf(id: string, object: KubeObject): ResourceMeta {
   return ResourceMetaImpl.createWithId(id, mutable(object));

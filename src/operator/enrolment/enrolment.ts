@@ -5,15 +5,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Mesh } from '../../api/mesh.ts';
 import type { MeshNode } from '../../api/mesh-node.ts';
-import { fieldManagers, meshName } from '../../api/names.ts';
+import { meshName } from '../../api/names.ts';
 import type { DesiredCondition } from '../../kube/conditions.ts';
 import { done, type Reconcile, requeueAfter, type Source, source } from '../../kube/controller/reconciler.ts';
 import type { Namespace } from '../../kube/objects.ts';
-import { applyStatus, concernsWriters } from '../../kube/status.ts';
+import { concernsWriters } from '../../kube/status.ts';
 import type { Caches } from '../caches.ts';
-import type { MeshContext } from '../context.ts';
+import type { OperatorContext } from '../context.ts';
 import { conditionFor } from '../mesh/acceptance.ts';
 import { some } from '../mesh/rollout.ts';
+import { reportMesh } from '../mesh/status.ts';
 import { labelProblem } from '../namespaces/labels.ts';
 import { isEnrolled } from '../namespaces/namespace.ts';
 import type { EnrolmentIndex } from './pod-index.ts';
@@ -21,8 +22,7 @@ import type { EnrolmentIndex } from './pod-index.ts';
 /** Every agent and control replica watches the Mesh, so its status is written at most so often, ms. */
 const WRITE_EVERY_MS = 1_000;
 
-/** A manager of its own: this part of the status comes and goes apart from the other. */
-const fieldManager = `${fieldManagers.operator}-enrolment`;
+const writer = 'enrolment';
 
 export function enrolmentSources({ meshes, meshNodes, namespaces }: Caches): Source[] {
   const mesh = () => [meshName];
@@ -37,7 +37,8 @@ function hasOtherPods({ status: before }: MeshNode, { status: after }: MeshNode)
   return !isDeepStrictEqual(before?.pods, after?.pods);
 }
 
-export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reconcile {
+export function reconcileEnrolment(context: OperatorContext): Reconcile {
+  const { caches, clock } = context;
   let writtenAt = Number.NEGATIVE_INFINITY;
   return async (key) => {
     const mesh = caches.meshes.store.get(key);
@@ -49,7 +50,7 @@ export function reconcileEnrolment({ client, caches, clock }: MeshContext): Reco
     const pods = caches.enrolment.total();
     const condition = enrolled(mesh, namespaces, caches.enrolment, all.flatMap(mislabelled));
     const part = { enrolment: { namespaces, pods }, conditions: [condition] };
-    if (await applyStatus(client, clock, mesh, part, fieldManager)) writtenAt = clock.monotonic();
+    if (await reportMesh(context, mesh, part, writer)) writtenAt = clock.monotonic();
     return done;
   };
 }

@@ -5,25 +5,24 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Mesh, MeshSpec } from '../../api/mesh.ts';
 import type { MeshNode } from '../../api/mesh-node.ts';
-import { components, fieldManagers, meshesPath, meshFinalizer, meshName, systemNamespace } from '../../api/names.ts';
+import { components, fieldManagers, meshFinalizer, meshName, systemNamespace } from '../../api/names.ts';
 import { applyIfChanged } from '../../kube/client/server-side-apply.ts';
-import { done, isOfSpec, type Outcome, type Reconcile, type Source, source } from '../../kube/controller/reconciler.ts';
-import { setFinalizers, withFinalizer } from '../../kube/finalizers.ts';
+import type { OnEvent } from '../../kube/controller/object-events.ts';
+import { isOfSpec, type Source, source } from '../../kube/controller/reconciler.ts';
 import { type KubeObject, type Node, objectKey, type Service } from '../../kube/objects.ts';
-import { concernsWriters } from '../../kube/status.ts';
 import { renderMesh } from '../../render/mesh-objects.ts';
 import { appliedHashAnnotation, meshLabel } from '../../render/ownership.ts';
 import type { Caches } from '../caches.ts';
-import { deleteObject, type MeshContext } from '../context.ts';
+import { deleteObject, type OperatorContext } from '../context.ts';
 import { clearNodes } from '../nodes/clearing.ts';
-import { accept, conditionFor } from './acceptance.ts';
+import { type Acceptance, accept, conditionFor } from './acceptance.ts';
 import { removeMesh } from './removal.ts';
 import { daemonSetProgress, deploymentProgress, type Progress, type Rollout, readiness } from './rollout.ts';
-import { report } from './status.ts';
+import { reportMesh } from './status.ts';
 
-export function meshSources({ meshes, meshNodes, nodes, owned }: Caches): Source[] {
+/** What a Mesh stands for, and what its status and its removal wait for. */
+export function meshSources({ meshNodes, nodes, owned }: Caches): Source[] {
   return [
-    source(meshes, (mesh) => [mesh.metadata.name], concernsWriters),
     source(meshNodes, () => [meshName], saysOtherwise),
     source(nodes, () => [meshName], isMarkedOtherwise),
     ...owned.reflectors.map(({ reflector }) =>
@@ -47,45 +46,48 @@ function isMarkedOtherwise(before: Node, after: Node): boolean {
   return !isDeepStrictEqual(of(before), of(after));
 }
 
-export function reconcileMesh(context: MeshContext): Reconcile {
-  return async (key, signal) => {
-    const mesh = context.caches.meshes.store.get(key);
-    if (mesh === undefined) return done;
-    if (mesh.metadata.deletionTimestamp !== undefined) {
-      return (await clearNodes(context, mesh, signal)) ?? removeMesh(context, mesh, signal);
+export function onMesh(context: OperatorContext): OnEvent {
+  return async (event, signal) => {
+    const mesh = context.caches.meshes.store.get(event.meta.name);
+    if (mesh === undefined) return;
+    const acceptance = accept(mesh, context.release);
+    if (mesh.metadata.name !== meshName) {
+      await reportMesh(context, mesh, { conditions: [acceptance.condition] });
+      return;
     }
-    return keepMesh(context, mesh, signal);
+    const remove = async () => {
+      await clearNodes(context, mesh, signal);
+      await removeMesh(context, mesh, signal);
+    };
+    if (await context.handleResourceFinalizer(event, meshFinalizer, remove)) return;
+    await keepMesh(context, mesh, acceptance, signal);
   };
 }
 
-async function keepMesh(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<Outcome> {
-  const { client, release } = context;
-  const acceptance = accept(mesh, release);
-  if (mesh.metadata.name !== meshName) {
-    await report(context, mesh, { conditions: [acceptance.condition] });
-    return done;
-  }
-  const path = `${meshesPath}/${meshName}`;
-  await setFinalizers(client, path, mesh, withFinalizer(mesh, meshFinalizer), fieldManagers.operator);
+async function keepMesh(
+  context: OperatorContext,
+  mesh: Mesh,
+  acceptance: Acceptance,
+  signal: AbortSignal,
+): Promise<void> {
   const failure = acceptance.spec === undefined ? undefined : await tryApply(context, mesh, acceptance.spec, signal);
   const rollout = rolloutOf(context.caches);
   const { ready, reason, message } = readiness(rollout, context.caches.meshNodes.store.list());
-  const say = conditionFor(mesh, 'Ready');
-  await report(context, mesh, {
+  const condition = conditionFor(mesh, 'Ready');
+  await reportMesh(context, mesh, {
     conditions: [
       acceptance.condition,
       failure === undefined
-        ? say(ready ? 'True' : 'False', reason, message)
-        : say('False', 'ApplyFailed', String(failure)),
+        ? condition(ready ? 'True' : 'False', reason, message)
+        : condition('False', 'ApplyFailed', String(failure)),
     ],
     rollout: { control: counts(rollout.control), agent: counts(rollout.agent), proxy: counts(rollout.proxy) },
   });
   if (failure !== undefined) throw failure;
-  return done;
 }
 
 /** What kept an object from being applied or pruned, if anything did: reported first, thrown then. */
-async function tryApply(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<unknown> {
+async function tryApply(context: OperatorContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<unknown> {
   try {
     await applyMesh(context, mesh, spec, signal);
     return undefined;
@@ -94,7 +96,7 @@ async function tryApply(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal
   }
 }
 
-async function applyMesh(context: MeshContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<void> {
+async function applyMesh(context: OperatorContext, mesh: Mesh, spec: MeshSpec, signal: AbortSignal): Promise<void> {
   const { client, caches, release, features, log } = context;
   const { name } = mesh.metadata;
   const controlAddresses = addressesOf(caches.owned.get<Service>('Service', key(components.control)));

@@ -15,8 +15,6 @@ import {
   components,
   fieldManagers,
   managedBy,
-  meshesPath,
-  meshFinalizer,
   meshNodeFinalizer,
   meshNodesPath,
   ownedLabels,
@@ -26,7 +24,7 @@ import {
 } from '../../api/names.ts';
 import { applyIfChanged } from '../../kube/client/server-side-apply.ts';
 import { findCondition } from '../../kube/conditions.ts';
-import { done, type Outcome, requeueAfter } from '../../kube/controller/reconciler.ts';
+import { Requeue } from '../../kube/controller/reconciler.ts';
 import { setFinalizers, withoutFinalizer } from '../../kube/finalizers.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { renderAccess } from '../../render/access.ts';
@@ -34,10 +32,10 @@ import { renderAdmission } from '../../render/admission.ts';
 import { renderAgent } from '../../render/agent.ts';
 import { appliedHashAnnotation, meshLabel } from '../../render/ownership.ts';
 import { isForAgents } from '../../render/pod-parts.ts';
-import { deleteObject, type MeshContext } from '../context.ts';
+import { deleteObject, type OperatorContext } from '../context.ts';
 import { conditionFor } from './acceptance.ts';
 import { some } from './rollout.ts';
-import { report } from './status.ts';
+import { reportMesh } from './status.ts';
 
 /** How soon to look again for what no watch of ours reports, ms. */
 const LOOK_AGAIN_MS = 1_000;
@@ -45,33 +43,30 @@ const LOOK_AGAIN_MS = 1_000;
 /** What has pods or EndpointSlices below it, which Kubernetes takes away a while after. */
 const workloadKinds = new Set(['Deployment', 'DaemonSet', 'Service', 'PodDisruptionBudget']);
 
-export async function removeMesh(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<Outcome> {
-  if (!(mesh.metadata.finalizers ?? []).includes(meshFinalizer)) return done;
+/** @throws Requeue while something is left */
+export async function removeMesh(context: OperatorContext, mesh: Mesh, signal: AbortSignal): Promise<void> {
   const say = (reason: string, message: string) =>
-    report(context, mesh, { conditions: [conditionFor(mesh, 'Removing')('True', reason, message)] });
+    reportMesh(context, mesh, { conditions: [conditionFor(mesh, 'Removing')('True', reason, message)] });
 
   const awaited = awaitedNodes(context.caches);
   if (awaited.length > 0) {
     await say('ReleasingNodes', releasing(awaited));
     await keepAgents(context, mesh, signal);
-    return done;
+    throw new Requeue();
   }
   const workloads = ownedBy(context, mesh).filter(({ kind }) => workloadKinds.has(kind ?? ''));
   for (const workload of workloads) await deleteObject(context, workload, signal);
   const pods = await podsLeft(context, mesh);
   if (workloads.length > 0 || pods.length > 0) {
     await say('StoppingWorkloads', `Waiting for the end of ${some([...workloads, ...pods].map(title), 5)}.`);
-    return requeueAfter(LOOK_AGAIN_MS);
+    throw new Requeue(LOOK_AGAIN_MS);
   }
   const rest = await deleteRest(context, mesh, signal);
   if (rest.length > 0) {
     await say('DeletingObjects', `Deleting ${some(rest.map(title), 5)}.`);
-    return requeueAfter(LOOK_AGAIN_MS);
+    throw new Requeue(LOOK_AGAIN_MS);
   }
-  const path = `${meshesPath}/${mesh.metadata.name}`;
-  await setFinalizers(context.client, path, mesh, withoutFinalizer(mesh, meshFinalizer), fieldManagers.operator);
-  context.log.info({ mesh: mesh.metadata.name }, 'removed');
-  return done;
+  context.log.info({ mesh: mesh.metadata.name }, 'nothing of the Mesh is left');
 }
 
 /** The part of the caches that knows of nodes. */
@@ -111,7 +106,7 @@ function releasing(awaited: readonly MeshNode[]): string {
  * Somebody may have deleted the agents, or their rights, before the Mesh: without them no node would ever be
  * released.
  */
-async function keepAgents(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<void> {
+async function keepAgents(context: OperatorContext, mesh: Mesh, signal: AbortSignal): Promise<void> {
   const { client, caches, release } = context;
   const { spec } = parseMeshSpec(mesh.spec);
   if (spec === undefined) return;
@@ -123,13 +118,13 @@ async function keepAgents(context: MeshContext, mesh: Mesh, signal: AbortSignal)
   }
 }
 
-async function podsLeft({ client }: MeshContext, mesh: Mesh): Promise<KubeObject[]> {
+async function podsLeft({ client }: OperatorContext, mesh: Mesh): Promise<KubeObject[]> {
   const labelSelector = `${meshLabel}=${mesh.metadata.name}`;
   return client.listAll(`/api/v1/namespaces/${systemNamespace}/pods`, { labelSelector });
 }
 
 /** Deletes everything that is left and returns what was there. */
-async function deleteRest(context: MeshContext, mesh: Mesh, signal: AbortSignal): Promise<KubeObject[]> {
+async function deleteRest(context: OperatorContext, mesh: Mesh, signal: AbortSignal): Promise<KubeObject[]> {
   const { client, caches } = context;
   const bundles = caches.bundles.store.list().filter(isOurs);
   const objects = [...bundles, ...caches.meshNodes.store.list(), ...ownedBy(context, mesh)];
@@ -143,7 +138,7 @@ async function deleteRest(context: MeshContext, mesh: Mesh, signal: AbortSignal)
 }
 
 /** No node holds a captured pod any more, or nobody waits for it: what its MeshNode says is of no use to anybody. */
-async function letGo({ client }: MeshContext, meshNode: MeshNode, signal: AbortSignal): Promise<void> {
+async function letGo({ client }: OperatorContext, meshNode: MeshNode, signal: AbortSignal): Promise<void> {
   if (meshNode.metadata.deletionTimestamp === undefined) return; // its deletion, as it is seen, brings us back
   signal.throwIfAborted();
   const finalizers = withoutFinalizer(meshNode, meshNodeFinalizer);
@@ -161,7 +156,7 @@ function isOurs({ metadata }: KubeObject): boolean {
   return metadata.namespace === systemNamespace || metadata.labels?.[ownedLabels.managedBy] === managedBy;
 }
 
-function ownedBy({ caches }: MeshContext, mesh: Mesh): KubeObject[] {
+function ownedBy({ caches }: OperatorContext, mesh: Mesh): KubeObject[] {
   return caches.owned.of(mesh.metadata.name);
 }
 

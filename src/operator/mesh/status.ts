@@ -1,16 +1,22 @@
 import type { Mesh } from '../../api/mesh.ts';
-import { fieldManagers } from '../../api/names.ts';
-import type { KubeClient } from '../../kube/client/client.ts';
-import type { Clock } from '../../kube/clock.ts';
-import { applyStatus, type StatusPart } from '../../kube/status.ts';
+import { apiVersion } from '../../api/names.ts';
+import { metaOf } from '../../kube/controller/resource-path.ts';
+import type { StatusPart } from '../../kube/status.ts';
+import type { OperatorContext } from '../context.ts';
 
-/** Writes the part of the mesh controller, with the generation it was decided from. */
-export async function report(
-  { client, clock }: { client: Pick<KubeClient, 'applyStatus'>; clock: Pick<Clock, 'now'> },
+/**
+ * Writes what one controller says in the status of a Mesh: the mesh controller, with the generation it was decided from, or
+ * another `writer`, whose part comes and goes apart from the others'.
+ * @returns whether there was anything to write
+ */
+export async function reportMesh(
+  { setResourceStatus }: Pick<OperatorContext, 'setResourceStatus'>,
   mesh: Mesh,
   part: Omit<StatusPart<Mesh>, 'observedGeneration'>,
-): Promise<void> {
+  writer?: string,
+): Promise<boolean> {
   const { generation } = mesh.metadata;
-  const observed = generation === undefined ? {} : { observedGeneration: generation };
-  await applyStatus(client, clock, mesh, { ...observed, ...part }, fieldManagers.operator);
+  const observed = writer === undefined && generation !== undefined ? { observedGeneration: generation } : {};
+  const meta = metaOf(`meshes.${apiVersion}`, mesh);
+  return (await setResourceStatus(meta, { ...observed, ...part }, writer)) !== null;
 }

@@ -13,18 +13,13 @@ import {
 } from '../../api/names.ts';
 import { applyIfChanged } from '../../kube/client/server-side-apply.ts';
 import { done, isOfSpec, type Reconcile, type Source, sooner, source } from '../../kube/controller/reconciler.ts';
-import type { EventRecorder } from '../../kube/events.ts';
 import type { ConfigMap, Manifest, Namespace } from '../../kube/objects.ts';
 import { appliedHashAnnotation, selectorLabels } from '../../render/ownership.ts';
 import type { Caches } from '../caches.ts';
-import { deleteObject, type MeshContext } from '../context.ts';
+import { deleteObject, type OperatorContext } from '../context.ts';
 import { EnrolmentAnnouncer } from '../enrolment/announcer.ts';
 import { OptOutAnnouncer } from '../enrolment/opt-out-announcer.ts';
 import { labelProblem } from './labels.ts';
-
-export interface NamespaceContext extends MeshContext {
-  events: EventRecorder;
-}
 
 export function namespaceSources({ meshes, meshNodes, namespaces, bundles }: Caches): Source[] {
   const all = () => namespaces.store.keys();
@@ -39,7 +34,7 @@ export function namespaceSources({ meshes, meshNodes, namespaces, bundles }: Cac
   ];
 }
 
-export function reconcileNamespace(context: NamespaceContext): Reconcile {
+export function reconcileNamespace(context: OperatorContext): Reconcile {
   const announcer = new EnrolmentAnnouncer(context);
   const optOuts = new OptOutAnnouncer(context);
   return async (key, signal) => {
@@ -66,7 +61,7 @@ export function isEnrolled({ metadata }: Namespace): boolean {
 }
 
 async function keepBundle(
-  context: NamespaceContext,
+  context: OperatorContext,
   { metadata, status }: Namespace,
   enrolled: boolean,
   signal: AbortSignal,

@@ -8,28 +8,16 @@
  *                                                                        captured pod is there
  */
 import type { MeshNode } from '../../api/mesh-node.ts';
-import { apiVersion, components, fieldManagers, meshName, meshNodeFinalizer, meshNodesPath } from '../../api/names.ts';
-import {
-  done,
-  isOfSpec,
-  type Outcome,
-  type Reconcile,
-  requeueAfter,
-  type Source,
-  source,
-} from '../../kube/controller/reconciler.ts';
-import type { EventNote, EventRecorder } from '../../kube/events.ts';
-import { setFinalizers, withFinalizer, withoutFinalizer } from '../../kube/finalizers.ts';
+import { apiVersion, components, fieldManagers, meshName, meshNodeFinalizer } from '../../api/names.ts';
+import type { OnEvent } from '../../kube/controller/object-events.ts';
+import { done, isOfSpec, type Reconcile, Requeue, type Source, source } from '../../kube/controller/reconciler.ts';
+import type { EventNote } from '../../kube/events.ts';
 import type { KubeObject, Manifest, Pod } from '../../kube/objects.ts';
 import { isOwnedBy } from '../../kube/ownership.ts';
 import { selectorLabels } from '../../render/ownership.ts';
 import { isForAgents } from '../../render/pod-parts.ts';
 import type { Caches } from '../caches.ts';
-import { deleteObject, type MeshContext } from '../context.ts';
-
-export interface MeshNodeContext extends MeshContext {
-  events: Pick<EventRecorder, 'record'>;
-}
+import { deleteObject, type OperatorContext } from '../context.ts';
 
 /**
  * How soon to look again whether captured pods have ended, which nothing here watches, ms: of a MeshNode that somebody deleted, and
@@ -37,58 +25,61 @@ export interface MeshNodeContext extends MeshContext {
  */
 const LOOK_AGAIN_MS = { deleted: 10_000, ofNoUse: 60_000 };
 
+/** What a MeshNode is kept for. */
 export function meshNodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
-  const allNodes = () => [...nodes.store.keys(), ...meshNodes.store.keys()];
   return [
     source(nodes, ({ metadata }) => [metadata.name]),
-    source(meshNodes, ({ metadata }) => [metadata.name]),
-    source(meshes, ({ metadata }) => (metadata.name === meshName ? allNodes() : []), isOfSpec),
+    source(meshes, ({ metadata }) => (metadata.name === meshName ? meshNodes.store.keys() : []), isOfSpec),
   ];
 }
 
-export function reconcileMeshNode(context: MeshNodeContext): Reconcile {
-  const { client, caches } = context;
-  return async (key, signal) => {
+export function onMeshNode(context: OperatorContext): OnEvent {
+  const { caches } = context;
+  return async (event, signal) => {
+    const { name } = event.meta;
+    const meshNode = caches.meshNodes.store.get(name);
     const mesh = caches.meshes.store.get(meshName);
     // While the Mesh is being removed, its removal alone decides about MeshNodes.
-    if (mesh?.metadata.deletionTimestamp !== undefined) return done;
-    const node = mesh === undefined ? undefined : caches.nodes.store.get(key);
-    const meshNode = caches.meshNodes.store.get(key);
-    if (meshNode !== undefined) return keepOrLetGo(context, meshNode, node, signal);
+    if (meshNode === undefined || mesh?.metadata.deletionTimestamp !== undefined) return;
+    const node = mesh === undefined ? undefined : caches.nodes.store.get(name);
+    const isOfUse = isOwnedBy(meshNode, node) && !isForNobody(meshNode, node);
+    const isDeleted = meshNode.metadata.deletionTimestamp !== undefined;
+    const isKept = !isDeleted && !isOfUse && (await hasCapturedPods(context, meshNode));
+    const waitForPods = async () => {
+      if (!(await hasCapturedPods(context, meshNode))) return;
+      await context.events.record(meshNode, stays);
+      throw new Requeue(LOOK_AGAIN_MS.deleted);
+    };
+    if (isDeleted || isOfUse || isKept) {
+      // Somebody may have taken the finalizer off, and Kubernetes deletes what belongs to a Node that is gone.
+      await context.handleResourceFinalizer(event, meshNodeFinalizer, waitForPods);
+      if (isKept) throw new Requeue(LOOK_AGAIN_MS.ofNoUse);
+      return;
+    }
+    await deleteObject(context, meshNode, signal);
+  };
+}
+
+/** Nodes, where a MeshNode may be missing. */
+export function newMeshNodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
+  return [
+    source(nodes, ({ metadata }) => [metadata.name]),
+    source(meshNodes, ({ metadata }) => [metadata.name], isOfSpec),
+    source(meshes, ({ metadata }) => (metadata.name === meshName ? nodes.store.keys() : []), isOfSpec),
+  ];
+}
+
+export function createMeshNode({ client, caches }: OperatorContext): Reconcile {
+  return async (key, signal) => {
+    const mesh = caches.meshes.store.get(meshName);
+    const node = caches.nodes.store.get(key);
+    if (mesh === undefined || mesh.metadata.deletionTimestamp !== undefined) return done;
     if (node === undefined || node.metadata.deletionTimestamp !== undefined || !isForAgents(node)) return done;
+    if (caches.meshNodes.store.get(key) !== undefined) return done;
     signal.throwIfAborted();
     await client.apply(meshNodeFor(node), { fieldManager: fieldManagers.operator, force: true });
     return done;
   };
-}
-
-async function keepOrLetGo(
-  context: MeshNodeContext,
-  meshNode: MeshNode,
-  node: KubeObject | undefined,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  const { client, events } = context;
-  const isDeleted = meshNode.metadata.deletionTimestamp !== undefined;
-  const setTo = async (finalizers: readonly string[]) => {
-    signal.throwIfAborted();
-    await setFinalizers(client, pathOf(meshNode), meshNode, finalizers, fieldManagers.operator);
-  };
-  if (!isDeleted && isOwnedBy(meshNode, node) && !isForNobody(meshNode, node)) {
-    await setTo(withFinalizer(meshNode, meshNodeFinalizer));
-    return done;
-  }
-  const fieldSelector = `spec.nodeName=${meshNode.metadata.name}`;
-  const pods = hasCaptured(meshNode) ? await client.listAll<Pod>('/api/v1/pods', { fieldSelector }) : [];
-  if (isCapturedLeft(meshNode, pods)) {
-    // Somebody may have taken the finalizer off, and Kubernetes deletes what belongs to a Node that is gone.
-    if (isDeleted) await events.record(meshNode, stays);
-    else await setTo(withFinalizer(meshNode, meshNodeFinalizer));
-    return requeueAfter(isDeleted ? LOOK_AGAIN_MS.deleted : LOOK_AGAIN_MS.ofNoUse);
-  }
-  if (isDeleted) await setTo(withoutFinalizer(meshNode, meshNodeFinalizer));
-  else await deleteObject(context, meshNode, signal);
-  return done;
 }
 
 const stays: EventNote = {
@@ -100,6 +91,12 @@ const stays: EventNote = {
     'would be told to send them plaintext. The mesh works on meanwhile. To have it made anew, drain the node, ' +
     'its enrolled DaemonSet pods too.',
 };
+
+async function hasCapturedPods({ client }: Pick<OperatorContext, 'client'>, meshNode: MeshNode): Promise<boolean> {
+  if (!hasCaptured(meshNode)) return false;
+  const fieldSelector = `spec.nodeName=${meshNode.metadata.name}`;
+  return isCapturedLeft(meshNode, await client.listAll<Pod>('/api/v1/pods', { fieldSelector }));
+}
 
 /** Whether one of these pods of the node is still there, and was captured by its node's last word. */
 export function isCapturedLeft({ status }: MeshNode, pods: readonly Pod[]): boolean {
@@ -129,9 +126,4 @@ function meshNodeFor({ metadata }: KubeObject): Manifest {
       finalizers: [meshNodeFinalizer],
     },
   };
-}
-
-/** The REST path of a MeshNode. */
-function pathOf({ metadata }: KubeObject): string {
-  return `${meshNodesPath}/${metadata.name}`;
 }

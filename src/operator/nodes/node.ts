@@ -9,14 +9,10 @@ import { done, isOfSpec, type Reconcile, type Source, source } from '../../kube/
 import type { EventRecorder } from '../../kube/events.ts';
 import type { Node } from '../../kube/objects.ts';
 import type { Caches } from '../caches.ts';
-import type { MeshContext } from '../context.ts';
+import type { OperatorContext } from '../context.ts';
 import { accept } from '../mesh/acceptance.ts';
 import { NodeAnnouncer } from './announcer.ts';
 import { hasServed, isTainted, type NodeState, nodeState, startupTaintInForce } from './node-state.ts';
-
-export interface NodeContext extends MeshContext {
-  events: EventRecorder;
-}
 
 export function nodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
   return [
@@ -26,7 +22,7 @@ export function nodeSources({ meshes, meshNodes, nodes }: Caches): Source[] {
   ];
 }
 
-export function reconcileNode(context: NodeContext): Reconcile {
+export function reconcileNode(context: OperatorContext): Reconcile {
   const { client, caches, events, release, log } = context;
   const announcer = new NodeAnnouncer(context);
   return async (key, signal) => {

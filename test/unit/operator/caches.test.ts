@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { meshesPath, meshNodesPath } from '../../../src/api/names.ts';
 import { Reflector } from '../../../src/kube/cache/reflector.ts';
 import type { Query, WatchEvent } from '../../../src/kube/client/client.ts';
+import { source } from '../../../src/kube/controller/reconciler.ts';
 import type { KubeList, KubeObject } from '../../../src/kube/objects.ts';
+import { concernsWriters } from '../../../src/kube/status.ts';
 import { type Caches, createCaches } from '../../../src/operator/caches.ts';
 import { enrolmentSources } from '../../../src/operator/enrolment/enrolment.ts';
 import { meshSources } from '../../../src/operator/mesh/mesh.ts';
@@ -103,6 +105,12 @@ describe('the caches of the operator', () => {
 
   afterEach(() => stop.abort());
 
+  /** As the operator watches them. */
+  const rendering = () => [
+    source(caches.meshes, ({ metadata }) => [metadata.name], concernsWriters),
+    ...meshSources(caches),
+  ];
+
   /** How often the controller of these sources is woken. */
   function wakes(sources: ReturnType<typeof meshSources>): () => number {
     let count = 0;
@@ -127,7 +135,7 @@ describe('the caches of the operator', () => {
   });
 
   it('wake nobody who renders with a status that is written: our own, that of control, or what nodes say of pods', async () => {
-    const rendered = wakes(meshSources(caches));
+    const rendered = wakes(rendering());
     const counted = wakes(enrolmentSources(caches));
     const conditions = [...settled.conditions, condition('Enrolled', 'False')];
     await server.change(meshesPath, mesh({ conditions }));
@@ -139,7 +147,7 @@ describe('the caches of the operator', () => {
   });
 
   it('wake who renders with another spec, a finalizer or a condition that somebody took away, and what a node says of itself', async () => {
-    const rendered = wakes(meshSources(caches));
+    const rendered = wakes(rendering());
     await server.change(meshesPath, mesh(settled, { generation: 2 }));
     assert.equal(rendered(), 1);
     await server.change(meshesPath, mesh(settled, { generation: 2, finalizers: [] }));

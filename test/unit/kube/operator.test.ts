@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict';
 import { KubeConfig } from '@kubernetes/client-node';
-import { MeshOperator } from '../../../src/kube/controller/mesh-operator.ts';
+import { KubeOperator } from '../../../src/kube/controller/operator.ts';
 import { silentLog } from '../../../src/telemetry/log.ts';
 
 describe('what an operator must know before it starts', () => {
-  function newOperator(): MeshOperator {
+  class IdleOperator extends KubeOperator {
+    protected override async init(): Promise<void> {}
+  }
+
+  function newOperator(): KubeOperator {
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromClusterAndUser(
       { name: 'nowhere', server: 'https://127.0.0.1:1', skipTLSVerify: false },
       { name: 'nobody' },
     );
-    return new MeshOperator({ kubeConfig, log: silentLog, fieldManager: 'test', setup: () => {} });
+    return new IdleOperator({ kubeConfig, log: silentLog, fieldManager: 'test' });
   }
 
   it('is asked again while the API server is away', async () => {

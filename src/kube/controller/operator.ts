@@ -1,5 +1,5 @@
 /**
- * The operator's frame: an `Operator` of @dot-i/k8s-operator whose moving parts are ours.
+ * An operator's frame: an `Operator` of @dot-i/k8s-operator whose moving parts are ours.
  *
  *   start(): init() registers reflectors and controllers → reflectors fill → synced → contend for the lease
  *                                                     │ won                          │ lost, or stop()
@@ -10,33 +10,32 @@
  * started is ended by stop(): no timer, socket or promise outlives it.
  */
 
-import pkg, { type OperatorLogger, type ResourceEvent, type ResourceMeta } from '@dot-i/k8s-operator';
+import pkg, { type OperatorLogger, type ResourceMeta } from '@dot-i/k8s-operator';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { serveTelemetry, type TelemetryServer } from '../../telemetry/http.ts';
 import type { Log } from '../../telemetry/log.ts';
 import { type KeyPair, MetricsServer } from '../../telemetry/metrics-server.ts';
-import { Reflector, type ReflectorOptions } from '../cache/reflector.ts';
+import { Reflector, type ReflectorEvent, type ReflectorOptions } from '../cache/reflector.ts';
 import { KubeClient } from '../client/client.ts';
 import { systemClock } from '../clock.ts';
 import { metricsAccess } from '../metrics-access.ts';
-import type { KubeObject } from '../objects.ts';
+import { type KubeObject, objectKey } from '../objects.ts';
+import { type StatusPart, statusChange, type WithStatus } from '../status.ts';
 import { Backoff } from './backoff.ts';
 import { Controller, type ControllerOptions } from './controller.ts';
-import { registerCrd } from './crd.ts';
-import { EventBridge } from './event-bridge.ts';
 import { LeaderElection, type LeaseOptions } from './lease.ts';
 import { cachedObjects, leading, queueDepth } from './metrics.ts';
-import { metaOf, resourcePath } from './resource-path.ts';
+import { ObjectEvents, type OnEvent } from './object-events.ts';
+import { type Source, source } from './reconciler.ts';
+import { collectionOf, metaOf, resourcePath } from './resource-path.ts';
 
 export type ElectionOptions = Pick<LeaseOptions, 'namespace' | 'name' | 'identity'> &
   Partial<Pick<LeaseOptions, 'durationMs' | 'renewDeadlineMs' | 'retryMs'>>;
 
-export interface MeshOperatorOptions {
+export interface OperatorOptions {
   kubeConfig: KubeConfig;
   log: Log;
   fieldManager: string;
-  /** Registers reflectors and controllers: called once, when the operator starts. */
-  setup: (operator: MeshOperator) => void | Promise<void>;
   /** Without it this process leads from the start. */
   election?: ElectionOptions;
   /** Port of /metrics, /healthz and /readyz; 0 for any, undefined for none. */
@@ -45,20 +44,30 @@ export interface MeshOperatorOptions {
   metrics?: { port: number; keyPair: KeyPair };
 }
 
+/** What asks for a look at a watched resource's objects, besides their own changes, and how many workers look. */
+export interface WatchOptions {
+  /** The changes of an object that matter; all, when absent. */
+  readonly concerns?: (before: WithStatus, after: WithStatus) => boolean;
+  /** Other objects, whose changes ask for a look at ours. */
+  readonly sources?: readonly Source[];
+  readonly workers?: number;
+}
+
 /** A reflector, whatever it holds. */
 interface Running {
   readonly path: string;
   readonly hasSynced: boolean;
-  readonly store: { readonly size: number };
+  readonly store: { readonly size: number; get(key: string): KubeObject | undefined; list(): KubeObject[] };
+  onEvent(handler: (event: ReflectorEvent<KubeObject>) => void): void;
   start(signal: AbortSignal): void;
   synced(): Promise<void>;
   stopped(): Promise<void>;
 }
 
-export class MeshOperator extends pkg.default {
+export abstract class KubeOperator extends pkg.default {
   readonly client: KubeClient;
   readonly log: Log;
-  readonly #options: MeshOperatorOptions;
+  readonly #options: OperatorOptions;
   readonly #stopping = new AbortController();
   readonly #reflectors: Running[] = [];
   readonly #controllers: Controller[] = [];
@@ -70,7 +79,7 @@ export class MeshOperator extends pkg.default {
   #stopped: Promise<void> | undefined;
   #started = false;
 
-  constructor(options: MeshOperatorOptions) {
+  constructor(options: OperatorOptions) {
     super(loggerOf(options.log));
     this.#options = options;
     this.kubeConfig = options.kubeConfig;
@@ -127,7 +136,7 @@ export class MeshOperator extends pkg.default {
     return this.#telemetry?.port;
   }
 
-  /** A local copy of a collection, kept from start to stop. For `setup`. */
+  /** A local copy of a collection, kept from start to stop. For `init`. */
   reflect<T extends KubeObject>(options: Omit<ReflectorOptions<T>, 'client' | 'log'>): Reflector<T> {
     const reflector = new Reflector<T>({ ...options, client: this.client, log: this.log });
     this.#reflectors.push(reflector);
@@ -135,7 +144,7 @@ export class MeshOperator extends pkg.default {
   }
 
   /**
-   * The answer of the API server to what `setup` must know before it can register anything, asked again until there is
+   * The answer of the API server to what `init` must know before it can register anything, asked again until there is
    * one. Throws when the operator is stopped meanwhile.
    */
   async ask<T>(what: string, question: (client: KubeClient) => Promise<T>): Promise<T> {
@@ -152,15 +161,11 @@ export class MeshOperator extends pkg.default {
     }
   }
 
-  /** A controller, run while this replica leads. For `setup`. */
+  /** A controller, run while this replica leads. For `init`. */
   control(options: Omit<ControllerOptions, 'log'>): Controller {
     const controller = new Controller({ ...options, log: this.log });
     this.#controllers.push(controller);
     return controller;
-  }
-
-  protected override async init(): Promise<void> {
-    await this.#options.setup(this);
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -205,60 +210,55 @@ export class MeshOperator extends pkg.default {
     for (const { path, store } of this.#reflectors) cachedObjects.set({ path }, store.size);
   }
 
-  // What follows is the base class's own interface, on our reflector, queue and client.
-
-  protected override getCustomResourceApiUri(
-    group: string,
-    version: string,
-    plural: string,
-    namespace?: string,
-  ): string {
-    return resourcePath(group, version, plural, namespace);
-  }
+  // What follows is the library's own interface, on our reflector, queue and client.
 
   /**
-   * Events of a resource, each key's in order and one at a time; an `onEvent` that throws gets its event again, with
-   * backoff.
+   * Looks at each object of a resource: with workers for the keys, each of which one worker has at a time. The collection's
+   * reflector may be there already, with options of its own. Without `namespace` all are watched.
    */
   protected override async watchResource(
     group: string,
     version: string,
     plural: string,
-    onEvent: (event: ResourceEvent) => Promise<void>,
+    onEvent: OnEvent,
     namespace?: string,
+    { concerns, sources = [], workers = 1 }: WatchOptions = {},
   ): Promise<void> {
-    const reflector = this.reflect<KubeObject>({ path: resourcePath(group, version, plural, namespace) });
-    const bridge = new EventBridge(reflector, plural, onEvent);
-    this.control({ name: `${plural}.${group || 'core'}`, reconcile: bridge.reconcile, sources: [bridge.source] });
+    const path = resourcePath(group, version, plural, namespace);
+    const reflector = this.#reflectorOf(path) ?? this.reflect<KubeObject>({ path });
+    const { reconcile } = new ObjectEvents(reflector.store, plural, onEvent);
+    const own = source(reflector, (object) => [objectKey(object)], concerns);
+    this.control({ name: plural, reconcile, sources: [own, ...sources], workers });
   }
 
-  /** Throws on a conflict: the caller's copy is stale, and its finalizers with it. */
+  /** @throws ApiError on a conflict: the caller's copy is stale, and its finalizers with it */
   protected override async setResourceFinalizers(meta: ResourceMeta, finalizers: string[]): Promise<void> {
     const patch = { metadata: { resourceVersion: meta.resourceVersion, finalizers } };
-    await this.client.patch(this.#path(meta), patch, { fieldManager: this.#options.fieldManager });
+    const { fieldManager } = this.#options;
+    await this.client.patch(`${collectionOf(meta)}/${encodeURIComponent(meta.name)}`, patch, { fieldManager });
   }
 
-  protected override async setResourceStatus(meta: ResourceMeta, status: unknown): Promise<ResourceMeta | null> {
-    const { apiVersion, kind, name, namespace, resourceVersion } = meta;
-    const object = { apiVersion, kind, metadata: { name, namespace, resourceVersion }, status };
-    return metaOf(meta.id, await this.client.replace<KubeObject>(`${this.#path(meta)}/status`, object));
+  /**
+   * Applies the part of a status that is this operator's, or that of one `writer` within it, where it is not so already. What a
+   * writer leaves out that it gave before is taken away.
+   * @returns undefined when nothing had to be written
+   */
+  protected override async setResourceStatus(
+    meta: ResourceMeta,
+    part: StatusPart<WithStatus>,
+    writer?: string,
+  ): Promise<ResourceMeta | null> {
+    const reflector = this.#reflectorOf(collectionOf(meta));
+    const object = reflector?.store.get(objectKey({ metadata: meta }));
+    const change = object && statusChange<WithStatus>(object, part, systemClock.now());
+    if (change === undefined) return null;
+    const { fieldManager } = this.#options;
+    const options = { fieldManager: writer === undefined ? fieldManager : `${fieldManager}-${writer}`, force: true };
+    return metaOf(meta.id, await this.client.applyStatus(change, options));
   }
 
-  protected override async patchResourceStatus(meta: ResourceMeta, status: unknown): Promise<ResourceMeta | null> {
-    const patch = { metadata: { resourceVersion: meta.resourceVersion }, status };
-    return metaOf(meta.id, await this.client.patch<KubeObject>(`${this.#path(meta)}/status`, patch));
-  }
-
-  /** Applies the definition in `crdFile` (YAML) and waits until the API server serves it. */
-  protected override async registerCustomResourceDefinition(crdFile: string) {
-    return registerCrd(this.client, crdFile, this.#options.fieldManager, this.#stopping.signal);
-  }
-
-  #path(meta: ResourceMeta): string {
-    const [plural = ''] = meta.id.split('.', 1);
-    const [group, version] = meta.apiVersion.includes('/') ? meta.apiVersion.split('/', 2) : ['', meta.apiVersion];
-    const collection = resourcePath(group ?? '', version ?? '', plural, meta.namespace);
-    return `${collection}/${encodeURIComponent(meta.name)}`;
+  #reflectorOf(path: string): Running | undefined {
+    return this.#reflectors.find((reflector) => reflector.path === path);
   }
 }
 
