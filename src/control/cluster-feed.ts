@@ -1,6 +1,6 @@
 import type { Mesh, MeshSpec } from '../api/mesh.ts';
 import type { MeshNode } from '../api/mesh-node.ts';
-import { meshesPath, meshName, meshNodesPath, modes } from '../api/names.ts';
+import { meshesPath, meshName, meshNodesPath } from '../api/names.ts';
 import { Reflector, type ReflectorOptions } from '../kube/cache/reflector.ts';
 import type { KubeClient } from '../kube/client/client.ts';
 import {
@@ -12,9 +12,10 @@ import {
   type Pod,
 } from '../kube/objects.ts';
 import { leanMeshNode, leanNamespace, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
+import { isMemberNamespace } from '../model/membership.ts';
 import { MeshModel } from '../model/mesh-model.ts';
 import { nodeFacts, nodeReport } from '../model/node-facts.ts';
-import { modeOf, podFacts } from '../model/pod-facts.ts';
+import { podFacts } from '../model/pod-facts.ts';
 import { type KubeService, serviceFacts } from '../model/service-facts.ts';
 import { sliceFacts } from '../model/slice-facts.ts';
 import { meshPolicies } from '../policy/mesh-policies.ts';
@@ -117,8 +118,7 @@ export class ClusterFeed {
       meshNodes,
       reflect<Namespace>(
         { path: '/api/v1/namespaces', transform: leanNamespace, emptyMustLastMs: neverEmpty },
-        (name, namespace) =>
-          model.setNamespace(name, namespace !== undefined && modeOf(namespace.metadata) === modes.ambient),
+        (name, namespace) => model.setNamespace(name, namespace !== undefined && isMemberNamespace(namespace.metadata)),
       ),
     ];
   }

@@ -1,7 +1,7 @@
-import { labels, modes, neverEnrolledNamespaces } from '../api/names.ts';
 import type { ObjectMeta, OwnerReference, Pod } from '../kube/objects.ts';
 import { serviceAccountOf } from '../kube/service-account.ts';
 import { canonicalIp, type IpText } from './ip.ts';
+import { type Mode, modeOf } from './membership.ts';
 import type { WorkloadType } from './mesh.ts';
 
 /** What the model keeps of a pod: a few hundred bytes instead of the whole object. */
@@ -26,22 +26,6 @@ export interface PodFacts {
   readonly canonicalRevision: string;
   readonly workloadType: WorkloadType;
   readonly workloadName: string;
-}
-
-type Mode = (typeof modes)[keyof typeof modes];
-
-/** Whether a pod is in the mesh by its labels, as agents decide it (`dataplane/agent/src/enrol/decision.rs`). */
-export function isMember(pod: PodFacts, isNamespaceMember: boolean): boolean {
-  const isAsked = pod.mode === undefined ? isNamespaceMember : pod.mode === modes.ambient;
-  const canBe =
-    !pod.hostNetwork && pod.serviceAccount !== undefined && !neverEnrolledNamespaces.includes(pod.namespace);
-  return isAsked && canBe;
-}
-
-/** Undefined for no label, and for a value that means nothing. */
-export function modeOf({ labels: found }: Pick<ObjectMeta, 'labels'>): Mode | undefined {
-  const value = found?.[labels.mode];
-  return Object.values(modes).find((mode) => mode === value);
 }
 
 /** The facts of a pod that is a workload; undefined when it is none: finished, not placed on a node, or without an address. */

@@ -10,13 +10,13 @@ import type { DesiredCondition } from '../../kube/conditions.ts';
 import { done, type Reconcile, requeueAfter, type Source, source } from '../../kube/controller/reconciler.ts';
 import type { Namespace } from '../../kube/objects.ts';
 import { concernsWriters } from '../../kube/status.ts';
+import { isMemberNamespace } from '../../model/membership.ts';
 import type { Caches } from '../caches.ts';
 import type { OperatorContext } from '../context.ts';
 import { conditionFor } from '../mesh/acceptance.ts';
 import { some } from '../mesh/rollout.ts';
 import { reportMesh } from '../mesh/status.ts';
 import { labelProblem } from '../namespaces/labels.ts';
-import { isEnrolled } from '../namespaces/namespace.ts';
 import type { EnrolmentIndex } from './pod-index.ts';
 
 /** Every agent and control replica watches the Mesh, so its status is written at most so often, ms. */
@@ -46,7 +46,7 @@ export function reconcileEnrolment(context: OperatorContext): Reconcile {
     const left = writtenAt + WRITE_EVERY_MS - clock.monotonic();
     if (left > 0) return requeueAfter(left);
     const all = caches.namespaces.store.list();
-    const namespaces = all.filter(isEnrolled).length;
+    const namespaces = all.filter(({ metadata }) => isMemberNamespace(metadata)).length;
     const pods = caches.enrolment.total();
     const condition = enrolled(mesh, namespaces, caches.enrolment, all.flatMap(mislabelled));
     const part = { enrolment: { namespaces, pods }, conditions: [condition] };

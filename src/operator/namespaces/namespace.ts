@@ -1,19 +1,11 @@
 /**
  * A Namespace: the trust bundle is in it while it is enrolled, and Events on it tell whoever labelled it how that went.
  */
-import {
-  annotations,
-  fieldManagers,
-  labels,
-  meshName,
-  modes,
-  neverEnrolledNamespaces,
-  systemNamespace,
-  trustBundle,
-} from '../../api/names.ts';
+import { annotations, fieldManagers, meshName, systemNamespace, trustBundle } from '../../api/names.ts';
 import { applyIfChanged } from '../../kube/client/server-side-apply.ts';
 import { done, isOfSpec, type Reconcile, type Source, sooner, source } from '../../kube/controller/reconciler.ts';
 import type { ConfigMap, Manifest, Namespace } from '../../kube/objects.ts';
+import { isMemberNamespace } from '../../model/membership.ts';
 import { appliedHashAnnotation, selectorLabels } from '../../render/ownership.ts';
 import type { Caches } from '../caches.ts';
 import { deleteObject, type OperatorContext } from '../context.ts';
@@ -47,17 +39,12 @@ export function reconcileNamespace(context: OperatorContext): Reconcile {
     if (mesh?.metadata.deletionTimestamp !== undefined) return announcer.announceLeft(namespace, true);
     const problem = mesh === undefined ? undefined : labelProblem(namespace);
     if (problem !== undefined) await events.record(namespace, problem);
-    const enrolled = mesh !== undefined && isEnrolled(namespace);
+    const enrolled = mesh !== undefined && isMemberNamespace(namespace.metadata);
     await keepBundle(context, namespace, enrolled, signal);
     if (enrolled) return sooner(await announcer.announce(namespace), await optOuts.announce(namespace));
     optOuts.forget(key);
     return announcer.announceLeft(namespace);
   };
-}
-
-/** Whether the pods of a namespace are in the mesh, as far as the namespace decides. */
-export function isEnrolled({ metadata }: Namespace): boolean {
-  return metadata.labels?.[labels.mode] === modes.ambient && !neverEnrolledNamespaces.includes(metadata.name);
 }
 
 async function keepBundle(

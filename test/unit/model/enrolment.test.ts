@@ -1,11 +1,8 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { tellingLimitMs } from '../../../src/model/enrolment.ts';
 import { MeshModel } from '../../../src/model/mesh-model.ts';
-import { isMember, podFacts } from '../../../src/model/pod-facts.ts';
 import { apply, type Change, permissive } from './cluster.ts';
-import { meshNode, type PodSpec, pod } from './objects.ts';
-
-const mode = 'mesh.tulle.dev/mode';
+import { meshNode, pod } from './objects.ts';
 
 function setUp() {
   let now = 0;
@@ -152,24 +149,4 @@ describe('R30 a pod that leaves', () => {
     enrollingAfter(web, report('7', ['web']));
     deepStrictEqual(leaving(model), []);
   });
-});
-
-describe('a member of the mesh', () => {
-  const cases: readonly (readonly [Partial<PodSpec>, boolean, boolean])[] = [
-    [{}, false, false],
-    [{}, true, true],
-    [{ labels: { [mode]: 'none' } }, true, false],
-    [{ labels: { [mode]: 'ambient' } }, false, true],
-    [{ labels: { [mode]: 'Ambient' } }, true, true],
-    [{ labels: { [mode]: 'Ambient' } }, false, false],
-    [{ hostNetwork: true }, true, false],
-    [{ namespace: 'kube-system' }, true, false],
-    [{ serviceAccount: '' }, true, false],
-  ];
-  for (const [spec, namespace, expected] of cases) {
-    it(`is ${expected ? '' : 'not '}${JSON.stringify(spec)} in a namespace that is ${namespace ? '' : 'not '}labelled`, () => {
-      const facts = podFacts(pod({ name: 'web', ...spec }));
-      strictEqual(facts !== undefined && isMember(facts, namespace), expected);
-    });
-  }
 });

@@ -70,27 +70,33 @@ mod tests {
         }
     }
 
+    /// A line of the table that control is held to, too.
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Case {
+        pod_label: Option<String>,
+        namespace_label: Option<String>,
+        namespace: Option<String>,
+        #[serde(default)]
+        host_network: bool,
+        #[serde(default)]
+        has_ended: bool,
+        decision: String,
+    }
+
     #[test]
-    fn the_pods_label_wins_over_its_namespaces() {
-        let cases = [
-            (None, None, Decision::NotInMesh),
-            (None, Some("ambient"), Decision::Enrol),
-            (Some("none"), Some("ambient"), Decision::OptedOut),
-            (Some("none"), None, Decision::NotInMesh),
-            (Some("none"), Some("none"), Decision::NotInMesh),
-            (Some("ambient"), None, Decision::Enrol),
-            (Some("ambient"), Some("none"), Decision::Enrol),
-            (None, Some("ambinet"), Decision::NotInMesh),
-            (Some("Ambient"), Some("ambient"), Decision::Enrol),
-            (Some("Ambient"), Some("none"), Decision::UnknownMode),
-            (Some(""), None, Decision::UnknownMode),
-        ];
-        for (pod_mode, namespace_mode, decision) in cases {
-            assert_eq!(
-                decide(&pod(pod_mode), &namespace(namespace_mode), true),
-                decision,
-                "{pod_mode:?} {namespace_mode:?}"
-            );
+    fn it_decides_as_the_table_says_that_control_is_held_to_too() {
+        let table = include_str!("../../../../test/cases/membership.json");
+        let cases: Vec<Case> = serde_json::from_str(table).unwrap();
+        for case in cases {
+            let pod = PodView {
+                namespace: case.namespace.unwrap_or_else(|| "shop".into()),
+                host_network: case.host_network,
+                has_ended: case.has_ended,
+                ..pod(case.pod_label.as_deref())
+            };
+            let decision = decide(&pod, &namespace(case.namespace_label.as_deref()), true);
+            assert_eq!(format!("{decision:?}"), case.decision, "{pod:?}");
         }
     }
 
@@ -100,33 +106,6 @@ mod tests {
             decide(&pod(Some("ambient")), &namespace(None), false),
             Decision::NotInMesh
         );
-    }
-
-    #[test]
-    fn the_mesh_itself_and_the_cluster_s_own_pods_are_never_in_it() {
-        for name in ["tulle-system", "kube-system"] {
-            let own = PodView {
-                namespace: name.into(),
-                ..pod(Some("ambient"))
-            };
-            assert_eq!(
-                decide(&own, &namespace(Some("ambient")), true),
-                Decision::NotInMesh
-            );
-        }
-    }
-
-    #[test]
-    fn a_pod_on_the_nodes_network_is_named_only_where_it_was_asked_for() {
-        let host = PodView {
-            host_network: true,
-            ..pod(None)
-        };
-        assert_eq!(
-            decide(&host, &namespace(Some("ambient")), true),
-            Decision::HostNetwork
-        );
-        assert_eq!(decide(&host, &namespace(None), true), Decision::NotInMesh);
     }
 
     #[test]
@@ -140,14 +119,5 @@ mod tests {
             assert_eq!(decide(&out, &namespace, true), Decision::OptedOut);
             assert_eq!(decide(&out, &namespace, false), Decision::NotInMesh);
         }
-    }
-
-    #[test]
-    fn a_pod_that_has_ended_is_ended_whatever_its_labels() {
-        let done = PodView {
-            has_ended: true,
-            ..pod(Some("ambient"))
-        };
-        assert_eq!(decide(&done, &namespace(None), true), Decision::Ended);
     }
 }
