@@ -70,7 +70,7 @@ function showNext(cluster: DemoCluster): void {
   note(`The whole demo took ${elapsed()}. The cluster is left running; to try next:`);
   const path = cluster.kubectlFolder === undefined ? '' : ` PATH=${cluster.kubectlFolder}:$PATH`;
   note(`  export KUBECONFIG=${cluster.kubeconfig}${path}`);
-  note(`  node_modules/.bin/node src/cmd/tulle.ts status -n ${SHOP}`);
+  note(`  bin/tulle status -n ${SHOP}`);
   note(`  kubectl -n ${SHOP} exec deploy/visitor -- node /app/main.js stats`);
   note(`  kubectl label namespace ${SHOP} ${labels.mode}-`);
   note('and at the end: make demo-down');

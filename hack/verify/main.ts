@@ -19,7 +19,7 @@ const checks: readonly (readonly [title: string, check: () => Promise<unknown>])
   ['Generated files', () => run(bin('node'), ['hack/generate/main.ts', '--check'], { cwd: root })],
   [
     'Shell scripts (shellcheck)',
-    () => run('shellcheck', globSync(['hack/**/*.sh', '.ci/run'], { cwd: root }), { cwd: root }),
+    () => run('shellcheck', globSync(['hack/**/*.sh', 'bin/*', '.ci/run'], { cwd: root }), { cwd: root }),
   ],
   ['Go format and vet', verifyGo],
   ['Rust format (rustfmt)', () => run('cargo', ['fmt', '--check'], { cwd: dataplane })],
