@@ -31,7 +31,7 @@ try {
 function check(stale: readonly string[]): void {
   if (stale.length === 0) return;
   throw new TulleError('GeneratedFilesStale', `out of date: ${stale.join(', ')}.`, {
-    mend: 'Run make generate and commit what it writes.',
+    fix: 'Run make generate and commit what it writes.',
   });
 }
 

@@ -21,7 +21,7 @@ export function securityPage(root: string): GeneratedFile {
   const [, tail] = rest?.split(end) ?? [];
   if (head === undefined || tail === undefined || more.length > 0) {
     throw new TulleError('GeneratedFilesStale', `${page} has no place for the generated list.`, {
-      mend: `Put the lines\n${begin}\n${end}\nwhere it belongs.`,
+      fix: `Put the lines\n${begin}\n${end}\nwhere it belongs.`,
     });
   }
   return { path: page, content: `${head}${begin}\n\n${list(evidence(root))}\n${end}${tail}` };

@@ -19,7 +19,7 @@ export function structuralSchema(schema: z.ZodType, root: string, extra: Structu
   const result = structural({ ...asObject(json, root), ...extra }, root, undescribed);
   if (undescribed.length > 0) {
     throw new TulleError('SchemaNotStructural', `no description on ${undescribed.join(', ')}`, {
-      mend: 'Add a description with .meta() last in the chain of that field.',
+      fix: 'Add a description with .meta() last in the chain of that field.',
     });
   }
   return result;

@@ -6,7 +6,7 @@ export interface Rule<T> {
   readonly cel: string;
   /** The same rule in TypeScript, over the value after defaults. */
   readonly holds: (value: T) => boolean;
-  /** Names the field, says what must be so and how to mend it. */
+  /** Names the field, says what must be so and how to fix it. */
   readonly message: string;
   /** The field to blame, below the object the rule is on. */
   readonly field: string;

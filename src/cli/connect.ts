@@ -41,16 +41,16 @@ function fromFile(file: string, context: string | undefined): KubeClient {
   try {
     return KubeClient.fromFile(file, { userAgent: 'tulle', ...(context === undefined ? {} : { context }) });
   } catch (cause) {
-    const mend = 'Check it with: kubectl config view';
+    const fix = 'Check it with: kubectl config view';
     throw new TulleError('KubeconfigInvalid', `The kubeconfig ${file} cannot be used: ${explain(cause)}.`, {
       cause,
-      mend,
+      fix,
     });
   }
 }
 
 function noKubeconfig(message: string): TulleError {
   return new TulleError('KubeconfigInvalid', message, {
-    mend: 'Name one with --kubeconfig <file>, or set KUBECONFIG to its path.',
+    fix: 'Name one with --kubeconfig <file>, or set KUBECONFIG to its path.',
   });
 }

@@ -1,11 +1,11 @@
 import { explain, isTulleError, TulleError } from '../errors/tulle-error.ts';
 import { ApiError } from '../kube/client/api-error.ts';
 
-/** What a user is told of an error: what went wrong, and how to mend it where we know. */
+/** What a user is told of an error: what went wrong, and how to fix it where we know. */
 export function failureText(error: unknown): string {
   const known = isTulleError(error) ? error : recognise(error);
-  const mend = known.mend === undefined ? '' : `\n  ${known.mend}`;
-  return `tulle: ${known.message}${mend}\n`;
+  const fix = known.fix === undefined ? '' : `\n  ${known.fix}`;
+  return `tulle: ${known.message}${fix}\n`;
 }
 
 /** Errors of the API server and of the network, as a user sees them. */
@@ -14,7 +14,7 @@ function recognise(error: unknown): TulleError {
   const code = systemCode(error);
   if (code === undefined) return new TulleError('KubernetesRequestFailed', explain(error), { cause: error });
   return new TulleError('KubernetesUnreachable', `The API server does not answer: ${explain(error) || code}.`, {
-    mend: 'Check that the cluster runs and that the kubeconfig is the right one: kubectl cluster-info',
+    fix: 'Check that the cluster runs and that the kubeconfig is the right one: kubectl cluster-info',
     cause: error,
   });
 }
@@ -23,12 +23,12 @@ function refused(cause: ApiError): TulleError {
   switch (cause.status) {
     case 401:
       return new TulleError('KubernetesRequestFailed', 'The API server does not accept these credentials.', {
-        mend: 'Log in to the cluster again, or choose another context with --context.',
+        fix: 'Log in to the cluster again, or choose another context with --context.',
         cause,
       });
     case 403:
       return new TulleError('KubernetesRequestFailed', `You may not do this: ${cause.message}.`, {
-        mend: 'Ask for get and list on meshes and meshnodes of mesh.tulle.dev.',
+        fix: 'Ask for get and list on meshes and meshnodes of mesh.tulle.dev.',
         cause,
       });
     default:

@@ -40,7 +40,7 @@ async function readMesh(client: KubeClient): Promise<{ mesh: Mesh; meshNodes: re
     if (!isNotFound(error)) throw error;
     const message = 'Tulle is not installed in this cluster, or only in part: it does not know Mesh and MeshNode.';
     throw new TulleError('NotInstalled', message, {
-      mend: 'Install it: make install, or kubectl apply -k config',
+      fix: 'Install it: make install, or kubectl apply -k config',
       cause: error,
     });
   };
@@ -48,7 +48,7 @@ async function readMesh(client: KubeClient): Promise<{ mesh: Mesh; meshNodes: re
   const mesh = meshes.find(({ metadata }) => metadata.name === meshName);
   if (mesh === undefined) {
     throw new TulleError('MeshAbsent', `There is no Mesh named ${meshName}, so nothing is in the mesh.`, {
-      mend: 'Make one: kubectl apply -f config/samples/mesh.yaml',
+      fix: 'Make one: kubectl apply -f config/samples/mesh.yaml',
     });
   }
   return { mesh, meshNodes: await client.listAll<MeshNode>(meshNodesPath).catch(notInstalled) };
@@ -63,6 +63,6 @@ async function checkNamespace(client: KubeClient, name: string): Promise<void> {
   });
   if (namespace !== undefined) return;
   throw new TulleError('NamespaceAbsent', `There is no namespace ${name}.`, {
-    mend: 'See which there are: kubectl get namespaces',
+    fix: 'See which there are: kubectl get namespaces',
   });
 }

@@ -51,6 +51,6 @@ function wholeNumber<T>(
   const number = Number(value);
   if (Number.isInteger(number) && number >= 0 && number <= max) return number;
   throw new TulleError('EnvironmentInvalid', `${name} is ${JSON.stringify(value)}.`, {
-    mend: `Set it to a whole number from 0 to ${max}.`,
+    fix: `Set it to a whole number from 0 to ${max}.`,
   });
 }

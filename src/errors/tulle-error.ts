@@ -3,20 +3,20 @@ import type { ErrorCode } from './codes.ts';
 /** What an error carries beside its message. */
 export interface TulleErrorDetails {
   /** What the reader can do about it, as a sentence. */
-  readonly mend?: string;
+  readonly fix?: string;
   /** What was thrown below; kept for the log, never shown to a caller over the network. */
   readonly cause?: unknown;
 }
 
 /**
- * An error this project raises on purpose: a registered code, what was tried and on what (the message), and how to mend it.
+ * An error this project raises on purpose: a registered code, what was tried and on what (the message), and how to fix it.
  *
- * Neither message nor mend may hold a token, a key or a Secret's content: both reach logs and remote callers.
+ * Neither message nor fix may hold a token, a key or a Secret's content: both reach logs and remote callers.
  */
 export class TulleError extends Error {
   override readonly name = 'TulleError';
   readonly code: ErrorCode;
-  readonly mend: string | undefined;
+  readonly fix: string | undefined;
 
   /**
    * @param code from the registry in `codes.ts`
@@ -25,7 +25,7 @@ export class TulleError extends Error {
   constructor(code: ErrorCode, message: string, details: TulleErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
-    this.mend = details.mend;
+    this.fix = details.fix;
   }
 }
 
@@ -35,9 +35,9 @@ export function isTulleError(error: unknown, code?: ErrorCode): error is TulleEr
 }
 
 /**
- * What went wrong in one line, for a reader of logs, conditions and terminals: message, then mend, of anything thrown.
+ * What went wrong in one line, for a reader of logs, conditions and terminals: message, then fix, of anything thrown.
  */
 export function explain(error: unknown): string {
-  if (isTulleError(error)) return error.mend === undefined ? error.message : `${error.message} ${error.mend}`;
+  if (isTulleError(error)) return error.fix === undefined ? error.message : `${error.message} ${error.fix}`;
   return error instanceof Error ? error.message : String(error);
 }

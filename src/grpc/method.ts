@@ -122,7 +122,7 @@ function refuse<T>(error: unknown, call: Call, guard: Guard<T>): StatusError {
 
 function tooMany(holder: string): TulleError {
   return new TulleError('CallsTooMany', `${holder}, or all callers of its kind, have as many calls open as they may.`, {
-    mend: 'Try again later, with jitter.',
+    fix: 'Try again later, with jitter.',
   });
 }
 

@@ -1,7 +1,7 @@
 import { isOlder } from '../kube/client/resource-version.ts';
 
 /** What is known of a pod. */
-export interface Standing {
+export interface PodEnrolment {
   readonly uid: string;
   readonly node: string;
   /** By its labels. */
@@ -68,7 +68,11 @@ export class Enrolment {
    * @param version of the MeshNodes that `captured` is of
    * @param now ms
    */
-  update({ uid, node, isMember, captured, announced }: Standing, version: string, now: number): Transition | undefined {
+  update(
+    { uid, node, isMember, captured, announced }: PodEnrolment,
+    version: string,
+    now: number,
+  ): Transition | undefined {
     if (!isMember) {
       this.#waiting.delete(uid);
       this.#telling.delete(uid);

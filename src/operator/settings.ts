@@ -30,7 +30,7 @@ export function operatorSettings(env: Readonly<Record<string, string | undefined
 function required(env: Readonly<Record<string, string | undefined>>, name: string, meaning: string): string {
   const value = env[name];
   if (value !== undefined && value !== '') return value;
-  throw new TulleError('EnvironmentInvalid', `${name} is not set.`, { mend: `Set it to ${meaning}.` });
+  throw new TulleError('EnvironmentInvalid', `${name} is not set.`, { fix: `Set it to ${meaning}.` });
 }
 
 function port(env: Readonly<Record<string, string | undefined>>, name: string, otherwise: number): number {
@@ -39,6 +39,6 @@ function port(env: Readonly<Record<string, string | undefined>>, name: string, o
   const number = Number(value);
   if (Number.isInteger(number) && number >= 0 && number <= 65_535) return number;
   throw new TulleError('EnvironmentInvalid', `${name} is ${JSON.stringify(value)}.`, {
-    mend: 'Set it to a port, 0 to 65535.',
+    fix: 'Set it to a port, 0 to 65535.',
   });
 }

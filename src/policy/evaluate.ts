@@ -24,25 +24,28 @@ export interface Target {
 }
 
 /** Why a connection is let through or not; `policy` is `namespace/name`, `rule` the index of the rule that matched. */
-export type Verdict =
+export type Decision =
   | { readonly allowed: true; readonly because: 'NoAllowPolicy' }
   | { readonly allowed: true; readonly because: 'Allowed'; readonly policy: string; readonly rule: number }
   | { readonly allowed: false; readonly because: 'Denied'; readonly policy: string; readonly rule: number }
   | { readonly allowed: false; readonly because: 'NotAllowed'; readonly policies: readonly string[] };
 
-export interface Decision {
-  readonly enforced: Verdict;
-  /** What the verdict would be if policies in dry run were enforced too; undefined when none of them aims here. */
-  readonly dryRun: Verdict | undefined;
+export interface Decisions {
+  readonly enforced: Decision;
+  /** What the decision would be if policies in dry run were enforced too; undefined when none of them aims here. */
+  readonly dryRun: Decision | undefined;
 }
 
-/** Decides as a node proxy does. Pure; policies may come in any order, the first of the matching ones is named. */
-export function evaluate(policies: readonly Authorization[], target: Target, connection: Connection): Decision {
+/**
+ * Decides as a node proxy does. Today only tests call it, which hold the encoding and the proxy's evaluation to it; status and
+ * explanation of AccessPolicy will. Pure; policies may come in any order, the first of the matching ones is named.
+ */
+export function evaluate(policies: readonly Authorization[], target: Target, connection: Connection): Decisions {
   const aimed = policies.filter((policy) => aimsAt(policy, target));
   const enforced = aimed.filter((policy) => !policy.dryRun);
   return {
-    enforced: verdict(enforced, connection),
-    dryRun: enforced.length === aimed.length ? undefined : verdict(aimed, connection),
+    enforced: decide(enforced, connection),
+    dryRun: enforced.length === aimed.length ? undefined : decide(aimed, connection),
   };
 }
 
@@ -57,7 +60,7 @@ function aimsAt(policy: Authorization, target: Target): boolean {
   }
 }
 
-function verdict(policies: readonly Authorization[], connection: Connection): Verdict {
+function decide(policies: readonly Authorization[], connection: Connection): Decision {
   const denied = firstMatch(policies, 'Deny', connection);
   if (denied !== undefined) return { allowed: false, because: 'Denied', ...denied };
   const allows = policies.filter(({ action }) => action === 'Allow');

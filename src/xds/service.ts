@@ -163,7 +163,7 @@ export class DiscoveryService {
 }
 
 function notReady(): TulleError {
-  return new TulleError('XdsNotReady', 'this replica does not serve now', { mend: 'Try again, or another replica.' });
+  return new TulleError('XdsNotReady', 'this replica does not serve now', { fix: 'Try again, or another replica.' });
 }
 
 function after(ms: number, action: () => void): Promise<void> {

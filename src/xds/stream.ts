@@ -353,5 +353,5 @@ function unread(type: TypeUrl): TulleError {
 
 function policyNotAsked(limitMs: number): TulleError {
   const message = `addresses were asked for, and not within ${limitMs / 1000} s all policies`;
-  return new TulleError('XdsPolicyNotAsked', message, { mend: 'Subscribe to * of Authorization on the same stream.' });
+  return new TulleError('XdsPolicyNotAsked', message, { fix: 'Subscribe to * of Authorization on the same stream.' });
 }

@@ -144,7 +144,7 @@ export class Subscription {
     if (!this.#keys.has(key)) this.#keys.set(key, new Set());
     if (this.#keys.size <= maxKeys) return;
     throw new TulleError('XdsSubscriptionTooLarge', `more than ${maxKeys} names are asked for on one stream`, {
-      mend: 'Subscribe to * instead.',
+      fix: 'Subscribe to * instead.',
     });
   }
 

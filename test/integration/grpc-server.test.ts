@@ -50,7 +50,7 @@ describe('a gRPC server', function () {
         await new Promise((resolve) => setImmediate(resolve));
         looking -= 1;
         if (authorization === token) return 'known';
-        throw new TulleError('CallerUnauthenticated', 'No token.', { mend: 'Bring one: it is free.' });
+        throw new TulleError('CallerUnauthenticated', 'No token.', { fix: 'Bring one: it is free.' });
       },
       share: (holder: string) => ({ of: open, holder }),
       maxMessageBytes: 1024,

@@ -330,7 +330,7 @@ function statusOf(state: AuthorityState): NonNullable<MeshStatus['authority']> {
 
 function switching({ active }: AuthorityState): TulleError {
   const message = `The signer ${active.id} is to sign from now on, and its trust bundle is not published yet.`;
-  return new TulleError('AuthorityWithheld', message, { mend: mayWriteBundle });
+  return new TulleError('AuthorityWithheld', message, { fix: mayWriteBundle });
 }
 
 function expired({ id, validity: { notBefore, notAfter } }: ActiveSigner): TulleError {
@@ -338,7 +338,7 @@ function expired({ id, validity: { notBefore, notAfter } }: ActiveSigner): Tulle
     'AuthorityExpired',
     `The signer ${id} is valid from ${notBefore.toISOString()} to ${notAfter.toISOString()}, not now.`,
     {
-      mend:
+      fix:
         'Check the clock of the node tulle-control runs on. To start over with a new root when this one has really expired, ' +
         'delete the Mesh and create it again.',
     },
@@ -349,19 +349,19 @@ const mayWriteBundle = 'See whether tulle-control may write the ConfigMap tulle-
 
 function unpublished(cause: unknown): TulleError {
   const message = `The trust bundle cannot be published: ${explain(cause)}`;
-  return new TulleError('TrustBundleNotPublished', message, { mend: mayWriteBundle, cause });
+  return new TulleError('TrustBundleNotPublished', message, { fix: mayWriteBundle, cause });
 }
 
 function overwritten(): TulleError {
   const message = 'The trust bundle cannot be published: somebody else changed it each time.';
   return new TulleError('TrustBundleNotPublished', message, {
-    mend: 'See who writes the ConfigMap tulle-trust-bundle in tulle-system.',
+    fix: 'See who writes the ConfigMap tulle-trust-bundle in tulle-system.',
   });
 }
 
 function notRead(cause: unknown): TulleError {
   const message = `The stored authority, or what the mesh remembers of it, cannot be read or written: ${explain(cause)}`;
   if (!(cause instanceof ApiError)) return new TulleError('KubernetesUnreachable', message, { cause });
-  const mend = 'See whether the rights of tulle-control are as installed.';
-  return new TulleError('KubernetesRequestFailed', message, { mend, cause });
+  const fix = 'See whether the rights of tulle-control are as installed.';
+  return new TulleError('KubernetesRequestFailed', message, { fix, cause });
 }

@@ -120,7 +120,7 @@ const restore = 'Restore the Secret tulle-ca in tulle-system from its backup.';
 
 function lost(): TulleError {
   return new TulleError('AuthorityLost', 'The Secret tulle-ca is gone, and this mesh has an authority it held.', {
-    mend: `${restore} To start over with a new authority instead, delete the Mesh and create it again.`,
+    fix: `${restore} To start over with a new authority instead, delete the Mesh and create it again.`,
   });
 }
 
@@ -131,6 +131,6 @@ function swapped({ held, evidence }: Observation, { active }: AuthorityState): T
   return new TulleError(
     'AuthoritySwapped',
     `The Secret tulle-ca holds the authority ${active.anchor.root.id}, which does not follow from the one${which} that this mesh has.`,
-    { mend: `${restore} A backup from before a rotation is of no use.` },
+    { fix: `${restore} A backup from before a rotation is of no use.` },
   );
 }

@@ -208,7 +208,7 @@ function ofAnotherFormat(found: number): TulleError {
     'AuthorityFormatUnknown',
     `The Secret tulle-ca in tulle-system is of format ${found}, and this version of tulle-control reads format ${format}.`,
     {
-      mend:
+      fix:
         'Run the version of Tulle that wrote it, or restore a backup of format ' +
         `${format}. To start over with a new authority instead, delete the Mesh and create it again.`,
     },
@@ -220,7 +220,7 @@ function ofAnotherDomain(found: string, trustDomain: TrustDomain): TulleError {
     'AuthorityStateInvalid',
     `The Secret tulle-ca holds the authority of the trust domain ${found}, and the Mesh is of ${trustDomain}.`,
     {
-      mend:
+      fix:
         'Restore a backup of this trust domain; or delete the Mesh, and create it again with the trust domain of the ' +
         'Secret and then restore it, or without the Secret to start over.',
     },
@@ -232,7 +232,7 @@ function invalid(why: string): TulleError {
     'AuthorityStateInvalid',
     `What the Secret tulle-ca in tulle-system holds cannot be used: ${why}.`,
     {
-      mend: 'Restore the Secret tulle-ca in tulle-system from its backup.',
+      fix: 'Restore the Secret tulle-ca in tulle-system from its backup.',
     },
   );
 }

@@ -164,12 +164,12 @@ function plausibleUntil(token: string, now: number): number {
 
 function reviewsOverloaded(): TulleError {
   return new TulleError('CallerReviewsOverloaded', 'This replica has as many callers to check as it takes on.', {
-    mend: 'Try again later, with jitter.',
+    fix: 'Try again later, with jitter.',
   });
 }
 
 function unauthenticated(why: string): TulleError {
   return new TulleError('CallerUnauthenticated', `The caller did not prove who it is: ${why}.`, {
-    mend: 'Call with a projected service account token of audience tulle-ca that is bound to a pod.',
+    fix: 'Call with a projected service account token of audience tulle-ca that is bound to a pod.',
   });
 }

@@ -101,7 +101,7 @@ function isProxy({ namespace, serviceAccount }: Caller): boolean {
 
 function issuanceOverloaded(): TulleError {
   return new TulleError('IssuanceOverloaded', 'This replica has as many certificates to sign as it takes on.', {
-    mend: 'Try again later, with jitter.',
+    fix: 'Try again later, with jitter.',
   });
 }
 

@@ -25,7 +25,7 @@ export interface P256PublicKey {
 export function p256PublicKey(spki: Buffer): P256PublicKey {
   if (spki.length !== spkiLength || !spki.subarray(0, spkiPrefix.length).equals(spkiPrefix)) {
     throw new TulleError('CsrInvalid', 'The public key is not an ECDSA P-256 key with an uncompressed point.', {
-      mend: 'Make the request with a P-256 (prime256v1) key.',
+      fix: 'Make the request with a P-256 (prime256v1) key.',
     });
   }
   try {

@@ -8,7 +8,7 @@ export interface ListEvidence {
   held: number;
   listVersion: string;
   listed: number;
-  /** Since when lists have been doubted, ms of the same clock as `now`; undefined when the last one was believed. */
+  /** Since when lists have been doubted, ms of the same clock as `now`; undefined when the last one was trusted. */
   doubtedSince: number | undefined;
   now: number;
   /**
@@ -18,7 +18,8 @@ export interface ListEvidence {
   emptyMustLastMs: number;
 }
 
-export type Verdict = { believe: true } | { believe: false; reason: string };
+/** Whether a list is acted on. */
+export type ListReview = { trusted: true } | { trusted: false; reason: string };
 
 /** A store that went back in time (restored from a backup, as far as anyone can tell) is followed after so long, ms. */
 const PAST_MUST_LAST_MS = 600_000;
@@ -28,15 +29,15 @@ const PAST_MUST_LAST_MS = 600_000;
  * we know must last: an API server that comes back may answer from an empty or an old copy of its data at first.
  * ResourceVersions grow with time and compare as numbers (KEP-5504).
  */
-export function judgeList(evidence: ListEvidence): Verdict {
+export function reviewList(evidence: ListEvidence): ListReview {
   const { lastVersion, listVersion, doubtedSince, now, emptyMustLastMs } = evidence;
   const lastedMs = doubtedSince === undefined ? 0 : now - doubtedSince;
   if (isOlder(listVersion, lastVersion) && lastedMs < PAST_MUST_LAST_MS) {
-    return { believe: false, reason: `the list is of version ${listVersion}, older than ${lastVersion} seen before` };
+    return { trusted: false, reason: `the list is of version ${listVersion}, older than ${lastVersion} seen before` };
   }
   const surprising = evidence.held > 0 || emptyMustLastMs === Number.POSITIVE_INFINITY;
   if (evidence.listed === 0 && surprising && lastedMs < emptyMustLastMs) {
-    return { believe: false, reason: `the list is empty, ${evidence.held} objects were known before` };
+    return { trusted: false, reason: `the list is empty, ${evidence.held} objects were known before` };
   }
-  return { believe: true };
+  return { trusted: true };
 }

@@ -25,7 +25,7 @@ import type { WatchEvent } from '../client/watch-stream.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { Backoff } from '../controller/backoff.ts';
 import { type KubeObject, objectKey } from '../objects.ts';
-import { judgeList } from './list-trust.ts';
+import { reviewList } from './list-trust.ts';
 import { Store } from './store.ts';
 
 export type ReflectorEvent<T extends KubeObject> =
@@ -185,7 +185,7 @@ export class Reflector<T extends KubeObject> {
   async #list(signal: AbortSignal): Promise<void> {
     const { items, version } = await this.#pages(signal);
     const now = this.#clock.monotonic();
-    const verdict = judgeList({
+    const review = reviewList({
       lastVersion: this.#version,
       held: this.store.size,
       listVersion: version,
@@ -194,9 +194,9 @@ export class Reflector<T extends KubeObject> {
       now,
       emptyMustLastMs: this.#options.emptyMustLastMs ?? EMPTY_MUST_LAST_MS,
     });
-    if (!verdict.believe) {
+    if (!review.trusted) {
       this.#doubtedSince ??= now;
-      throw new Error(`not believed yet: ${verdict.reason}`);
+      throw new Error(`ignoring a suspicious list: ${review.reason}`);
     }
     this.#doubtedSince = undefined;
     for (const [key, held] of this.store.list().map((object) => [objectKey(object), object] as const)) {

@@ -118,7 +118,7 @@ describe('the stored authority', () => {
       assert.throws(() => parseAuthority(other, trustDomain), {
         code: 'AuthorityFormatUnknown',
         message: /tulle-ca in tulle-system is of format [13], .* reads format 2/,
-        mend: /version of Tulle that wrote it/,
+        fix: /version of Tulle that wrote it/,
       });
     }
   });

@@ -129,8 +129,8 @@ describe('a table', () => {
 describe('a failure', () => {
   const apiError = (status: number) => new ApiError({ status, reason: 'R', message: 'm', path: 'GET /x' });
 
-  it('is told with its mend', () => {
-    const error = new TulleError('MeshAbsent', 'There is none.', { mend: 'Make one.' });
+  it('is told with its fix', () => {
+    const error = new TulleError('MeshAbsent', 'There is none.', { fix: 'Make one.' });
     strictEqual(failureText(error), 'tulle: There is none.\n  Make one.\n');
     match(failureText(apiError(401)), /does not accept these credentials.*\n.*Log in/);
     match(failureText(apiError(403)), /You may not.*\n.*Ask for get and list/);

@@ -10,7 +10,7 @@ import { FakeClock, turn } from '../../fixtures/fake-clock.ts';
 
 const status = { trustDomain: 'cluster.local', bundleSha256: 'ab', authorities: [] };
 const issuing: AuthorityReport = { issuing: true, problem: undefined, status };
-const lost = new TulleError('AuthorityLost', 'The Secret is gone.', { mend: 'Restore it.' });
+const lost = new TulleError('AuthorityLost', 'The Secret is gone.', { fix: 'Restore it.' });
 const withheld: AuthorityReport = { issuing: false, problem: lost, status };
 
 function meshOf(status?: Mesh['status']): Mesh {

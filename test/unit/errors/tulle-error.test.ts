@@ -4,12 +4,12 @@ import { explain, isTulleError, TulleError } from '../../../src/errors/tulle-err
 
 describe('errors', () => {
   const cause = new Error('ECONNREFUSED');
-  const error = new TulleError('AuthorityLost', 'The Secret is gone.', { mend: 'Restore it.', cause });
+  const error = new TulleError('AuthorityLost', 'The Secret is gone.', { fix: 'Restore it.', cause });
 
-  it('carry a code, what went wrong, how to mend it, and the cause', () => {
+  it('carry a code, what went wrong, how to fix it, and the cause', () => {
     assert.equal(error.code, 'AuthorityLost');
     assert.equal(error.message, 'The Secret is gone.');
-    assert.equal(error.mend, 'Restore it.');
+    assert.equal(error.fix, 'Restore it.');
     assert.equal(error.cause, cause);
     assert.ok(!('cause' in new TulleError('AuthorityLost', 'x')), 'no cause where there is none');
   });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { judgeList, type ListEvidence } from '../../../src/kube/cache/list-trust.ts';
+import { type ListEvidence, reviewList } from '../../../src/kube/cache/list-trust.ts';
 
 const empty: ListEvidence = {
   lastVersion: '10',
@@ -13,18 +13,18 @@ const empty: ListEvidence = {
 
 describe('R16 an empty list', () => {
   it('over a full store is believed when it has lasted as long as was asked for', () => {
-    assert.equal(judgeList({ ...empty, now: 60_999 }).believe, false);
-    assert.equal(judgeList({ ...empty, now: 61_000 }).believe, true);
+    assert.equal(reviewList({ ...empty, now: 60_999 }).trusted, false);
+    assert.equal(reviewList({ ...empty, now: 61_000 }).trusted, true);
   });
 
   it('is believed at once where nothing was known', () => {
-    assert.equal(judgeList({ ...empty, held: 0, doubtedSince: undefined }).believe, true);
+    assert.equal(reviewList({ ...empty, held: 0, doubtedSince: undefined }).trusted, true);
   });
 
   it('is never believed, not even as the first, of what is never empty', () => {
     const never = { ...empty, emptyMustLastMs: Number.POSITIVE_INFINITY };
-    assert.equal(judgeList({ ...never, now: 1e12 }).believe, false);
-    assert.equal(judgeList({ ...never, held: 0, lastVersion: undefined }).believe, false);
-    assert.equal(judgeList({ ...never, listed: 1 }).believe, true);
+    assert.equal(reviewList({ ...never, now: 1e12 }).trusted, false);
+    assert.equal(reviewList({ ...never, held: 0, lastVersion: undefined }).trusted, false);
+    assert.equal(reviewList({ ...never, listed: 1 }).trusted, true);
   });
 });

@@ -81,7 +81,7 @@ describe('what a namespace is told of its enrolment', () => {
     assert.deepEqual(notes, []);
   });
 
-  it('is which pods could not be secured and why, and again that all are when they were mended', async () => {
+  it('is which pods could not be secured and why, and again that all are when they were fixed', async () => {
     report('Secured', 'Failed');
     await settle();
     assert.deepEqual([notes[0]?.type, notes[0]?.reason], ['Warning', 'PodsNotSecured']);
