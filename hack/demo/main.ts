@@ -6,9 +6,9 @@ import { builtInCluster } from './built-in.ts';
 import type { ClusterKind, DemoCluster } from './cluster.ts';
 import { kindCluster } from './kind.ts';
 import { withPatience } from './patience.ts';
+import { type DemoFacts, judge, timeToFirstEncryptedByte } from './promises.ts';
 import { findingLines, identityLines, secondsText, tunnelLines } from './screen.ts';
 import { applyShop, SHOP } from './shop.ts';
-import { type DemoFacts, judge, timeToFirstEncryptedByte } from './verdict.ts';
 import { watchLabel } from './watch.ts';
 import { tunnelTraffic } from './wire.ts';
 

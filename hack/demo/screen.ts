@@ -1,8 +1,8 @@
 /** What the demo prints, as text. */
 
 import type { IdentityPair } from './identities.ts';
+import type { Finding } from './promises.ts';
 import type { EnrolmentProgress } from './shop.ts';
-import type { Finding } from './verdict.ts';
 import type { ReadableCall, TunnelTraffic } from './wire.ts';
 
 /** One readable call of each kind: HTTP and Redis where there are both. */

@@ -2,11 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { labels, meshName, modes } from '../../src/api/names.ts';
 import { note, step } from '../steps.ts';
 import type { DemoCluster } from './cluster.ts';
+import type { DemoFacts } from './promises.ts';
 import { proxyIdentities } from './proxies.ts';
 import { type Recording, startRecording } from './recorder.ts';
 import { progressText, readableExcerpts } from './screen.ts';
 import { enrolmentProgress, type PodFacts, SHOP, shopEnrolment, shopPods, shopVisits } from './shop.ts';
-import type { DemoFacts } from './verdict.ts';
 import { analyseWires, readableIn, type Window } from './wire.ts';
 
 const WATCH_BEFORE_MS = 6000;

@@ -122,7 +122,7 @@ export class DiscoveryService {
       budget: this.#budget,
       client: client.name,
       onTold: () => this.#options.onTold?.(),
-      wire: {
+      transport: {
         write: (response, { progressed, flushed }) =>
           // One that cannot be written belongs to a call that is over.
           void call.write(encodeResponse(response), progressed).then(flushed, flushed),

@@ -22,7 +22,7 @@ export interface Sending {
 }
 
 /** The transport of one stream. */
-export interface Wire {
+export interface Transport {
   write(response: Response, sending: Sending): void;
   /** Ends the stream in order; an error tells the client why. */
   end(error?: TulleError | StatusError): void;
@@ -47,7 +47,7 @@ export const defaultStreamLimits: StreamLimits = {
 
 export interface StreamOptions {
   readonly stores: readonly ResourceStore[];
-  readonly wire: Wire;
+  readonly transport: Transport;
   readonly log: Pick<Logger, 'debug' | 'warn'>;
   readonly limits?: StreamLimits;
   /** Shared by all streams; those with the same `client` count together. */
@@ -173,7 +173,7 @@ export class DiscoveryStream {
   end(): void {
     if (this.#closed) return;
     this.close();
-    this.#options.wire.end();
+    this.#options.transport.end();
   }
 
   #take(request: DiscoveryRequest): void {
@@ -301,8 +301,8 @@ export class DiscoveryStream {
     pushedBytes.inc({ type: typeLabel(type) }, send.bytes);
     this.#awaitWord(type);
     this.#isWritten = true;
-    const { budget, wire } = this.#options;
-    wire.write(
+    const { budget, transport } = this.#options;
+    transport.write(
       { ...turn.news, nonce: turn.nonce },
       {
         progressed: (bytes) => {
@@ -339,7 +339,9 @@ export class DiscoveryStream {
     this.close();
     this.#options.log.warn({ client: this.#client, err: error }, 'a discovery stream was ended');
     const isTold = error instanceof TulleError || error instanceof StatusError;
-    this.#options.wire.end(isTold ? error : new TulleError('XdsRequestInvalid', 'the request could not be handled'));
+    this.#options.transport.end(
+      isTold ? error : new TulleError('XdsRequestInvalid', 'the request could not be handled'),
+    );
   }
 }
 

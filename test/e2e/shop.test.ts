@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { withPatience } from '../../hack/demo/patience.ts';
+import { judge } from '../../hack/demo/promises.ts';
 import { applyShop, SHOP } from '../../hack/demo/shop.ts';
-import { judge } from '../../hack/demo/verdict.ts';
 import { watchLabel } from '../../hack/demo/watch.ts';
 import { until } from '../../hack/process.ts';
 import type { MeshCluster } from '../fixtures/mesh-cluster.ts';

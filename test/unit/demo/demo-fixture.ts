@@ -1,6 +1,6 @@
 import type { CaptureReport, FlowReport, TlsReport } from '../../../hack/demo/capture/analyse.ts';
+import type { DemoFacts } from '../../../hack/demo/promises.ts';
 import type { PodFacts, Visits } from '../../../hack/demo/shop.ts';
-import type { DemoFacts } from '../../../hack/demo/verdict.ts';
 import type { MeshNodePod } from '../../../src/api/mesh-node.ts';
 
 /** Times in seconds of a demo that went well: the label at 10, everything settled at 40, the end at 50. */

@@ -5,7 +5,7 @@ import { addressType, authorizationType, type TypeUrl } from '../../../src/xds/r
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
 import { SendBudget } from '../../../src/xds/send-budget.ts';
 import { DiscoveryStream } from '../../../src/xds/stream.ts';
-import { MemoryWire } from './memory-wire.ts';
+import { MemoryTransport } from './memory-transport.ts';
 import { type Answer, type Request, requestOf, resource } from './proxy.ts';
 
 const log = pino({ level: 'silent' });
@@ -70,7 +70,7 @@ class World {
   /** Policies of messages that the client has answered. */
   #answered = new Map<string, string>();
   #version = 0;
-  #wire = new MemoryWire();
+  #transport = new MemoryTransport();
   #stream: DiscoveryStream | undefined;
   #taken = 0;
 
@@ -87,7 +87,7 @@ class World {
         this.#send({ typeUrl: step.type, resourceNamesSubscribe: [step.key] });
         break;
       case 'flush':
-        this.#wire.flush();
+        this.#transport.flush();
         break;
       case 'acknowledge':
         this.#answer({});
@@ -139,12 +139,12 @@ class World {
 
   #connect(): void {
     this.#stream?.close();
-    this.#wire = new MemoryWire();
+    this.#transport = new MemoryTransport();
     this.#taken = 0;
     this.#answered = new Map(this.held[authorizationType]);
     this.#stream = new DiscoveryStream({
       stores: Object.values(this.stores),
-      wire: this.#wire,
+      transport: this.#transport,
       log,
       budget: new SendBudget(),
       client: 'node-1',
@@ -161,18 +161,18 @@ class World {
   }
 
   #answer(more: Request): void {
-    const last = this.#wire.answers.at(-1);
+    const last = this.#transport.answers.at(-1);
     if (last === undefined) return;
     if (last.type === authorizationType) this.#answered = new Map(this.held[authorizationType]);
     this.#send({ typeUrl: last.type, responseNonce: last.nonce, ...more });
   }
 
   #read(): void {
-    for (const answer of this.#wire.answers.slice(this.#taken)) {
+    for (const answer of this.#transport.answers.slice(this.#taken)) {
       if (answer.type === addressType) this.#readAddresses(answer);
       else this.#readPolicies(answer);
     }
-    this.#taken = this.#wire.answers.length;
+    this.#taken = this.#transport.answers.length;
   }
 
   #readAddresses({ resources, removed }: Answer): void {

@@ -4,17 +4,17 @@ import { addressType, authorizationType, type TypeUrl } from '../../../src/xds/r
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
 import { SendBudget } from '../../../src/xds/send-budget.ts';
 import { DiscoveryStream, defaultStreamLimits } from '../../../src/xds/stream.ts';
-import { MemoryWire } from './memory-wire.ts';
+import { MemoryTransport } from './memory-transport.ts';
 import { type Request, requestOf, resource } from './proxy.ts';
 
 /** A stream over both types, and a client that answers when the test says so. */
 function setUp(limits: Partial<typeof defaultStreamLimits> = {}) {
   const addresses = new ResourceStore(addressType);
   const authorizations = new ResourceStore(authorizationType);
-  const wire = new MemoryWire();
+  const transport = new MemoryTransport();
   const stream = new DiscoveryStream({
     stores: [addresses, authorizations],
-    wire,
+    transport,
     log: pino({ level: 'silent' }),
     limits: { ...defaultStreamLimits, ...limits },
     budget: new SendBudget(),
@@ -26,19 +26,19 @@ function setUp(limits: Partial<typeof defaultStreamLimits> = {}) {
   return {
     addresses,
     authorizations,
-    wire,
+    transport,
     stream,
     subscribe: (type: TypeUrl, more: Request = {}) => send({ typeUrl: type, resourceNamesSubscribe: ['*'], ...more }),
     /** What has been written since the last call. */
     told(): (readonly [type: string, present: readonly string[], gone: readonly string[]])[] {
-      wire.flush();
-      const news = wire.answers.slice(answered);
-      answered = wire.answers.length;
+      transport.flush();
+      const news = transport.answers.slice(answered);
+      answered = transport.answers.length;
       return news.map(({ type, resources, removed }) => [label(type), Object.keys(resources), removed]);
     },
     /** Answers the last message. */
     acknowledge(more: Request = {}): void {
-      const last = wire.answers.at(-1);
+      const last = transport.answers.at(-1);
       ok(last);
       send({ typeUrl: last.type, responseNonce: last.nonce, ...more });
     },
@@ -126,7 +126,7 @@ describe('R33 what a client is told', () => {
       client.authorizations.apply([['busy', resource('busy', String(version))]]);
       client.acknowledge();
     }
-    const written = client.wire.answers.map(({ type, resources }) => [label(type), Object.keys(resources)]);
+    const written = client.transport.answers.map(({ type, resources }) => [label(type), Object.keys(resources)]);
     deepStrictEqual(written.slice(2, 5), [
       ['policies', ['busy']],
       ['policies', ['busy']],
@@ -148,7 +148,7 @@ describe('R33 a client that asks for addresses and not for policies', () => {
     client.authorizations.apply([['strict', resource('strict')]]);
     client.addresses.apply([['web', resource('web')]]);
     client.subscribe(addressType);
-    strictEqual((await client.wire.ended)?.code, 'XdsPolicyNotAsked');
+    strictEqual((await client.transport.ended)?.code, 'XdsPolicyNotAsked');
     deepStrictEqual(client.told(), []);
   });
 
@@ -159,7 +159,7 @@ describe('R33 a client that asks for addresses and not for policies', () => {
     deepStrictEqual(client.told(), [['addresses', ['web'], []]]);
     client.acknowledge();
     client.authorizations.apply([['strict', resource('strict')]]);
-    strictEqual((await client.wire.ended)?.code, 'XdsPolicyNotAsked');
+    strictEqual((await client.transport.ended)?.code, 'XdsPolicyNotAsked');
   });
 
   it('is told none any more once it has given up policies', () => {

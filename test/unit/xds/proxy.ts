@@ -38,7 +38,7 @@ export function answerOf(response: DeltaDiscoveryResponse): Answer {
   };
 }
 
-/** What is told, as it looks after the wire. */
+/** What is told, as it looks after the transport. */
 export function seen(news: News): Answer {
   return readAnswer(Buffer.concat(encodeResponse({ ...news, nonce: '' })));
 }

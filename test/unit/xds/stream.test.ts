@@ -5,7 +5,7 @@ import { addressType, authorizationType } from '../../../src/xds/resource.ts';
 import { ResourceStore } from '../../../src/xds/resource-store.ts';
 import { defaultSendLimits, SendBudget } from '../../../src/xds/send-budget.ts';
 import { DiscoveryStream, defaultStreamLimits, type StreamLimits } from '../../../src/xds/stream.ts';
-import { MemoryWire } from './memory-wire.ts';
+import { MemoryTransport } from './memory-transport.ts';
 import { type Request, requestOf, resource } from './proxy.ts';
 
 function setUp({
@@ -20,17 +20,17 @@ function setUp({
   const stores = [addresses, authorizations];
   const log = pino({ level: 'silent' });
   const connect = (client = 'node-1') => {
-    const wire = new MemoryWire();
-    const stream = new DiscoveryStream({ stores, wire, log, limits, budget, client, now: () => 0 });
+    const transport = new MemoryTransport();
+    const stream = new DiscoveryStream({ stores, transport, log, limits, budget, client, now: () => 0 });
     const send = (request: Request) => stream.receive(requestOf(request));
     /** Answers the last message, which has left. */
     const acknowledge = (more: Request = {}) => {
-      wire.flush();
-      const last = wire.answers.at(-1);
+      transport.flush();
+      const last = transport.answers.at(-1);
       ok(last);
       send({ typeUrl: last.type, responseNonce: last.nonce, ...more });
     };
-    return { wire, stream, send, acknowledge };
+    return { transport, stream, send, acknowledge };
   };
   return { addresses, authorizations, connect, ...connect() };
 }
@@ -39,17 +39,17 @@ const large = resource('large', 'x'.repeat(300_000));
 
 describe('a discovery stream', () => {
   it('answers both types, one message at a time', () => {
-    const { wire, send, acknowledge, addresses } = setUp();
+    const { transport, send, acknowledge, addresses } = setUp();
     addresses.apply([['a', resource('a')]]);
     send({});
     send({ typeUrl: authorizationType });
     deepStrictEqual(
-      wire.answers.map(({ type }) => type),
+      transport.answers.map(({ type }) => type),
       [addressType],
     );
     acknowledge();
     deepStrictEqual(
-      wire.answers.map(({ type, resources }) => [type, resources]),
+      transport.answers.map(({ type, resources }) => [type, resources]),
       [
         [addressType, { a: '1' }],
         [authorizationType, {}],
@@ -83,21 +83,21 @@ describe('a discovery stream', () => {
   });
 
   it('leaves a type it does not know unanswered, and the others alone', () => {
-    const { wire, send } = setUp();
+    const { transport, send } = setUp();
     send({ typeUrl: 'type.googleapis.com/envoy.config.cluster.v3.Cluster' });
     send({});
-    wire.flush();
-    strictEqual(wire.answers.length, 1);
-    strictEqual(wire.over, false);
+    transport.flush();
+    strictEqual(transport.answers.length, 1);
+    strictEqual(transport.over, false);
   });
 
   it('is ended when its client is silent: nothing is kept for it', async () => {
-    const { wire, send, addresses } = setUp({ limits: { ...defaultStreamLimits, acknowledgeMs: 1 } });
+    const { transport, send, addresses } = setUp({ limits: { ...defaultStreamLimits, acknowledgeMs: 1 } });
     send({});
-    wire.flush();
-    strictEqual((await wire.ended)?.code, 'XdsClientSilent');
+    transport.flush();
+    strictEqual((await transport.ended)?.code, 'XdsClientSilent');
     addresses.apply([['a', resource('a')]]);
-    strictEqual(wire.answers.length, 1);
+    strictEqual(transport.answers.length, 1);
   });
 
   describe('R38 whose client is slow', () => {
@@ -105,63 +105,63 @@ describe('a discovery stream', () => {
     afterEach(() => mock.timers.reset());
 
     it('goes on while it is read, and then has the full time to be acknowledged', () => {
-      const { wire, send, acknowledge, addresses } = setUp();
+      const { transport, send, acknowledge, addresses } = setUp();
       addresses.apply([['large', large]]);
       send({});
       for (let minute = 0; minute < 10; minute++) {
-        wire.progress(1);
+        transport.progress(1);
         mock.timers.tick(defaultStreamLimits.acknowledgeMs - 1);
-        strictEqual(wire.over, false);
+        strictEqual(transport.over, false);
       }
-      wire.progress(1);
+      transport.progress(1);
       acknowledge();
       mock.timers.tick(defaultStreamLimits.acknowledgeMs);
-      strictEqual(wire.over, false);
+      strictEqual(transport.over, false);
     });
 
     it('ends when nothing is read any more', () => {
-      const { wire, send, addresses } = setUp();
+      const { transport, send, addresses } = setUp();
       addresses.apply([['large', large]]);
       send({});
-      wire.progress(1);
+      transport.progress(1);
       mock.timers.tick(defaultStreamLimits.acknowledgeMs);
-      strictEqual(wire.over, true);
+      strictEqual(transport.over, true);
     });
   });
 
   it('goes on when its client acknowledged in time', () => {
-    const { wire, send, acknowledge, addresses } = setUp();
+    const { transport, send, acknowledge, addresses } = setUp();
     send({});
     acknowledge();
     addresses.apply([['a', resource('a')]]);
-    deepStrictEqual(wire.answers[1]?.resources, { a: '1' });
+    deepStrictEqual(transport.answers[1]?.resources, { a: '1' });
   });
 
   it('does not send again what its client refused, until it changes', () => {
-    const { wire, send, acknowledge, addresses } = setUp();
+    const { transport, send, acknowledge, addresses } = setUp();
     addresses.apply([['a', resource('a')]]);
     send({});
     acknowledge({ errorDetail: { code: 3, message: 'no' } });
-    strictEqual(wire.answers.length, 1);
+    strictEqual(transport.answers.length, 1);
     addresses.apply([['a', resource('a', '2')]]);
-    deepStrictEqual(wire.answers[1]?.resources, { a: '2' });
+    deepStrictEqual(transport.answers[1]?.resources, { a: '2' });
   });
 
   it('takes nothing for an answer that has an old, a wrong or no nonce, or is of another type', () => {
-    const { wire, send, acknowledge, addresses } = setUp();
+    const { transport, send, acknowledge, addresses } = setUp();
     send({});
     acknowledge();
     addresses.apply([['a', resource('a')]]);
     addresses.apply([['a', resource('a', '2')]]);
-    wire.flush();
-    const [old, last] = wire.answers.map(({ nonce }) => nonce);
+    transport.flush();
+    const [old, last] = transport.answers.map(({ nonce }) => nonce);
     for (const responseNonce of [old ?? '', 'made-up', '']) send({ responseNonce });
     send({ typeUrl: authorizationType, responseNonce: last ?? '' });
-    strictEqual(wire.answers.length, 2);
+    strictEqual(transport.answers.length, 2);
     acknowledge();
     acknowledge();
     deepStrictEqual(
-      wire.answers.slice(2).map(({ type, resources }) => [type, resources]),
+      transport.answers.slice(2).map(({ type, resources }) => [type, resources]),
       [
         [authorizationType, {}],
         [addressType, { a: '2' }],
@@ -170,21 +170,22 @@ describe('a discovery stream', () => {
   });
 
   it('is ended when its client refuses or asks in a loop', async () => {
-    const { wire, send } = setUp({ limits: { ...defaultStreamLimits, requestBurst: 100 } });
+    const { transport, send } = setUp({ limits: { ...defaultStreamLimits, requestBurst: 100 } });
     let sent = 0;
-    for (; !wire.over && sent < 1000; sent++) send({ responseNonce: '1', errorDetail: { code: 3, message: 'no' } });
+    for (; !transport.over && sent < 1000; sent++)
+      send({ responseNonce: '1', errorDetail: { code: 3, message: 'no' } });
     strictEqual(sent, 101);
-    strictEqual((await wire.ended)?.code, 'XdsRequestsTooMany');
-    strictEqual(wire.answers.length, 1);
+    strictEqual((await transport.ended)?.code, 'XdsRequestsTooMany');
+    strictEqual(transport.answers.length, 1);
   });
 
   it('writes nothing once it is closed', () => {
-    const { wire, stream, send, addresses } = setUp();
+    const { transport, stream, send, addresses } = setUp();
     send({});
     stream.close();
     addresses.apply([['a', resource('a')]]);
-    wire.flush();
-    strictEqual(wire.answers.length, 1);
+    transport.flush();
+    strictEqual(transport.answers.length, 1);
   });
 });
 
@@ -202,7 +203,8 @@ describe('R38 responses that wait for room', () => {
     client.send({});
     return client;
   };
-  const written = (...clients: { wire: MemoryWire }[]) => clients.map(({ wire }) => wire.answers.length);
+  const written = (...clients: { transport: MemoryTransport }[]) =>
+    clients.map(({ transport }) => transport.answers.length);
 
   it('leave one after another, small ones do not wait for them', () => {
     const { addresses, connect } = setUp({ budget: new SendBudget(limits) });
@@ -210,7 +212,7 @@ describe('R38 responses that wait for room', () => {
     const [first, second, third] = [asking(connect, 'n1'), asking(connect, 'n2'), connect('n3')];
     third.send({ typeUrl: authorizationType });
     deepStrictEqual(written(first, second, third), [1, 0, 1]);
-    first.wire.flush();
+    first.transport.flush();
     deepStrictEqual(written(second), [1]);
   });
 
@@ -219,7 +221,7 @@ describe('R38 responses that wait for room', () => {
     addresses.apply([['large', large]]);
     const [first, second, other] = [asking(connect, 'n1'), asking(connect, 'n1'), asking(connect, 'n2')];
     deepStrictEqual(written(first, second, other), [1, 0, 1]);
-    first.wire.flush();
+    first.transport.flush();
     deepStrictEqual(written(second), [1]);
   });
 
@@ -229,11 +231,11 @@ describe('R38 responses that wait for room', () => {
     addresses.apply([['large', large]]);
     const stuck = asking(connect, 'n1');
     await new Promise((resolve) => setTimeout(resolve, 5));
-    strictEqual(stuck.wire.over, false, 'nobody waits');
+    strictEqual(stuck.transport.over, false, 'nobody waits');
     const next = asking(connect, 'n2');
-    strictEqual((await stuck.wire.ended)?.code, 'XdsClientSilent');
+    strictEqual((await stuck.transport.ended)?.code, 'XdsClientSilent');
     deepStrictEqual(written(next), [0], 'the transport still has the bytes');
-    stuck.wire.flush();
+    stuck.transport.flush();
     deepStrictEqual(written(next), [1]);
     strictEqual(budget.held, large.encoded.length);
   });
@@ -255,16 +257,16 @@ describe('R38 responses that wait for room', () => {
     const [stuck, waiting, last] = [asking(connect, 'n1'), asking(connect, 'n2'), asking(connect, 'n3')];
     waiting.stream.close();
     stuck.stream.close();
-    stuck.wire.flush();
+    stuck.transport.flush();
     deepStrictEqual(written(waiting, last), [0, 1]);
-    ok(!last.wire.over);
+    ok(!last.transport.over);
   });
 
   it('are not believed to be read because their client says so', async () => {
     const { addresses, connect } = setUp({ limits: { ...defaultStreamLimits, acknowledgeMs: 1 } });
     addresses.apply([['a', resource('a')]]);
     const liar = asking(connect, 'n1');
-    liar.send({ responseNonce: liar.wire.answers[0]?.nonce ?? '' });
-    strictEqual((await liar.wire.ended)?.code, 'XdsClientSilent');
+    liar.send({ responseNonce: liar.transport.answers[0]?.nonce ?? '' });
+    strictEqual((await liar.transport.ended)?.code, 'XdsClientSilent');
   });
 });

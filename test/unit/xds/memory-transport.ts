@@ -1,10 +1,10 @@
 import type { TulleError } from '../../../src/errors/tulle-error.ts';
 import { encodeResponse, type Response } from '../../../src/xds/response.ts';
-import type { Sending, Wire } from '../../../src/xds/stream.ts';
+import type { Sending, Transport } from '../../../src/xds/stream.ts';
 import { type Answer, readAnswer } from './proxy.ts';
 
 /** A transport in memory whose messages leave when the test says so. */
-export class MemoryWire implements Wire {
+export class MemoryTransport implements Transport {
   readonly answers: Answer[] = [];
   readonly #unflushed: Sending[] = [];
   readonly #ended = Promise.withResolvers<TulleError | undefined>();

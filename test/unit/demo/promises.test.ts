@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { CaptureReport, FlowReport } from '../../../hack/demo/capture/analyse.ts';
-import { type DemoFacts, judge, timeToFirstEncryptedByte } from '../../../hack/demo/verdict.ts';
+import { type DemoFacts, judge, timeToFirstEncryptedByte } from '../../../hack/demo/promises.ts';
 import { flow, goodFacts, pair, pod, report, SECOND, SETTLED_AT, state, visits } from './demo-fixture.ts';
 
 /** What a changed demo is found not to hold. */
