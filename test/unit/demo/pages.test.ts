@@ -6,9 +6,15 @@ import { annotations, labels, meshFinalizer, meshNodeFinalizer, ports, startupTa
 const root = join(import.meta.dirname, '../../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const decisions = globSync('docs/adr/0*.md', { cwd: root }).sort();
-const pages = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/adr/README.md', ...decisions].concat(
-  globSync('docs/user/*.md', { cwd: root }).sort(),
-);
+const pages = [
+  'README.md',
+  'ARCHITECTURE.md',
+  'CONTRIBUTING.md',
+  'docs/adr/README.md',
+  'docs/limits.md',
+  'docs/wire.md',
+  ...decisions,
+].concat(globSync('docs/user/*.md', { cwd: root }).sort());
 
 /** As GitHub makes them from headings. */
 const anchors = (page: string) =>

@@ -1,5 +1,5 @@
 /**
- * A second, independent reading of the wire page's rules, for comparison only. It works on other shapes on purpose: texts
+ * A second, independent reading of the rules in docs/wire.md, for comparison only. It works on other shapes on purpose: texts
  * are compared as arrays of code points, addresses as big integers, and the logic is written as sets of witnesses rather
  * than as nested loops that stop early.
  */

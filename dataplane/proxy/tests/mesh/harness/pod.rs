@@ -19,7 +19,7 @@ pub struct Pod {
     pub ip: Ipv4Addr,
 }
 
-/// The redirects of an enrolled pod, as the wire page has them.
+/// The redirects of an enrolled pod, as Istio writes them.
 const RULES: &str = "
 ip rule add fwmark 0x111/0xfff lookup 100
 ip route add local 0.0.0.0/0 dev lo table 100
