@@ -11,7 +11,6 @@ import {
   objectKey,
   type Pod,
 } from '../kube/objects.ts';
-import { leanMeshNode, leanNamespace, leanNode, leanPod, withoutManagedFields } from '../model/lean-objects.ts';
 import { isMemberNamespace } from '../model/membership.ts';
 import { MeshModel } from '../model/mesh-model.ts';
 import { nodeFacts, nodeReport } from '../model/node-facts.ts';
@@ -22,6 +21,7 @@ import { meshPolicies } from '../policy/mesh-policies.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Publisher } from '../xds/publisher.ts';
 import { Batcher } from './batcher.ts';
+import { leanMeshNode, leanNamespace, leanNode, leanPod, withoutManagedFields } from './lean-objects.ts';
 import { type MeshInForce, meshDecision } from './mesh-in-force.ts';
 import { modelServices, modelWorkloads } from './metrics.ts';
 import { PodsByNode } from './pods-by-node.ts';

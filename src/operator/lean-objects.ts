@@ -1,23 +1,22 @@
 import type { MeshNode, MeshNodePod } from '../api/mesh-node.ts';
 import { annotations } from '../api/names.ts';
-import type { Node, ObjectMeta } from '../kube/objects.ts';
+import { leanMetadata, pick, present } from '../kube/cache/lean.ts';
+import type { Node } from '../kube/objects.ts';
 import { osLabel } from '../render/pod-parts.ts';
 
 /** Objects with only what the operator's controllers read of them, for its caches. */
 
 /** Names, UIDs, age and taints, what the agents' DaemonSet selects by, and our annotation. */
 export function leanNode({ apiVersion, kind, metadata, spec }: Node): Node {
-  const os = metadata.labels?.[osLabel];
-  const served = metadata.annotations?.[annotations.served];
   return {
     apiVersion: apiVersion ?? 'v1',
     kind: kind ?? 'Node',
     metadata: {
       ...leanMetadata(metadata),
-      ...(os === undefined ? {} : { labels: { [osLabel]: os } }),
-      ...(served === undefined ? {} : { annotations: { [annotations.served]: served } }),
+      labels: pick(metadata.labels, [osLabel]),
+      annotations: pick(metadata.annotations, [annotations.served]),
     },
-    ...(spec?.taints === undefined ? {} : { spec: { taints: spec.taints } }),
+    ...present({ spec: spec?.taints && { taints: spec.taints } }),
   };
 }
 
@@ -28,12 +27,8 @@ export function leanMeshNode({ apiVersion, kind, metadata, status }: MeshNode): 
   return {
     apiVersion,
     kind,
-    metadata: {
-      ...leanMetadata(metadata),
-      ...(finalizers === undefined ? {} : { finalizers }),
-      ...(ownerReferences === undefined ? {} : { ownerReferences }),
-    },
-    ...(status === undefined ? {} : { status: { agent, proxy, pods: pods?.map(leanPod), conditions } }),
+    metadata: { ...leanMetadata(metadata), ...present({ finalizers, ownerReferences }) },
+    ...present({ status: status && { agent, proxy, pods: pods?.map(leanPod), conditions } }),
   };
 }
 
@@ -42,14 +37,4 @@ const noAddresses: string[] = [];
 function leanPod({ uid, namespace, name, captured, state, reason }: MeshNodePod): MeshNodePod {
   const forPeople = { serviceAccount: '', ips: noAddresses, message: '', olderConnections: 0, since: '' };
   return { uid, namespace, name, captured, state, reason, ...forPeople };
-}
-
-function leanMetadata({ name, uid, resourceVersion, creationTimestamp, deletionTimestamp }: Readonly<ObjectMeta>) {
-  return {
-    name,
-    ...(uid === undefined ? {} : { uid }),
-    ...(resourceVersion === undefined ? {} : { resourceVersion }),
-    ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
-    ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
-  };
 }

@@ -1,11 +1,11 @@
 import { deepStrictEqual } from 'node:assert/strict';
 import fc from 'fast-check';
 import { podRecord } from '../../../src/ca/kubernetes/pods.ts';
-import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../../../src/model/lean-objects.ts';
+import { leanMeshNode, leanNode, leanPod, withoutManagedFields } from '../../../src/control/lean-objects.ts';
 import { nodeFacts, nodeReport } from '../../../src/model/node-facts.ts';
 import { podFacts } from '../../../src/model/pod-facts.ts';
 import { serviceFacts } from '../../../src/model/service-facts.ts';
-import { meshNode, node, pod, service } from './objects.ts';
+import { meshNode, node, pod, service } from '../model/objects.ts';
 
 describe('a lean object', () => {
   const pods = fc

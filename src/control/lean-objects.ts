@@ -1,6 +1,7 @@
 import type { MeshNode } from '../api/mesh-node.ts';
 import { labels } from '../api/names.ts';
-import type { EndpointSlice, Namespace, Node, ObjectMeta, Pod, Service } from '../kube/objects.ts';
+import { leanMetadata, pick, present } from '../kube/cache/lean.ts';
+import type { EndpointSlice, Namespace, Node, Pod, Service } from '../kube/objects.ts';
 import { mirrorAnnotation } from '../kube/service-account.ts';
 
 /**
@@ -15,7 +16,6 @@ export function leanPod({ metadata, spec, status }: Pod): Pod {
   return {
     metadata: {
       ...leanMetadata(metadata),
-      ...present({ deletionTimestamp: metadata.deletionTimestamp }),
       labels: pick(metadata.labels, podLabels),
       ...(metadata.annotations?.[mirrorAnnotation] === undefined ? {} : { annotations: { [mirrorAnnotation]: '' } }),
       ownerReferences: controller === undefined ? [] : [controller],
@@ -70,27 +70,3 @@ const podLabels = [
 ] as const;
 
 const nodeLabels = ['topology.kubernetes.io/region', 'topology.kubernetes.io/zone'] as const;
-
-type Named = Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion' | 'creationTimestamp'>;
-
-function leanMetadata(metadata: Readonly<Named>) {
-  const { name, namespace, uid, resourceVersion, creationTimestamp } = metadata;
-  return { name, ...present({ namespace, uid, resourceVersion, creationTimestamp }) };
-}
-
-function pick(labels: Readonly<Record<string, string>> | undefined, keys: readonly string[]): Record<string, string> {
-  return Object.fromEntries(keys.map((key) => [key, labels?.[key]]).filter(isLabel));
-}
-
-function isLabel(entry: (string | undefined)[]): entry is [string, string] {
-  return entry[1] !== undefined;
-}
-
-type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** The fields that are there: an absent field and one that is undefined are not the same to everybody. */
-function present<T extends object>(fields: T): Present<T> {
-  const entries = Object.entries(fields).filter(([, value]) => value !== undefined);
-  const result: Present<T> = {};
-  return Object.assign(result, Object.fromEntries(entries));
-}
