@@ -181,7 +181,7 @@ const telemetry = z.object({
       description:
         'Names of namespaces whose pods may read the metrics of tulle-control and tulle-proxy at port 15014, without TLS and ' +
         'without a token. A NetworkPolicy keeps others out, which takes a CNI that enforces those. Empty: nothing listens there.',
-      'x-kubernetes-list-type': 'atomic',
+      'x-kubernetes-list-type': 'set',
     }),
 });
 

@@ -71,6 +71,8 @@ export function renderControl(spec: MeshSpec, release: Release, mesh: string): M
                 topologyKey: 'kubernetes.io/hostname',
                 whenUnsatisfiable: 'ScheduleAnyway',
                 labelSelector: { matchLabels: selectorLabels(name) },
+                // Pods of the version before count otherwise, and when they are gone both new ones may be on one node.
+                matchLabelKeys: ['pod-template-hash'],
               },
             ],
             terminationGracePeriodSeconds: 30,

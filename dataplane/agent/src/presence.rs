@@ -33,7 +33,11 @@ impl Presence {
         loop {
             let now = view.borrow_and_update().clone();
             if now.is_synced() && now.mesh.is_some() {
-                self.set_released(false, "InUse", "");
+                self.set_released(
+                    false,
+                    "InUse",
+                    "The node is in the mesh. It is released when the Mesh is deleted.",
+                );
                 self.install().await;
                 self.write_enrolled(&now, &mut enrolled);
             } else if now.is_mesh_gone() && !*self.released.borrow() {

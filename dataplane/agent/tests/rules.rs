@@ -3,7 +3,12 @@
 
 mod ground;
 
-use ground::{OUTSIDE_IP, PodNet, capture, connect, echo_server, echoes, on_a_node, rules, run};
+use std::net::TcpStream;
+
+use ground::{
+    OUTSIDE_IP, PodNet, capture, connect, connect_from, echo_server, echoes, on_a_node, rules, run,
+};
+use nix::sys::socket::{setsockopt, sockopt};
 use tulle_agent::rules::{NodeAddresses, Phase, Ruler};
 
 #[test]
@@ -56,6 +61,41 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
         Ruler.remove_pod_rules(&pod).await.unwrap();
         assert_eq!(net.traces(), before, "removing again is no error");
     });
+}
+
+/// Connection tracking ends with the rules, and what it held then is never told how it went on. Taken up again by later rules it
+/// would claim the first packet of another connection, which is then refused.
+#[test]
+fn r30_a_pod_that_comes_back_may_use_the_ports_it_had_when_it_left() {
+    on_a_node(async {
+        let net = PodNet::new();
+        let pod = net.pod();
+        echo_server(&net.outside(), "0.0.0.0:7000").await;
+        // Where the redirects lead.
+        echo_server(&pod, "127.0.0.1:15001").await;
+        let out = format!("{OUTSIDE_IP}:7000");
+        for (port, phase) in [(41_000, Phase::Drain), (41_001, Phase::Capture)] {
+            Ruler
+                .write_pod_rules(&pod, rules(phase, &[]), true)
+                .await
+                .unwrap();
+            let open = connect_from(&pod, port, &out).await;
+            assert!(echoes(&open));
+            Ruler.remove_pod_rules(&pod).await.unwrap();
+            abort(open);
+            capture(&pod).await;
+            assert!(echoes(&connect_from(&pod, port, &out).await), "{phase:?}");
+        }
+    });
+}
+
+/// Ends a connection by a reset, so that its port is free at once.
+fn abort(stream: TcpStream) {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&stream, sockopt::Linger, &at_once).unwrap();
 }
 
 #[test]

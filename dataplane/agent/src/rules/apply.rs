@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::{PodRules, node_table, node_table_removal, pod_routes, pod_table, pod_table_removal};
 use crate::netns::Netns;
+use crate::sockets::Conntrack;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {
@@ -46,6 +47,10 @@ impl Ruler {
     pub async fn remove_pod_rules(&self, namespace: &Netns) -> Result<(), RuleError> {
         inside(namespace, || {
             nft(pod_table_removal())?;
+            if let Err(err) = Conntrack::open().and_then(|mut tracked| tracked.forget()) {
+                tracing::warn!(%err, "connection tracking keeps what it knew of a pod that left: where the pod comes back \
+                    within minutes, a connection from a port it had may be refused");
+            }
             let gone = [
                 "No such file or directory",
                 "No such process",

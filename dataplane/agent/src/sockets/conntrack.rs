@@ -8,21 +8,28 @@ use std::net::{IpAddr, SocketAddr};
 
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{NESTED, NLM_F_ACK, Netlink, attribute, put_attribute};
+use super::netlink::{NESTED, NLM_F_ACK, NLM_F_DUMP, Netlink, attribute, put_attribute};
 use super::wire::TcpSocket;
 use crate::wire::{INBOUND_PORT, OUTBOUND_PORT};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`, and the type of its answer.
 const GET: u16 = 1 << 8 | 1;
 const ENTRY: u16 = 1 << 8;
+/// `IPCTNL_MSG_CT_DELETE`.
+const DELETE: u16 = 1 << 8 | 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
+/// `IPS_SRC_NAT | IPS_DST_NAT`.
+const TRANSLATED: u32 = 1 << 4 | 1 << 5;
 /// Length of `nfgenmsg`.
 const GENERIC: usize = 4;
 
@@ -47,6 +54,55 @@ impl Conntrack {
         });
         answered.ok().and(redirected)
     }
+
+    /// Forgets TCP connections, but for those that others translate. For the time after the rules: tracking has ended with
+    /// them, and what it still held would be taken up in its old state by later rules. An entry without a
+    /// translation is made anew when its connection goes on.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn forget(&mut self) -> io::Result<()> {
+        let mut entries = Vec::new();
+        // nfgenmsg: any family, version 0, resource 0.
+        self.0.ask(GET, NLM_F_DUMP, &[0; GENERIC], |message| {
+            if message.kind == ENTRY {
+                entries.extend(deletion(message.body));
+            }
+        })?;
+        for entry in entries {
+            match self.0.ask(DELETE, NLM_F_ACK, &entry, |_| {}) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The body of a request to delete an entry that no longer tells anything; `None` for others.
+fn deletion(entry: &[u8]) -> Option<Vec<u8>> {
+    let attributes = entry.get(GENERIC..)?;
+    let tuple = attribute(attributes, CTA_TUPLE_ORIG)?;
+    let protocol = attribute(attribute(tuple, CTA_TUPLE_PROTO)?, CTA_PROTO_NUM)?;
+    let status = u32::from_be_bytes(
+        attribute(attributes, CTA_STATUS)?
+            .get(..4)?
+            .try_into()
+            .ok()?,
+    );
+    let ours =
+        reply_source_port(entry).is_some_and(|port| [OUTBOUND_PORT, INBOUND_PORT].contains(&port));
+    if protocol != [IPPROTO_TCP] || (status & TRANSLATED != 0 && !ours) {
+        return None;
+    }
+    let mut body = vec![*entry.first()?, 0, 0, 0];
+    put_attribute(&mut body, CTA_TUPLE_ORIG | NESTED, tuple);
+    for kind in [CTA_ZONE, CTA_ID] {
+        if let Some(value) = attribute(attributes, kind) {
+            put_attribute(&mut body, kind, value);
+        }
+    }
+    Some(body)
 }
 
 /// The body of a request for the entry of `local` → `remote`; `None` for a mixed pair.
@@ -97,6 +153,7 @@ mod tests {
         #[test]
         fn no_entry_breaks_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             reply_source_port(&bytes);
+            deletion(&bytes);
         }
     }
 
