@@ -120,7 +120,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     tokio::pin!(pages);
     tokio::select! {
         prepared = prepare => prepared?,
-        () = &mut pages => return Ok(()),
+        never = &mut pages => match never {},
     }
 
     let (zds_path, cni_path) = (run_dir.join(ZDS_SOCKET), run_dir.join(SOCKET_NAME));
@@ -137,8 +137,8 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         node: Arc::clone(&node),
     });
     tokio::select! {
-        () = &mut pages => Ok(()),
-        () = metrics => Ok(()),
+        never = &mut pages => match never {},
+        never = metrics => match never {},
         served = tulle_metrics_server::serve_proxies(&run_dir, readers) => {
             served.map(drop).context("telling proxies who may read metrics")
         }

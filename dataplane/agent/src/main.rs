@@ -1,11 +1,10 @@
 //! Starts the agent from its environment and serves until it is told to stop.
 //! It leaves everything as it is, and another agent takes over from there; once the Mesh is gone, it leaves nothing.
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -16,6 +15,7 @@ use tulle_agent::cni::Installer;
 use tulle_agent::farewell::RunDirectory;
 use tulle_agent::settings::Settings;
 use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE};
+use tulle_http_server::{any_address, listen};
 use tulle_log_writer::Logging;
 
 const HTTP_PORT: u16 = 15019;
@@ -72,8 +72,10 @@ async fn run(
         .await
         .context("configuring the API server")?;
     let cluster = KubeCluster::new(client, &settings.node);
-    let http = listen(HTTP_PORT).await.context("listening for HTTP")?;
-    let metrics = listen(METRICS_PORT)
+    let http = listen(SocketAddr::new(any_address(), HTTP_PORT))
+        .await
+        .context("listening for HTTP")?;
+    let metrics = listen(SocketAddr::new(any_address(), METRICS_PORT))
         .await
         .context("listening for scrapers")?;
     let parts = Parts {
@@ -90,14 +92,6 @@ async fn run(
     tokio::select! {
         served = serve(parts) => served,
         () = cluster.watch() => Ok(()),
-    }
-}
-
-/// Both families, where the node has IPv6.
-async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
     }
 }
 

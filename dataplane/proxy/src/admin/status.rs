@@ -3,11 +3,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use tulle_http_server::Answer;
 
 use super::dump::{ConfigDump, timestamp};
-use super::http::Answer;
 use crate::lock::lock;
 use crate::pod::PodManager;
 use crate::rotation::Acknowledged;
@@ -88,15 +89,22 @@ impl Overview {
         Ok(())
     }
 
-    /// `GET /status`, on the unix socket.
-    pub fn status_page(&self, path: &str) -> Option<Answer> {
-        (path == "/status").then(|| Answer::json(&self.status()))
+    /// The unix socket: what the agent asks and orders.
+    pub async fn to_agent(&self, request: Request<Incoming>) -> Answer {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/older/end") => match tulle_http_server::body(request).await {
+                Ok(order) => self.end_older(&order),
+                Err(answer) => answer,
+            },
+            _ => Answer::to_get(&request, |path| {
+                (path == "/status").then(|| Answer::json(&self.status()))
+            }),
+        }
     }
 
-    /// `POST /older/end`, on the unix socket: ends connections in plaintext with peers that are in
-    /// the mesh by now.
-    pub fn end_older(&self, path: &str, body: &[u8]) -> Option<Answer> {
-        (path == "/older/end").then(|| match serde_json::from_slice::<EndOlder>(body) {
+    /// Ends connections in plaintext with peers that are in the mesh by now.
+    fn end_older(&self, order: &[u8]) -> Answer {
+        match serde_json::from_slice::<EndOlder>(order) {
             Ok(EndOlder {
                 uid,
                 quiet_milliseconds,
@@ -106,8 +114,8 @@ impl Overview {
                     ended: self.pods.end_older_connections(&uid, quiet),
                 })
             }
-            Err(err) => Answer::text(StatusCode::BAD_REQUEST, &format!("{err}\n")),
-        })
+            Err(err) => Answer::text(StatusCode::BAD_REQUEST, format!("{err}\n")),
+        }
     }
 
     /// Port 15021: yes or no, to whoever asks. Why not is in the log and in the status.
@@ -141,17 +149,9 @@ impl Overview {
         encoded.map_err(|err| err.to_string())
     }
 
-    fn metrics_page(&self) -> Answer {
-        const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        match self.metrics() {
-            Ok(text) => Answer(StatusCode::OK, OPEN_METRICS, text),
-            Err(err) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &err),
-        }
-    }
-
     /// Port 15014, for whom a NetworkPolicy lets reach it.
     pub fn plaintext_metrics_page(&self, path: &str) -> Option<Answer> {
-        (path == "/metrics").then(|| self.metrics_page())
+        (path == "/metrics").then(|| Answer::metrics(self.metrics()))
     }
 
     /// Port 15000, on loopback.
@@ -159,7 +159,7 @@ impl Overview {
         match path {
             "/config_dump" => Some(Answer::json(&ConfigDump::new(self))),
             "/status" => Some(Answer::json(&self.status())),
-            "/metrics" => Some(self.metrics_page()),
+            "/metrics" => Some(Answer::metrics(self.metrics())),
             _ => None,
         }
     }
