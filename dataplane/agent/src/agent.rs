@@ -30,9 +30,6 @@ use crate::zds::{self, Proxies};
 /// The agents' socket for proxies in the run directory.
 pub const ZDS_SOCKET: &str = "zds.sock";
 
-/// Where in the run directory proxies serve their status.
-pub const PROXIES: &str = "proxies";
-
 /// Between two attempts to reach the API server at the start.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -76,7 +73,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let finder = Finder::new(&proc).context("looking at the node's processes")?;
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
-        sightings: Sightings::new(run_dir.join(PROXIES)),
+        sightings: Sightings::new(run_dir.join(tulle_proxy_status::DIRECTORY)),
         board: Arc::clone(&board),
         addresses: NodeAddresses::new(Ruler),
         ports: Ports::new(finder.clone(), cluster.view()),
@@ -145,7 +142,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
         () = report::write(cluster, Arc::clone(&board)) => Ok(()),
-        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board, &node.sightings) => Ok(()),
+        () = report::watch_proxies(run_dir.join(tulle_proxy_status::DIRECTORY), proxies, board, &node.sightings) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
         () = presence.follow() => Ok(()),
     }
@@ -153,7 +150,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
 
 /// Only root has business with the node's sockets.
 fn prepare_run_dir(path: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(path.join(PROXIES))?;
+    std::fs::create_dir_all(path.join(tulle_proxy_status::DIRECTORY))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 

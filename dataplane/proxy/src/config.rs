@@ -97,9 +97,7 @@ impl Config {
 
     /// The socket this proxy serves its status on.
     pub fn status_socket(&self) -> PathBuf {
-        self.run_dir
-            .join("proxies")
-            .join(format!("{}.sock", self.pod_name))
+        tulle_proxy_status::socket(&self.run_dir, &self.pod_name)
     }
 
     /// The workload uid of a pod of this cluster.

@@ -14,7 +14,6 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, listen,
     setsockopt, socket, sockopt,
 };
-use tulle_agent::agent::PROXIES;
 use tulle_agent::netns::Netns;
 use tulle_agent::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS};
 use tulle_socket_owner::SocketOwner;
@@ -127,7 +126,7 @@ impl Proxy {
             descriptors: node.descriptors(),
             owner,
         });
-        let pages = status.serve(&path.with_file_name(PROXIES));
+        let pages = status.serve(&path.with_file_name(tulle_proxy_status::DIRECTORY));
         let (told, holds, says) = (Arc::clone(&seen), Arc::clone(&held), status.clone());
         let zds = tokio::spawn(converse(socket, told, says, holds, manner));
         Self {
