@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use tulle_cni_protocol::SOCKET_NAME;
 use tulle_log_writer::DroppedLines;
 use tulle_metrics_server::MetricsServer;
+use tulle_names::AGENT_NAME;
 
 use crate::cluster::{Cluster, View};
 use crate::cni::{self, Answers, Installer};
@@ -26,9 +27,6 @@ use crate::proxy::Sightings;
 use crate::report::{self, Board, MeshNodeStatus, jittered};
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{self, Proxies};
-
-/// The agents' socket for proxies in the run directory.
-pub const ZDS_SOCKET: &str = "zds.sock";
 
 /// Between two attempts to reach the API server at the start.
 const RETRY: Duration = Duration::from_secs(2);
@@ -85,7 +83,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     });
     let enroller = Enroller::new(Arc::clone(&node));
     let readers = Arc::new(MetricsAccess::new(Arc::clone(&cluster)));
-    let server = MetricsServer::new("tulle-agent", Arc::clone(&readers))
+    let server = MetricsServer::new(AGENT_NAME, Arc::clone(&readers))
         .context("preparing to serve metrics")?;
     let pages = Pages {
         metrics: node.metrics.clone(),
@@ -120,7 +118,10 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         never = &mut pages => match never {},
     }
 
-    let (zds_path, cni_path) = (run_dir.join(ZDS_SOCKET), run_dir.join(SOCKET_NAME));
+    let (zds_path, cni_path) = (
+        run_dir.join(tulle_zds::SOCKET_NAME),
+        run_dir.join(SOCKET_NAME),
+    );
     let presence = Presence {
         node: Arc::clone(&node),
         enroller: Arc::clone(&enroller),

@@ -10,10 +10,12 @@ use tracing::{debug, warn};
 use tulle_cni_protocol::{ENROLLED_FILE, SOCKET_NAME};
 use tulle_socket_owner::OWNER_FILE;
 
-use crate::agent::ZDS_SOCKET;
-
 /// The agent's own.
-const SOCKETS: [&str; 3] = [ZDS_SOCKET, SOCKET_NAME, tulle_metrics_server::SOCKET_NAME];
+const SOCKETS: [&str; 3] = [
+    tulle_zds::SOCKET_NAME,
+    SOCKET_NAME,
+    tulle_metrics_server::SOCKET_NAME,
+];
 
 /// Between two looks for proxies that still run.
 const LOOK: Duration = Duration::from_millis(100);
@@ -164,7 +166,7 @@ mod tests {
         let _listener = UnixListener::bind(&socket).unwrap();
         directory.remove(Duration::from_secs(10)).await;
         assert!(socket.exists());
-        assert!(!directory.path.join(ZDS_SOCKET).exists());
+        assert!(!directory.path.join(tulle_zds::SOCKET_NAME).exists());
     }
 
     #[tokio::test(start_paused = true)]

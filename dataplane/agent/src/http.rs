@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
 use tulle_http_server::{Answer, serve_port};
+use tulle_names::AGENT_METRICS_PORT;
 
 use crate::metrics::Metrics;
 use crate::report::Board;
@@ -47,7 +48,7 @@ impl Pages {
             }
             "/metrics" => Some(Answer::text(
                 StatusCode::FORBIDDEN,
-                "metrics are served over TLS, on port 15018\n",
+                format!("metrics are served over TLS, on port {AGENT_METRICS_PORT}\n"),
             )),
             _ => None,
         })

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tulle_http_server::{Answer, any_address, listen, listen_unix, serve_port, serve_unix};
 use tulle_log_writer::DroppedLines;
 use tulle_metrics_server::{AskAgent, MetricsServer};
+use tulle_names::{PROXY_ADMIN_PORT, PROXY_METRICS_PORT, PROXY_NAME, PROXY_READY_PORT};
 
 use crate::admin::status::Overview;
 use crate::config::Config;
@@ -26,9 +27,6 @@ use crate::tls::control::channel;
 use crate::xds::XdsClient;
 use crate::zds;
 
-const ADMIN_PORT: u16 = 15000;
-const METRICS_PORT: u16 = 15020;
-const READINESS_PORT: u16 = 15021;
 /// How often series of what is gone are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
@@ -110,13 +108,13 @@ async fn forget_what_is_gone(shared: Arc<Shared>) {
 
 async fn serve_pages(overview: &Overview) -> io::Result<()> {
     let on_all = |port| SocketAddr::new(any_address(), port);
-    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_ADMIN_PORT));
     serve(admin, overview, Overview::admin_page).await?;
-    serve_metrics(on_all(METRICS_PORT), overview.clone()).await?;
+    serve_metrics(on_all(PROXY_METRICS_PORT), overview.clone()).await?;
     if let Some(port) = overview.shared.config.plaintext_metrics_port {
         serve(on_all(port), overview, Overview::plaintext_metrics_page).await?;
     }
-    serve(on_all(READINESS_PORT), overview, Overview::readiness_page).await?;
+    serve(on_all(PROXY_READY_PORT), overview, Overview::readiness_page).await?;
     let socket = listen_unix(&overview.shared.config.status_socket())?;
     let overview = overview.clone();
     tokio::spawn(serve_unix(socket, move |request| {
@@ -142,7 +140,7 @@ async fn serve(
 /// For whom the agent lets read them.
 async fn serve_metrics(address: SocketAddr, overview: Overview) -> io::Result<()> {
     let readers = AskAgent::new(&overview.shared.config.run_dir);
-    let server = MetricsServer::new("tulle-proxy", readers).map_err(io::Error::other)?;
+    let server = MetricsServer::new(PROXY_NAME, readers).map_err(io::Error::other)?;
     let listener = listen(address).await?;
     tokio::spawn(server.serve(listener, move || overview.metrics()));
     Ok(())

@@ -1,3 +1,4 @@
+use tulle_names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
 use tulle_zds::{Refusal, RefusalReason};
 
 use crate::netns::FindError;
@@ -25,7 +26,7 @@ pub enum Failure {
     #[error("no certificate for the pod: {}", .0.message)]
     CertificateRefused(Refusal),
     #[error(
-        "the pod itself listens on port {0}, which the mesh needs (15001, 15006, 15008); let it listen on another, or label it mesh.tulle.dev/mode=none"
+        "the pod itself listens on port {0}, which the mesh needs ({OUTBOUND_PORT}, {INBOUND_PLAINTEXT_PORT}, {HBONE_PORT}); let it listen on another, or label it mesh.tulle.dev/mode=none"
     )]
     PortInUse(u16),
     #[error(

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use tulle_agent::netns::Netns;
-use tulle_agent::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS};
+use tulle_names::{INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS};
 use tulle_socket_owner::SocketOwner;
 use tulle_zds::{Answer, Hello, Numbered, Pod, Refusal, RefusalReason, Request, SeqPacket};
 
@@ -332,7 +332,7 @@ fn accept(listener: &TcpListener, namespace: &Netns, seen: &Seen, held: &Held, s
             IpAddr::V4(Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr))),
             u16::from_be(raw.sin_port),
         );
-        let source = (port == INBOUND_PORT).then_some(peer);
+        let source = (port == INBOUND_PLAINTEXT_PORT).then_some(peer);
         let Ok(upstream) = dial(original, source, held.owner) else {
             continue;
         };

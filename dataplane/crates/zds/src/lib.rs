@@ -11,6 +11,8 @@ pub use hello::Hello;
 pub use request::{Handed, Numbered, Pod, Request, add, delete, snapshot_sent};
 pub use socket::{Received, SeqPacket};
 
+/// The agent's socket, in the run directory.
+pub const SOCKET_NAME: &str = "zds.sock";
 /// Longest message, bytes. Longer ones are refused.
 pub const MAX_MESSAGE: usize = 1024;
 
