@@ -1,6 +1,7 @@
 /**
- * `make generate`: writes everything that is generated from sources: crds/ from the zod schemas in src/api/, and
- * proto/gen/ from proto/, and the list of promises in docs/security.md from the titles of tests. With `--check` nothing is written; files that are out of date are named and it exits 1.
+ * `make generate`: writes everything that is generated from sources: crds/ from the zod schemas in src/api/,
+ * proto/gen/ from proto/, what the data plane spells too from src/api/, and the list of promises in docs/security.md from
+ * the titles of tests. With `--check` nothing is written; files that are out of date are named and it exits 1.
  */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -8,12 +9,20 @@ import { explain, TulleError } from '../../src/errors/tulle-error.ts';
 import { crdFiles } from './crds.ts';
 import { type GeneratedFile, staleFiles, writeFiles } from './generated-file.ts';
 import { filesBelow, protoFiles, protoOutput } from './proto.ts';
+import { rustMeshNode } from './rust-mesh-node.ts';
+import { rustNames } from './rust-names.ts';
 import { securityPage } from './security-page.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
 try {
-  const files: readonly GeneratedFile[] = [...crdFiles(), ...(await protoFiles(root)), securityPage(root)];
+  const files: readonly GeneratedFile[] = [
+    ...crdFiles(),
+    ...(await protoFiles(root)),
+    rustNames(),
+    rustMeshNode(),
+    securityPage(root),
+  ];
   const orphans = await orphaned(files);
   if (process.argv.includes('--check')) {
     check([...(await staleFiles(root, files)), ...orphans]);

@@ -78,7 +78,8 @@ function intOrString(node: StructuralSchema, path: string): StructuralSchema {
   return { ...rest, ...(pattern === undefined ? {} : { pattern }) };
 }
 
-function asObject(value: unknown, path: string): StructuralSchema {
+/** @throws TulleError SchemaNotStructural when it is none */
+export function asObject(value: unknown, path: string): StructuralSchema {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw notStructural(path, 'expected a schema object');
   }

@@ -1,5 +1,6 @@
 /**
- * Every name that more than one part of Tulle must spell alike: API group, labels, objects, ports, audiences.
+ * Every name that more than one part of Tulle must spell alike: API group, labels, objects, ports, audiences. Those that
+ * the data plane needs too are generated from here (`hack/generate/rust-names.ts`).
  */
 
 export const apiGroup = 'mesh.tulle.dev';
@@ -85,6 +86,10 @@ export const tokenAudiences = { tulle: 'tulle-ca', istio: 'istio-ca' } as const;
 export const tokenExpirySeconds = 3600;
 /** Where a projected token is mounted. Read again for every call: kubelet rotates it. */
 export const tokenPath = '/var/run/secrets/tulle/token';
+/** Where the trust bundle is mounted in the proxy. */
+export const trustBundlePath = `/etc/tulle/trust/${trustBundle.key}`;
+/** On the node, and mounted at the same path in agent and proxy: their sockets. */
+export const runDirectory = '/run/tulle';
 
 /** TCP ports; the first three are in the network namespace of an enrolled pod. */
 export const ports = {

@@ -1,9 +1,8 @@
 import type { MeshSpec } from '../api/mesh.ts';
-import { components, ports, systemNamespace } from '../api/names.ts';
+import { components, ports, runDirectory, systemNamespace } from '../api/names.ts';
 import type { Manifest } from '../kube/objects.ts';
 import { objectLabels, selectorLabels } from './ownership.ts';
 import { env, fieldEnv, hostPathVolume, httpProbe, onEveryNode, resourcesOf, rootWith } from './pod-parts.ts';
-import { runDirectory } from './proxy.ts';
 import type { Release } from './release.ts';
 
 const name = components.agent;

@@ -1,5 +1,14 @@
 import type { MeshSpec } from '../api/mesh.ts';
-import { clusterId, components, network, ports, systemNamespace, tokenPath, trustBundle } from '../api/names.ts';
+import {
+  clusterId,
+  components,
+  network,
+  ports,
+  runDirectory,
+  systemNamespace,
+  tokenPath,
+  trustBundlePath,
+} from '../api/names.ts';
 import type { Manifest } from '../kube/objects.ts';
 import { objectLabels, selectorLabels } from './ownership.ts';
 import {
@@ -27,10 +36,7 @@ export const proxyPorts: readonly ContainerPort[] = [
 
 const controlHost = `${components.control}.${systemNamespace}.svc`;
 
-/** On the node, and mounted at the same path in agent and proxy: their sockets. */
-export const runDirectory = '/run/tulle';
-
-const trustDirectory = '/etc/tulle/trust';
+const trustDirectory = trustBundlePath.slice(0, trustBundlePath.lastIndexOf('/'));
 const tokenDirectory = tokenPath.slice(0, tokenPath.lastIndexOf('/'));
 
 /** No memory limit: a proxy killed for memory takes the traffic of its node with it. */
@@ -98,7 +104,7 @@ function container(spec: MeshSpec, release: Release) {
       env('TULLE_CLUSTER_ID', clusterId),
       env('TULLE_NETWORK', network),
       env('TULLE_CONTROL_ADDRESS', control),
-      env('TULLE_TRUST_BUNDLE', `${trustDirectory}/${trustBundle.key}`),
+      env('TULLE_TRUST_BUNDLE', trustBundlePath),
       env('TULLE_TOKEN', tokenPath),
       env('TULLE_RUN_DIR', runDirectory),
       env('TULLE_DRAIN_SECONDS', spec.node.drainSeconds),

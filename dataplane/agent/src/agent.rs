@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use tulle_cni_protocol::SOCKET_NAME;
 use tulle_log_writer::DroppedLines;
 use tulle_metrics_server::MetricsServer;
+use tulle_names::AGENT_NAME;
 
 use crate::cluster::{Cluster, View};
 use crate::cni::{self, Answers, Installer};
@@ -26,12 +27,6 @@ use crate::proxy::Sightings;
 use crate::report::{self, Board, MeshNodeStatus, jittered};
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{self, Proxies};
-
-/// The agents' socket for proxies in the run directory.
-pub const ZDS_SOCKET: &str = "zds.sock";
-
-/// Where in the run directory proxies serve their status.
-pub const PROXIES: &str = "proxies";
 
 /// Between two attempts to reach the API server at the start.
 const RETRY: Duration = Duration::from_secs(2);
@@ -76,7 +71,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     let finder = Finder::new(&proc).context("looking at the node's processes")?;
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
-        sightings: Sightings::new(run_dir.join(PROXIES)),
+        sightings: Sightings::new(run_dir.join(tulle_proxy_status::DIRECTORY)),
         board: Arc::clone(&board),
         addresses: NodeAddresses::new(Ruler),
         ports: Ports::new(finder.clone(), cluster.view()),
@@ -88,7 +83,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     });
     let enroller = Enroller::new(Arc::clone(&node));
     let readers = Arc::new(MetricsAccess::new(Arc::clone(&cluster)));
-    let server = MetricsServer::new("tulle-agent", Arc::clone(&readers))
+    let server = MetricsServer::new(AGENT_NAME, Arc::clone(&readers))
         .context("preparing to serve metrics")?;
     let pages = Pages {
         metrics: node.metrics.clone(),
@@ -120,10 +115,13 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     tokio::pin!(pages);
     tokio::select! {
         prepared = prepare => prepared?,
-        () = &mut pages => return Ok(()),
+        never = &mut pages => match never {},
     }
 
-    let (zds_path, cni_path) = (run_dir.join(ZDS_SOCKET), run_dir.join(SOCKET_NAME));
+    let (zds_path, cni_path) = (
+        run_dir.join(tulle_zds::SOCKET_NAME),
+        run_dir.join(SOCKET_NAME),
+    );
     let presence = Presence {
         node: Arc::clone(&node),
         enroller: Arc::clone(&enroller),
@@ -137,15 +135,15 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         node: Arc::clone(&node),
     });
     tokio::select! {
-        () = &mut pages => Ok(()),
-        () = metrics => Ok(()),
+        never = &mut pages => match never {},
+        never = metrics => match never {},
         served = tulle_metrics_server::serve_proxies(&run_dir, readers) => {
             served.map(drop).context("telling proxies who may read metrics")
         }
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
         () = report::write(cluster, Arc::clone(&board)) => Ok(()),
-        () = report::watch_proxies(run_dir.join(PROXIES), proxies, board, &node.sightings) => Ok(()),
+        () = report::watch_proxies(run_dir.join(tulle_proxy_status::DIRECTORY), proxies, board, &node.sightings) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
         () = presence.follow() => Ok(()),
     }
@@ -153,7 +151,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
 
 /// Only root has business with the node's sockets.
 fn prepare_run_dir(path: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(path.join(PROXIES))?;
+    std::fs::create_dir_all(path.join(tulle_proxy_status::DIRECTORY))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 

@@ -10,10 +10,12 @@ use tracing::{debug, warn};
 use tulle_cni_protocol::{ENROLLED_FILE, SOCKET_NAME};
 use tulle_socket_owner::OWNER_FILE;
 
-use crate::agent::{PROXIES, ZDS_SOCKET};
-
 /// The agent's own.
-const SOCKETS: [&str; 3] = [ZDS_SOCKET, SOCKET_NAME, tulle_metrics_server::SOCKET_NAME];
+const SOCKETS: [&str; 3] = [
+    tulle_zds::SOCKET_NAME,
+    SOCKET_NAME,
+    tulle_metrics_server::SOCKET_NAME,
+];
 
 /// Between two looks for proxies that still run.
 const LOOK: Duration = Duration::from_millis(100);
@@ -31,7 +33,7 @@ impl RunDirectory {
     /// same time as the agent; they are waited for as long as `limit`. What cannot be removed is
     /// told and stays.
     pub async fn remove(&self, limit: Duration) {
-        let proxies = self.path.join(PROXIES);
+        let proxies = self.path.join(tulle_proxy_status::DIRECTORY);
         if !are_proxies_gone(&proxies, limit).await {
             warn!("proxies are still running; their directory stays");
         }
@@ -105,7 +107,7 @@ mod tests {
     fn furnished() -> (tempfile::TempDir, RunDirectory) {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("tulle");
-        std::fs::create_dir_all(path.join(PROXIES)).unwrap();
+        std::fs::create_dir_all(path.join(tulle_proxy_status::DIRECTORY)).unwrap();
         for name in SOCKETS {
             drop(UnixListener::bind(path.join(name)).unwrap());
         }
@@ -121,7 +123,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_left_not_even_a_dead_proxys_socket() {
         let (_parent, directory) = furnished();
-        drop(UnixListener::bind(directory.path.join(PROXIES).join("dead.sock")).unwrap());
+        drop(
+            UnixListener::bind(
+                directory
+                    .path
+                    .join(tulle_proxy_status::DIRECTORY)
+                    .join("dead.sock"),
+            )
+            .unwrap(),
+        );
         directory.remove(Duration::ZERO).await;
         assert!(!directory.path.exists());
     }
@@ -129,7 +139,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn proxies_that_end_are_waited_for() {
         let (_parent, directory) = furnished();
-        let socket = directory.path.join(PROXIES).join("proxy.sock");
+        let socket = directory
+            .path
+            .join(tulle_proxy_status::DIRECTORY)
+            .join("proxy.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let leaving = tokio::spawn({
             let directory = directory.clone();
@@ -146,11 +159,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_proxy_that_does_not_end_keeps_its_socket() {
         let (_parent, directory) = furnished();
-        let socket = directory.path.join(PROXIES).join("proxy.sock");
+        let socket = directory
+            .path
+            .join(tulle_proxy_status::DIRECTORY)
+            .join("proxy.sock");
         let _listener = UnixListener::bind(&socket).unwrap();
         directory.remove(Duration::from_secs(10)).await;
         assert!(socket.exists());
-        assert!(!directory.path.join(ZDS_SOCKET).exists());
+        assert!(!directory.path.join(tulle_zds::SOCKET_NAME).exists());
     }
 
     #[tokio::test(start_paused = true)]

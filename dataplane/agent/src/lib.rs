@@ -28,5 +28,4 @@ pub mod report;
 pub mod rules;
 pub mod settings;
 pub mod sockets;
-pub mod wire;
 pub mod zds;

@@ -1,11 +1,10 @@
 //! Starts the agent from its environment and serves until it is told to stop.
 //! It leaves everything as it is, and another agent takes over from there; once the Mesh is gone, it leaves nothing.
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -15,11 +14,10 @@ use tulle_agent::cluster::KubeCluster;
 use tulle_agent::cni::Installer;
 use tulle_agent::farewell::RunDirectory;
 use tulle_agent::settings::Settings;
-use tulle_cni_protocol::{DEFAULT_RUN_DIR, PLUGIN_TYPE};
+use tulle_cni_protocol::PLUGIN_TYPE;
+use tulle_http_server::{any_address, listen};
 use tulle_log_writer::Logging;
-
-const HTTP_PORT: u16 = 15019;
-const METRICS_PORT: u16 = 15018;
+use tulle_names::{AGENT_HTTP_PORT, AGENT_METRICS_PORT, RUN_DIRECTORY};
 
 /// How long proxies are waited for at the end; the DaemonSet gives the agent longer to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -72,8 +70,10 @@ async fn run(
         .await
         .context("configuring the API server")?;
     let cluster = KubeCluster::new(client, &settings.node);
-    let http = listen(HTTP_PORT).await.context("listening for HTTP")?;
-    let metrics = listen(METRICS_PORT)
+    let http = listen(SocketAddr::new(any_address(), AGENT_HTTP_PORT))
+        .await
+        .context("listening for HTTP")?;
+    let metrics = listen(SocketAddr::new(any_address(), AGENT_METRICS_PORT))
         .await
         .context("listening for scrapers")?;
     let parts = Parts {
@@ -93,14 +93,6 @@ async fn run(
     }
 }
 
-/// Both families, where the node has IPv6.
-async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
-    }
-}
-
 fn installer(settings: &Settings) -> anyhow::Result<Installer> {
     let own = std::env::current_exe().context("finding the agent's own binary")?;
     Ok(Installer {
@@ -108,7 +100,7 @@ fn installer(settings: &Settings) -> anyhow::Result<Installer> {
         bin_dir: settings.cni_bin_dir.clone(),
         conf_dir: settings.cni_conf_dir.clone(),
         // The plugin runs on the node itself, where the directory has its own name.
-        run_dir: DEFAULT_RUN_DIR.to_owned(),
+        run_dir: RUN_DIRECTORY.to_owned(),
         verified: Arc::default(),
     })
 }

@@ -30,7 +30,7 @@ impl Settings {
     fn from(read: impl Fn(&'static str) -> Option<String>) -> Result<Self, MissingSetting> {
         let path =
             |name, default: &str| PathBuf::from(read(name).unwrap_or_else(|| default.to_owned()));
-        let run_dir = path("TULLE_RUN_DIR", tulle_cni_protocol::DEFAULT_RUN_DIR);
+        let run_dir = path("TULLE_RUN_DIR", tulle_names::RUN_DIRECTORY);
         let proc = path("TULLE_PROC", "/proc");
         let on_host = read("TULLE_HOST_RUN_DIR").map(PathBuf::from);
         Ok(Self {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use ground::forge::{bare_ack, connect_from, connect_marked};
 use ground::{PodNet, capture, capture_with, connect, echo_server, echoes, on_a_node};
-use tulle_socket_owner::PROXY_MARK;
+use tulle_names::PROXY_MARK;
 
 /// The pod and the world outside it, in both families; the pod's application listens on 8000, a
 /// server outside on 7000.

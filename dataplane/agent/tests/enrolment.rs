@@ -163,7 +163,7 @@ fn what_stands_in_the_way_is_named() {
     on_a_node(async {
         let (node, net) = running_pod(mesh(LONG)).await;
         node.cluster.label("shop", Some("ambient"));
-        let refusing = Proxy::refusing(&node, "certificate: caller not allowed").await;
+        let refusing = Proxy::without_certificates(&node, "caller not allowed").await;
         eventually("the certificate was refused", || {
             node.is("Failed/CertificateRefused", false)
         })

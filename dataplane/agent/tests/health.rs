@@ -13,7 +13,7 @@ use ground::node::parts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
+use tulle_agent::agent::{Parts, serve};
 use tulle_agent::cluster::{
     Cluster, ClusterError, MeshNodeSeen, NamespaceView, PodView, StatusOutcome, View,
 };
@@ -96,7 +96,11 @@ async fn r20_it_is_alive_and_not_ready_and_says_no_more_while_it_waits_for_the_a
         assert!(readiness.starts_with("HTTP/1.1 503 "), "{readiness}");
         assert!(readiness.ends_with("\r\n\r\nnot ready\n"), "{readiness}");
         assert!(
-            !root.path().join("run").join(ZDS_SOCKET).exists(),
+            !root
+                .path()
+                .join("run")
+                .join(tulle_zds::SOCKET_NAME)
+                .exists(),
             "a proxy that is told of no pods would drop those it has"
         );
     };

@@ -17,8 +17,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
     sockopt,
 };
-use tulle_agent::wire::PROXY_PORTS;
-use tulle_socket_owner::PROXY_MARK;
+use tulle_names::PROXY_MARK;
+use tulle_names::PROXY_PORTS;
 
 const LONG: Duration = Duration::from_secs(600);
 

@@ -1,9 +1,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use tulle_cni_protocol::{
-    ENROLLED_FILE, EnrolledNamespaces, ProtocolError, Response, Sandbox, may_be_enrolled,
-};
+use tulle_cni_protocol::{ENROLLED_FILE, EnrolledNamespaces, ProtocolError, Response, Sandbox};
+use tulle_names::may_be_enrolled;
 
 use crate::agent;
 use crate::config::Config;

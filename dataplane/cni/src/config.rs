@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tulle_cni_protocol::DEFAULT_RUN_DIR;
+use tulle_names::RUN_DIRECTORY;
 
 use crate::error::{CniError, Code};
 
@@ -87,7 +87,7 @@ impl Config {
     pub fn run_dir(&self) -> PathBuf {
         self.run_dir
             .clone()
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_RUN_DIR))
+            .unwrap_or_else(|| PathBuf::from(RUN_DIRECTORY))
     }
 }
 

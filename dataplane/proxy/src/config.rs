@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use tulle_names::{
+    CONTROL_GRPC_PORT, CONTROL_NAME, DEFAULT_CLUSTER_ID, DEFAULT_TRUST_DOMAIN, RUN_DIRECTORY,
+    SYSTEM_NAMESPACE, TOKEN_PATH, TRUST_BUNDLE_PATH,
+};
 
 use crate::identity::spiffe::TrustDomain;
 
@@ -63,21 +67,21 @@ impl Config {
         Ok(Self {
             node_name: required("TULLE_NODE_NAME")?,
             pod_name: required("TULLE_POD_NAME")?,
-            pod_namespace: or("TULLE_POD_NAMESPACE", "tulle-system"),
+            pod_namespace: or("TULLE_POD_NAMESPACE", SYSTEM_NAMESPACE),
             pod_ip: parse("TULLE_POD_IP", &or("TULLE_POD_IP", "127.0.0.1"))?,
             trust_domain: parse(
                 "TULLE_TRUST_DOMAIN",
-                &or("TULLE_TRUST_DOMAIN", "cluster.local"),
+                &or("TULLE_TRUST_DOMAIN", DEFAULT_TRUST_DOMAIN),
             )?,
-            cluster_id: or("TULLE_CLUSTER_ID", "Kubernetes"),
+            cluster_id: or("TULLE_CLUSTER_ID", DEFAULT_CLUSTER_ID),
             network: get("TULLE_NETWORK").unwrap_or_default(),
             control: control_address(&or(
                 "TULLE_CONTROL_ADDRESS",
-                "https://tulle-control.tulle-system.svc:15012",
+                &format!("https://{CONTROL_NAME}.{SYSTEM_NAMESPACE}.svc:{CONTROL_GRPC_PORT}"),
             ))?,
-            trust_bundle: or("TULLE_TRUST_BUNDLE", "/etc/tulle/trust/root-cert.pem").into(),
-            token: or("TULLE_TOKEN", "/var/run/secrets/tulle/token").into(),
-            run_dir: or("TULLE_RUN_DIR", "/run/tulle").into(),
+            trust_bundle: or("TULLE_TRUST_BUNDLE", TRUST_BUNDLE_PATH).into(),
+            token: or("TULLE_TOKEN", TOKEN_PATH).into(),
+            run_dir: or("TULLE_RUN_DIR", RUN_DIRECTORY).into(),
             drain: Duration::from_secs(parse(
                 "TULLE_DRAIN_SECONDS",
                 &or("TULLE_DRAIN_SECONDS", "30"),
@@ -92,14 +96,12 @@ impl Config {
 
     /// The agent's socket.
     pub fn zds_socket(&self) -> PathBuf {
-        self.run_dir.join("zds.sock")
+        self.run_dir.join(tulle_zds::SOCKET_NAME)
     }
 
     /// The socket this proxy serves its status on.
     pub fn status_socket(&self) -> PathBuf {
-        self.run_dir
-            .join("proxies")
-            .join(format!("{}.sock", self.pod_name))
+        tulle_proxy_status::socket(&self.run_dir, &self.pod_name)
     }
 
     /// The workload uid of a pod of this cluster.

@@ -1,16 +1,17 @@
 //! The proxy as a whole: started, run until told to stop, drained.
+use std::future::ready;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tulle_http_server::{Answer, any_address, listen, listen_unix, serve_port, serve_unix};
 use tulle_log_writer::DroppedLines;
 use tulle_metrics_server::{AskAgent, MetricsServer};
+use tulle_names::{PROXY_ADMIN_PORT, PROXY_METRICS_PORT, PROXY_NAME, PROXY_READY_PORT};
 
-use crate::admin::http::{serve_port, serve_socket};
 use crate::admin::status::Overview;
 use crate::config::Config;
 use crate::identity::ca_client::ControlIssuer;
@@ -26,9 +27,6 @@ use crate::tls::control::channel;
 use crate::xds::XdsClient;
 use crate::zds;
 
-const ADMIN_PORT: u16 = 15000;
-const METRICS_PORT: u16 = 15020;
-const READINESS_PORT: u16 = 15021;
 /// How often series of what is gone are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
@@ -109,41 +107,41 @@ async fn forget_what_is_gone(shared: Arc<Shared>) {
 }
 
 async fn serve_pages(overview: &Overview) -> io::Result<()> {
-    let all: IpAddr = match std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)) {
-        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
-        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
-    };
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
-    let pages = overview.clone();
-    serve_port(loopback, move |path: &str| pages.admin_page(path)).await?;
-    serve_metrics(SocketAddr::new(all, METRICS_PORT), overview.clone()).await?;
+    let on_all = |port| SocketAddr::new(any_address(), port);
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_ADMIN_PORT));
+    serve(admin, overview, Overview::admin_page).await?;
+    serve_metrics(on_all(PROXY_METRICS_PORT), overview.clone()).await?;
     if let Some(port) = overview.shared.config.plaintext_metrics_port {
-        let pages = overview.clone();
-        serve_port(SocketAddr::new(all, port), move |path: &str| {
-            pages.plaintext_metrics_page(path)
-        })
-        .await?;
+        serve(on_all(port), overview, Overview::plaintext_metrics_page).await?;
     }
-    let pages = overview.clone();
-    serve_port(SocketAddr::new(all, READINESS_PORT), move |path: &str| {
-        pages.readiness_page(path)
-    })
-    .await?;
-    let (pages, orders) = (overview.clone(), overview.clone());
-    serve_socket(
-        &overview.shared.config.status_socket(),
-        move |path: &str| pages.status_page(path),
-        move |path: &str, body: &[u8]| orders.end_older(path, body),
-    )
+    serve(on_all(PROXY_READY_PORT), overview, Overview::readiness_page).await?;
+    let socket = listen_unix(&overview.shared.config.status_socket())?;
+    let overview = overview.clone();
+    tokio::spawn(serve_unix(socket, move |request| {
+        let overview = overview.clone();
+        async move { overview.to_agent(request).await }
+    }));
+    Ok(())
+}
+
+/// Serves pages to whoever reaches the address.
+async fn serve(
+    address: SocketAddr,
+    overview: &Overview,
+    page: fn(&Overview, &str) -> Option<Answer>,
+) -> io::Result<()> {
+    let (listener, overview) = (listen(address).await?, overview.clone());
+    tokio::spawn(serve_port(listener, move |request, _| {
+        ready(Answer::to_get(&request, |path| page(&overview, path)))
+    }));
+    Ok(())
 }
 
 /// For whom the agent lets read them.
 async fn serve_metrics(address: SocketAddr, overview: Overview) -> io::Result<()> {
     let readers = AskAgent::new(&overview.shared.config.run_dir);
-    let server = MetricsServer::new("tulle-proxy", readers).map_err(io::Error::other)?;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|err| io::Error::new(err.kind(), format!("opening {address}: {err}")))?;
+    let server = MetricsServer::new(PROXY_NAME, readers).map_err(io::Error::other)?;
+    let listener = listen(address).await?;
     tokio::spawn(server.serve(listener, move || overview.metrics()));
     Ok(())
 }

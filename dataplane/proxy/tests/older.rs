@@ -46,7 +46,7 @@ fn post(mesh: &Mesh, body: &str) -> (String, String) {
         .unwrap();
     write!(
         stream,
-        "POST /older/end HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /connections/existing/end HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
@@ -57,7 +57,7 @@ fn post(mesh: &Mesh, body: &str) -> (String, String) {
 }
 
 fn older(mesh: &Mesh, pod: &Pod) -> u64 {
-    workload(mesh, pod)["olderConnections"].as_u64().unwrap()
+    workload(mesh, pod)["existingConnections"].as_u64().unwrap()
 }
 
 /// What the first proxy's status says of a pod.

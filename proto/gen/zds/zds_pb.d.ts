@@ -210,6 +210,13 @@ export declare type Ack = Message<"istio.workload.zds.Ack"> & {
    * @generated from field: bool definite = 1000;
    */
   definite: boolean;
+
+  /**
+   * Ours. What is missing is the pod's certificate.
+   *
+   * @generated from field: bool no_certificate = 1001;
+   */
+  noCertificate: boolean;
 };
 
 /**

@@ -16,6 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 use tulle_metrics_server::Access;
+use tulle_names::{AGENT_FIELD_MANAGER, API_VERSION, MESH_NAME};
 
 use super::follow::{Change, follow};
 use super::objects::{mesh_node_resource, mesh_resource, mesh_view, namespace_view, pod_view};
@@ -23,8 +24,6 @@ use super::view::{NamespaceView, PodView, View};
 use super::{Cluster, ClusterError, MeshNodeSeen, StatusOutcome};
 use crate::report::MeshNodeStatus;
 
-const FIELD_MANAGER: &str = "tulle-agent";
-const MESH: &str = "default";
 /// Longest a single question may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -49,7 +48,7 @@ impl KubeCluster {
     /// Watches for ever.
     pub async fn watch(self: Arc<Self>) {
         let on_node = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
-        let only_default = watcher::Config::default().fields(&format!("metadata.name={MESH}"));
+        let only_default = watcher::Config::default().fields(&format!("metadata.name={MESH_NAME}"));
         let own = watcher::Config::default().fields(&format!("metadata.name={}", self.node));
         tokio::join!(
             follow("pods", watcher::watcher(self.pods(), on_node), |event| self
@@ -212,12 +211,12 @@ impl Cluster for KubeCluster {
     ) -> BoxFuture<'a, Result<StatusOutcome, ClusterError>> {
         async move {
             let patch = json!({
-                "apiVersion": "mesh.tulle.dev/v1alpha1",
+                "apiVersion": API_VERSION,
                 "kind": "MeshNode",
                 "metadata": { "name": self.node },
                 "status": status,
             });
-            let parameters = PatchParams::apply(FIELD_MANAGER).force();
+            let parameters = PatchParams::apply(AGENT_FIELD_MANAGER).force();
             let api = self.mesh_nodes();
             match limited(api.patch_status(&self.node, &parameters, &Patch::Apply(&patch))).await {
                 Ok(_) => Ok(StatusOutcome::Stored),

@@ -7,22 +7,22 @@ use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde::Deserialize;
 use serde_json::from_value;
+use tulle_names::{API_GROUP, API_VERSION_NAME, MODE_LABEL};
 
 use super::probes::probe_ports;
 use super::view::{MeshView, NamespaceView, PodView};
-use crate::enrol::MODE_LABEL;
 use crate::sockets::Policy;
 
 pub fn mesh_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("mesh.tulle.dev", "v1alpha1", "Mesh"),
+        &GroupVersionKind::gvk(API_GROUP, API_VERSION_NAME, "Mesh"),
         "meshes",
     )
 }
 
 pub fn mesh_node_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("mesh.tulle.dev", "v1alpha1", "MeshNode"),
+        &GroupVersionKind::gvk(API_GROUP, API_VERSION_NAME, "MeshNode"),
         "meshnodes",
     )
 }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tulle_cni_protocol::SYSTEM_NAMESPACE;
+use tulle_names::SYSTEM_NAMESPACE;
 
 use crate::sockets::Policy;
 

@@ -9,7 +9,8 @@ use futures::future::try_join;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
-use tulle_cni_protocol::{Request, Response, Sandbox, may_be_enrolled, receive, send};
+use tulle_cni_protocol::{Request, Response, Sandbox, receive, send};
+use tulle_names::may_be_enrolled;
 
 use crate::cluster::{Cluster, ClusterError, NamespaceView, PodView};
 use crate::enrol::{Decision, Enroller, Node, Progress, decide};

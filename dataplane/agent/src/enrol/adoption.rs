@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tracing::{info, warn};
-use tulle_cni_protocol::may_be_enrolled;
+use tulle_names::may_be_enrolled;
 
 use super::decision::Decision;
 use super::enroller::{Enroller, wanted};

@@ -1,12 +1,7 @@
 //! Which pods should be in the mesh. Pure.
+use tulle_names::{MODE_AMBIENT, MODE_NONE, may_be_enrolled};
+
 use crate::cluster::{NamespaceView, PodView};
-use tulle_cni_protocol::may_be_enrolled;
-
-/// On a Namespace or a Pod, the Pod's wins.
-pub const MODE_LABEL: &str = "mesh.tulle.dev/mode";
-
-const IN: &str = "ambient";
-const OUT: &str = "none";
 
 /// What should become of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +27,9 @@ pub fn decide(pod: &PodView, namespace: &NamespaceView, mesh: bool) -> Decision 
         return Decision::Ended;
     }
     let own = pod.mode.as_deref();
-    let known = own.filter(|mode| [IN, OUT].contains(mode));
+    let known = own.filter(|mode| [MODE_AMBIENT, MODE_NONE].contains(mode));
     let inherited = namespace.mode.as_deref();
-    let asked_for = known.or(inherited) == Some(IN);
+    let asked_for = known.or(inherited) == Some(MODE_AMBIENT);
     if !mesh || !may_be_enrolled(&pod.namespace) {
         Decision::NotInMesh
     } else if asked_for && pod.host_network {
@@ -43,7 +38,7 @@ pub fn decide(pod: &PodView, namespace: &NamespaceView, mesh: bool) -> Decision 
         Decision::Enrol
     } else if own != known {
         Decision::UnknownMode
-    } else if own == Some(OUT) && inherited == Some(IN) {
+    } else if own == Some(MODE_NONE) && inherited == Some(MODE_AMBIENT) {
         Decision::OptedOut
     } else {
         Decision::NotInMesh

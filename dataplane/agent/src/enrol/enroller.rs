@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
+use tulle_names::{MODE_AMBIENT, may_be_enrolled};
 
 use super::decision::{Decision, decide};
 use super::machine::Wanted;
@@ -260,16 +261,16 @@ impl Enroller {
         let labelled = view
             .namespaces
             .iter()
-            .filter(|(_, one)| one.mode.as_deref() == Some("ambient"));
+            .filter(|(_, one)| one.mode.as_deref() == Some(MODE_AMBIENT));
         let own = view
             .pods
             .values()
-            .filter(|pod| pod.mode.as_deref() == Some("ambient"))
+            .filter(|pod| pod.mode.as_deref() == Some(MODE_AMBIENT))
             .map(|pod| &pod.namespace);
         labelled
             .map(|(name, _)| name)
             .chain(own)
-            .filter(|name| tulle_cni_protocol::may_be_enrolled(name))
+            .filter(|name| may_be_enrolled(name))
             .cloned()
             .collect()
     }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tulle_proxy_status::WorkloadState;
 
 use super::worker::{Taken, Worker};
-use crate::proxy::Sighting;
 
 /// Between two questions to the proxies.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,7 +29,7 @@ impl Worker {
 }
 
 /// Whether the proxy has heard, or is waited for no longer. An older one does not say.
-fn is_exempt(sighting: Option<Sighting>, waited: Duration) -> bool {
+fn is_exempt(sighting: Option<WorkloadState>, waited: Duration) -> bool {
     let heard =
         sighting.is_some_and(|sighting| sighting.announced || sighting.enrolling != Some(false));
     heard || waited >= LIMIT
@@ -40,10 +40,10 @@ mod tests {
     use super::*;
 
     fn exempt(enrolling: Option<bool>, announced: bool) -> bool {
-        let sighting = Sighting {
+        let sighting = WorkloadState {
             announced,
             enrolling,
-            ..Sighting::default()
+            ..WorkloadState::default()
         };
         is_exempt(Some(sighting), Duration::ZERO)
     }

@@ -1,7 +1,9 @@
+use tulle_names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
+use tulle_zds::{Refusal, RefusalReason};
+
 use crate::netns::FindError;
 use crate::ports::PortError;
 use crate::rules::RuleError;
-use crate::zds::Refusal;
 
 /// Why a pod is not (yet) as it should be: the `reason` and `message` of its
 /// entry in MeshNode. Messages say what to do where something can be done.
@@ -24,7 +26,7 @@ pub enum Failure {
     #[error("no certificate for the pod: {}", .0.message)]
     CertificateRefused(Refusal),
     #[error(
-        "the pod itself listens on port {0}, which the mesh needs (15001, 15006, 15008); let it listen on another, or label it mesh.tulle.dev/mode=none"
+        "the pod itself listens on port {0}, which the mesh needs ({OUTBOUND_PORT}, {INBOUND_PLAINTEXT_PORT}, {HBONE_PORT}); let it listen on another, or label it mesh.tulle.dev/mode=none"
     )]
     PortInUse(u16),
     #[error(
@@ -51,12 +53,12 @@ impl From<PortError> for Failure {
 }
 
 impl From<Refusal> for Failure {
-    /// The proxy names certificates where that was the cause.
     fn from(refusal: Refusal) -> Self {
-        if refusal.message.to_ascii_lowercase().contains("certificate") {
-            Self::CertificateRefused(refusal)
-        } else {
-            Self::ProxyRefused(refusal.message)
+        match refusal.reason {
+            RefusalReason::Other => Self::ProxyRefused(refusal.message),
+            RefusalReason::NoCertificate | RefusalReason::IdentityRefused => {
+                Self::CertificateRefused(refusal)
+            }
         }
     }
 }
@@ -64,7 +66,10 @@ impl From<Refusal> for Failure {
 impl Failure {
     /// Whether whoever waits for the pod waits in vain: something else has to change first.
     pub fn is_definite(&self) -> bool {
-        matches!(self, Self::CertificateRefused(refusal) if refusal.definite)
+        matches!(
+            self,
+            Self::CertificateRefused(refusal) if refusal.reason == RefusalReason::IdentityRefused
+        )
     }
 
     /// One stable CamelCase word.

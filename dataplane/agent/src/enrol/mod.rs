@@ -18,7 +18,7 @@ mod settle;
 mod steps;
 mod worker;
 
-pub use decision::{Decision, MODE_LABEL, decide};
+pub use decision::{Decision, decide};
 pub use enroller::{Enroller, Started};
 pub use failure::Failure;
 pub use machine::{Facts, Rules, Step, Wanted, next};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tulle_socket_owner::SocketOwner;
-use tulle_wire::zds::WorkloadInfo;
+use tulle_zds::Pod;
 
 use crate::cluster::{MeshView, PodView, View};
 use crate::metrics::Metrics;
@@ -32,17 +32,19 @@ pub struct Node {
 impl Node {
     /// Hands a pod to the proxies, or again where it was refused.
     pub fn hand_over(&self, pod: &PodView, namespace: Netns, listeners: Option<Listeners>) {
-        let info = WorkloadInfo {
+        let pod = Pod {
+            uid: pod.uid.clone(),
             name: pod.name.clone(),
             namespace: pod.namespace.clone(),
             service_account: pod.service_account.clone(),
         };
+        let uid = pod.uid.clone();
         let handover = Handover {
-            info,
+            pod,
             namespace,
             listeners,
         };
-        self.proxies.add(&pod.uid, handover);
+        self.proxies.add(&uid, handover);
     }
 
     /// The Mesh as it is, or as it was last.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
+use tulle_proxy_status::WorkloadState;
 
 use super::connections::look;
 use super::failure::Failure;
 use super::worker::{Taken, Wish, Worker};
-use crate::proxy::Sighting;
 use crate::report::{PodState, Standing};
 use crate::sockets::Policy;
 
@@ -25,7 +25,7 @@ pub(super) struct Seen {
     /// Two looks have agreed on `older`.
     sure: bool,
     /// What proxies see of the pod; none until one has said.
-    sighting: Option<Sighting>,
+    sighting: Option<WorkloadState>,
     /// Since when proxies have carried older connections.
     carried_since: Option<Instant>,
 }
@@ -137,8 +137,8 @@ fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration>> {
     }
 }
 
-fn carried(sighting: Option<Sighting>) -> usize {
-    sighting.map_or(0, |sighting| sighting.older_connections)
+fn carried(sighting: Option<WorkloadState>) -> usize {
+    sighting.map_or(0, |sighting| sighting.existing_connections)
 }
 
 /// How a captured pod stands after a look; `None`: as before, because one
@@ -209,9 +209,9 @@ mod tests {
     fn a_secured_pod_is_pending_again_when_a_peer_joins_whom_it_talks_to_in_plaintext() {
         let seen = Seen {
             sure: true,
-            sighting: Some(Sighting {
+            sighting: Some(WorkloadState {
                 announced: true,
-                older_connections: 1,
+                existing_connections: 1,
                 draining: false,
                 enrolling: None,
             }),
@@ -231,9 +231,9 @@ mod tests {
     #[test]
     fn a_pod_is_secured_once_two_looks_agree_and_peers_are_told() {
         let stands = |sure, announced: Option<bool>, was_secured| {
-            let sighting = announced.map(|announced| Sighting {
+            let sighting = announced.map(|announced| WorkloadState {
                 announced,
-                older_connections: 0,
+                existing_connections: 0,
                 draining: false,
                 enrolling: None,
             });
@@ -258,9 +258,9 @@ mod tests {
     fn both_kinds_are_counted_together() {
         let seen = Seen {
             older: 2,
-            sighting: Some(Sighting {
+            sighting: Some(WorkloadState {
                 announced: true,
-                older_connections: 1,
+                existing_connections: 1,
                 draining: false,
                 enrolling: None,
             }),

@@ -1,5 +1,7 @@
 //! What is told of a pod outside the mesh that somebody may expect in it. Pure.
-use super::decision::{Decision, MODE_LABEL};
+use tulle_names::MODE_LABEL;
+
+use super::decision::Decision;
 use crate::cluster::PodView;
 use crate::report::Standing;
 

@@ -2,9 +2,10 @@
 //! by control; that it has, the node's own proxy shows, which is told like any other.
 use std::time::Duration;
 
+use tulle_proxy_status::WorkloadState;
+
 use super::failure::Failure;
 use super::worker::{Taken, Wish, Worker};
-use crate::proxy::Sighting;
 use crate::report::Standing;
 
 /// Between two questions to the proxies.
@@ -38,7 +39,7 @@ impl Worker {
 /// Whether peers know, or are waited for no longer. While control is away peers go on tunnelling to
 /// the pod, and it goes on being served: nothing is sent in plaintext meanwhile that was not before.
 /// Only an uninstallation does not wait for ever.
-fn is_settled(sighting: Option<Sighting>, is_mesh_gone: bool, waited: Duration) -> bool {
+fn is_settled(sighting: Option<WorkloadState>, is_mesh_gone: bool, waited: Duration) -> bool {
     match sighting.map(|sighting| sighting.announced) {
         Some(false) => true,
         Some(true) => is_mesh_gone && waited >= UNINSTALL,
@@ -51,9 +52,9 @@ mod tests {
     use super::*;
 
     fn settled(announced: Option<bool>, is_mesh_gone: bool, seconds: u64) -> bool {
-        let sighting = announced.map(|announced| Sighting {
+        let sighting = announced.map(|announced| WorkloadState {
             announced,
-            ..Sighting::default()
+            ..WorkloadState::default()
         });
         is_settled(sighting, is_mesh_gone, Duration::from_secs(seconds))
     }

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tulle_zds::Refusal;
 
 use super::connections::proxy_sockets;
 use super::failure::Failure;
@@ -12,7 +13,7 @@ use crate::netns::{FindError, Netns};
 use crate::report::{PodState, Standing};
 use crate::rules::{Phase, PodRules};
 use crate::sockets::Ledger;
-use crate::zds::{Refusal, Serving};
+use crate::zds::Serving;
 
 /// How long a change of MeshNode may take before a step counts as failed.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);

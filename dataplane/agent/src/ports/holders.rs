@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::stat::fstat;
 use tokio::sync::{Mutex, watch};
-use tulle_cni_protocol::SYSTEM_NAMESPACE;
+use tulle_names::SYSTEM_NAMESPACE;
 
 use crate::cluster::View;
 use crate::netns::Finder;

@@ -11,7 +11,7 @@ use nix::sys::stat::fstat;
 
 use super::PortError;
 use crate::netns::Netns;
-use crate::wire::PROXY_PORTS;
+use tulle_names::PROXY_PORTS;
 
 /// Connections that wait to be accepted, a port; the kernel bounds it by `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;

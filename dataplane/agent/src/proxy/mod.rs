@@ -2,5 +2,5 @@
 mod sightings;
 mod socket;
 
-pub use sightings::{Seen, Sighting, Sightings};
+pub use sightings::{Seen, Sightings};
 pub use socket::{Answered, Question};

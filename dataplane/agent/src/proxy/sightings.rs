@@ -2,52 +2,20 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
+use tulle_proxy_status::{END_EXISTING_PATH, EndExistingConnections, Ended, WorkloadState};
 
 use super::Question;
 
-/// What one proxy sees of a pod it serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Sighting {
-    /// The control plane tells peers to reach the pod by mutual TLS.
-    #[serde(default)]
-    pub announced: bool,
-    /// The control plane tells everybody that the pod is being enrolled; none of a proxy that does not know of it.
-    #[serde(default)]
-    pub enrolling: Option<bool>,
-    /// Connections carried in plaintext with peers that have joined the mesh
-    /// since: made through the mesh, and older than it all the same.
-    #[serde(default)]
-    pub older_connections: usize,
-    /// The proxy serves it no longer and finishes what is open.
-    #[serde(default)]
-    pub draining: bool,
-}
-
 /// By pod.
-pub type Seen = HashMap<String, Sighting>;
+pub type Seen = HashMap<String, WorkloadState>;
 
-/// What the node's proxies see of their pods.
+/// What the node's proxies say of their pods.
 pub struct Sightings {
     directory: PathBuf,
     /// By proxy, as each said last.
     seen: watch::Sender<HashMap<String, Seen>>,
     hurry: Notify,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EndOlder<'a> {
-    uid: &'a str,
-    /// None: by force.
-    quiet_milliseconds: Option<u128>,
-}
-
-#[derive(Deserialize)]
-struct Ended {
-    ended: usize,
 }
 
 impl Sightings {
@@ -86,10 +54,10 @@ impl Sightings {
 
     /// A pod as all proxies that have connections of it see it, taken together; none while none
     /// has said. Whether it is announced, only those say that serve it.
-    pub fn of(&self, uid: &str) -> Option<Sighting> {
+    pub fn of(&self, uid: &str) -> Option<WorkloadState> {
         let seen = self.seen.borrow();
-        let sightings = seen.values().filter_map(|pods| pods.get(uid)).copied();
-        sightings.reduce(together)
+        let states = seen.values().filter_map(|pods| pods.get(uid)).copied();
+        states.reduce(together)
     }
 
     /// Whether a pod is served that is not announced.
@@ -114,25 +82,21 @@ impl Sightings {
         self.seen.subscribe()
     }
 
-    /// Has every proxy end a pod's older connections: those in which nothing has moved for
+    /// Has every proxy end a pod's existing connections: those in which nothing has moved for
     /// `quiet`, or all. Answers how many that were.
     pub async fn end(&self, uid: &str, quiet: Option<Duration>) -> usize {
-        let order = EndOlder {
-            uid,
-            quiet_milliseconds: quiet.map(|quiet| quiet.as_millis()),
-        };
-        let Ok(order) = serde_json::to_string(&order) else {
+        let Ok(order) = serde_json::to_string(&EndExistingConnections::new(uid, quiet)) else {
             return 0;
         };
-        let question = Question::Post("/older/end", order);
+        let question = Question::Post(END_EXISTING_PATH, order);
         let answers = question.ask::<Ended>(&self.directory).await;
         let ended = answers.into_iter().filter_map(|answered| answered.answer);
         ended.map(|answer| answer.ended).sum()
     }
 }
 
-fn together(one: Sighting, other: Sighting) -> Sighting {
-    Sighting {
+fn together(one: WorkloadState, other: WorkloadState) -> WorkloadState {
+    WorkloadState {
         announced: match (one.draining, other.draining) {
             (false, true) => one.announced,
             (true, false) => other.announced,
@@ -143,7 +107,7 @@ fn together(one: Sighting, other: Sighting) -> Sighting {
             (true, false) => other.enrolling,
             _ => one.enrolling.and_then(|one| Some(one && other.enrolling?)),
         },
-        older_connections: one.older_connections + other.older_connections,
+        existing_connections: one.existing_connections + other.existing_connections,
         draining: one.draining && other.draining,
     }
 }
@@ -152,11 +116,11 @@ fn together(one: Sighting, other: Sighting) -> Sighting {
 mod tests {
     use super::*;
 
-    fn seen(announced: bool, older_connections: usize, draining: bool) -> Option<Seen> {
-        let sighting = Sighting {
+    fn seen(announced: bool, existing_connections: usize, draining: bool) -> Option<Seen> {
+        let sighting = WorkloadState {
             announced,
             enrolling: None,
-            older_connections,
+            existing_connections,
             draining,
         };
         Some(Seen::from([("pod".to_owned(), sighting)]))
@@ -174,7 +138,7 @@ mod tests {
             ("new".to_owned(), seen(true, 1, false)),
         ]);
         let pod = sightings.of("pod").unwrap();
-        assert_eq!((pod.announced, pod.older_connections), (true, 3));
+        assert_eq!((pod.announced, pod.existing_connections), (true, 3));
         assert!(!sightings.awaited());
     }
 
@@ -183,7 +147,7 @@ mod tests {
         let sightings = sightings();
         sightings.said([("old".to_owned(), seen(true, 2, true))]);
         sightings.said([("old".to_owned(), None)]);
-        assert_eq!(sightings.of("pod").unwrap().older_connections, 2);
+        assert_eq!(sightings.of("pod").unwrap().existing_connections, 2);
         sightings.said([]);
         assert_eq!(sightings.of("pod"), None);
     }

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use tulle_proxy_status::SOCKET_SUFFIX;
 
 /// Longest a proxy may take to answer.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -104,7 +105,7 @@ fn sockets(directory: &Path) -> Vec<(String, PathBuf)> {
         let name = entry
             .file_name()
             .to_str()?
-            .strip_suffix(".sock")?
+            .strip_suffix(SOCKET_SUFFIX)?
             .to_owned();
         Some((name, entry.path()))
     };

@@ -4,10 +4,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
-
-use super::status::{
-    AgentStatus, CniStatus, Condition, MeshNodeStatus, PodState, PodStatus, ProxyStatus, now,
+use tulle_mesh_node::{
+    AgentStatus, CniStatus, Condition, ConditionStatus, MeshNodeStatus, PodState, PodStatus,
+    ProxyStatus,
 };
+
+use super::status::now;
 use crate::cluster::PodView;
 
 /// How a pod stands, as its worker tells it.
@@ -172,7 +174,10 @@ impl Board {
     /// Sets a condition; its transition time moves only with its status.
     pub fn set_condition(&self, kind: &str, holds: bool, reason: &str, message: &str) -> u64 {
         self.change(|content| {
-            let status = if holds { "True" } else { "False" };
+            let status = match holds {
+                true => ConditionStatus::True,
+                false => ConditionStatus::False,
+            };
             let since = match content.status.condition(kind) {
                 Some(before) if before.status == status => before.last_transition_time.clone(),
                 _ => now(),
@@ -183,9 +188,10 @@ impl Board {
                 .retain(|condition| condition.kind != kind);
             content.status.conditions.push(Condition {
                 kind: kind.to_owned(),
-                status: status.to_owned(),
+                status,
                 reason: reason.to_owned(),
                 message: message.to_owned(),
+                observed_generation: None,
                 last_transition_time: since,
             });
             content

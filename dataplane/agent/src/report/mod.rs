@@ -6,5 +6,6 @@ mod writer;
 
 pub use board::{Board, NotWritten, PodReport, Standing};
 pub use proxy::watch_proxies;
-pub use status::{CniStatus, Condition, MeshNodeStatus, PodState, PodStatus, ProxyStatus, now};
+pub use status::now;
+pub use tulle_mesh_node::{CniStatus, MeshNodeStatus, PodState, PodStatus};
 pub use writer::{jittered, write};

@@ -3,12 +3,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::{Instant, Sleep};
+use tulle_mesh_node::ProxyStatus;
+use tulle_proxy_status::{STATUS_PATH, Status, Workload, WorkloadState};
 
 use super::board::Board;
-use super::status::ProxyStatus;
-use crate::proxy::{Answered, Question, Seen, Sighting, Sightings};
+use crate::proxy::{Answered, Question, Seen, Sightings};
 use crate::zds::Proxies;
 
 /// Between two questions.
@@ -18,46 +18,23 @@ const SOON: Duration = Duration::from_millis(250);
 /// And while a step waits for it.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-/// What a proxy answers, as far as it is told on.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    version: String,
-    ready: bool,
-    trust_bundle_sha256: Option<String>,
-    /// It has been told to stop: it serves none of its pods any more.
-    #[serde(default)]
-    draining: bool,
-    #[serde(default)]
-    workloads: Vec<Workload>,
+/// What a proxy sees of its pods. One that drains serves none of them any more.
+fn seen(status: &Status) -> Seen {
+    let state = |workload: &Workload| WorkloadState {
+        draining: status.draining || workload.state.draining,
+        ..workload.state
+    };
+    let workloads = status.workloads.iter();
+    workloads
+        .map(|workload| (workload.uid.clone(), state(workload)))
+        .collect()
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Workload {
-    uid: String,
-    #[serde(flatten)]
-    sighting: Sighting,
-}
-
-impl Answer {
-    fn seen(&self) -> Seen {
-        let sighting = |workload: &Workload| Sighting {
-            draining: self.draining || workload.sighting.draining,
-            ..workload.sighting
-        };
-        let workloads = self.workloads.iter();
-        workloads
-            .map(|workload| (workload.uid.clone(), sighting(workload)))
-            .collect()
-    }
-
-    fn into_status(self) -> ProxyStatus {
-        ProxyStatus {
-            version: self.version,
-            ready: self.ready,
-            trust_bundle_sha256: self.trust_bundle_sha256.unwrap_or_default(),
-        }
+fn reported(status: Status) -> ProxyStatus {
+    ProxyStatus {
+        version: status.version,
+        ready: status.ready,
+        trust_bundle_sha256: status.trust_bundle_sha256.unwrap_or_default(),
     }
 }
 
@@ -74,9 +51,9 @@ pub async fn watch_proxies(
     loop {
         changed.mark_unchanged();
         let connected = proxies.connected();
-        let answers: Vec<Answered<Answer>> = Question::Get("/status").ask(&directory).await;
+        let answers: Vec<Answered<Status>> = Question::Get(STATUS_PATH).ask(&directory).await;
         let said = answers.iter().map(|answered| {
-            let seen = answered.answer.as_ref().map(Answer::seen);
+            let seen = answered.answer.as_ref().map(seen);
             (answered.name.clone(), seen)
         });
         sightings.said(said);
@@ -85,7 +62,7 @@ pub async fn watch_proxies(
             .into_iter()
             .filter(|answered| newest.is_some() && answered.pid == newest);
         let answer = of_newest.find_map(|answered| answered.answer);
-        board.set_proxy(answer.map(Answer::into_status));
+        board.set_proxy(answer.map(reported));
         let pause = tokio::time::sleep(if sightings.awaited() { SOON } else { EVERY });
         tokio::pin!(pause);
         loop {

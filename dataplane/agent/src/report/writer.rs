@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
+use tulle_mesh_node::MeshNodeStatus;
 
 use super::board::Board;
-use super::status::MeshNodeStatus;
 use crate::cluster::{Cluster, StatusOutcome};
 
 /// First wait after a failed write; doubles to [`LONGEST_WAIT`].

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use tokio::sync::Mutex;
 
 use super::{RuleError, Ruler};
-use crate::wire::{NODE_SOURCE_V4, NODE_SOURCE_V6};
+use tulle_names::{NODE_SOURCE_V4, NODE_SOURCE_V6};
 
 /// The nft script for the node's own namespace: what the node itself sends to
 /// an enrolled pod comes from the node's source address, so that the pod's

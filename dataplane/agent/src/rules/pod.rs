@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use tulle_socket_owner::SocketOwner;
 
-use crate::wire::{
-    HBONE_PORT, INBOUND_PORT, MARK_MASK, NODE_SOURCE_V4, NODE_SOURCE_V6, ORIGINAL_SOURCE_MARK,
-    ORIGINAL_SOURCE_ZONE, OUTBOUND_PORT, ROUTE_RULE_PRIORITY, ROUTE_TABLE,
+use tulle_names::{
+    HBONE_PORT, INBOUND_PLAINTEXT_PORT, MARK_MASK, NODE_SOURCE_V4, NODE_SOURCE_V6,
+    ORIGINAL_SOURCE_MARK, ORIGINAL_SOURCE_ZONE, OUTBOUND_PORT, ROUTE_RULE_PRIORITY, ROUTE_TABLE,
 };
 
 /// What the table in a pod's namespace does.
@@ -107,7 +107,7 @@ fn capture(rules: &PodRules) -> String {
         &[
             &probes[..],
             &[format!(
-                "iifname != \"lo\" tcp dport != {HBONE_PORT} {FIRST_PACKET} redirect to :{INBOUND_PORT}"
+                "iifname != \"lo\" tcp dport != {HBONE_PORT} {FIRST_PACKET} redirect to :{INBOUND_PLAINTEXT_PORT}"
             )],
         ]
         .concat(),
@@ -129,7 +129,7 @@ fn capture(rules: &PodRules) -> String {
         &[
             &[
                 "iifname \"lo\" accept".to_owned(),
-                format!("tcp dport {{ {INBOUND_PORT}, {HBONE_PORT} }} accept"),
+                format!("tcp dport {{ {INBOUND_PLAINTEXT_PORT}, {HBONE_PORT} }} accept"),
             ],
             &probes[..],
             std::slice::from_ref(&refuse),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use super::wire::{State, TcpSocket};
-use crate::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS, is_node_source};
+use tulle_names::{INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS, is_node_source};
 
 /// The application's connections of one dump that leave the pod.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ pub fn connections(sockets: &[TcpSocket], proxys_mark: u32) -> Connections<'_> {
         .collect();
     let redirected: HashSet<SocketAddr> = sockets
         .iter()
-        .filter(|socket| [OUTBOUND_PORT, INBOUND_PORT].contains(&socket.local.port()))
+        .filter(|socket| [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT].contains(&socket.local.port()))
         .map(|socket| socket.remote)
         .collect();
     let mut sharing: HashMap<SocketAddr, usize> = HashMap::new();

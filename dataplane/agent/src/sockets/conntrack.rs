@@ -10,7 +10,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{NESTED, NLM_F_ACK, NLM_F_DUMP, Netlink, attribute, put_attribute};
 use super::wire::TcpSocket;
-use crate::wire::{INBOUND_PORT, OUTBOUND_PORT};
+use tulle_names::{INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`, and the type of its answer.
 const GET: u16 = 1 << 8 | 1;
@@ -49,7 +49,7 @@ impl Conntrack {
         let answered = self.0.ask(GET, NLM_F_ACK, &request, |message| {
             if message.kind == ENTRY {
                 redirected = reply_source_port(message.body)
-                    .map(|port| [OUTBOUND_PORT, INBOUND_PORT].contains(&port));
+                    .map(|port| [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT].contains(&port));
             }
         });
         answered.ok().and(redirected)

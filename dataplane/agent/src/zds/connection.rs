@@ -3,18 +3,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use prost::Message;
 use tokio::time::timeout;
 use tracing::{info, warn};
-use tulle_wire::zds::{
-    AddWorkload, DelWorkload, SnapshotSent, Version, WorkloadRequest, WorkloadResponse, ZdsHello,
-    workload_request::Payload, workload_response,
-};
+use tulle_zds::{Answer, Hello, MessageError, Received, Refusal, SeqPacket};
 
-use super::handover::{Action, Handover, Manner, Refusal, outcome};
+use super::handover::{Action, Handover};
 use super::proxies::{ConnectionId, Proxies};
 use super::requests::{ACK_LIMIT, Asked, Requests};
-use super::seqpacket::{Received, SeqPacket};
 
 /// A proxy that says nothing for so long after connecting is none.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
@@ -27,14 +22,10 @@ pub enum ConnectionError {
     Closed,
     #[error("the proxy did not say which version it speaks within {HELLO_LIMIT:?}")]
     NoHello,
-    #[error("the proxy speaks version {0}, the agent version 1")]
-    Version(i32),
     #[error("the proxy did not acknowledge within {ACK_LIMIT:?}")]
     NoAck,
     #[error("the proxy's message is not understood: {0}")]
-    Decode(#[from] prost::DecodeError),
-    #[error("the proxy answered without an acknowledgement")]
-    NotAnAck,
+    Message(#[from] MessageError),
     #[error("the proxy spoke without being asked")]
     Unasked,
 }
@@ -42,20 +33,17 @@ pub enum ConnectionError {
 /// Serves one proxy until it goes away.
 pub async fn serve_proxy(socket: SeqPacket, proxies: &Proxies) {
     let pid = socket.peer_pid();
-    let manner = match hello(&socket).await {
-        Ok(hello) => Manner {
-            takes_listeners: hello.takes_listeners,
-            answers_in_any_order: hello.answers_in_any_order,
-        },
+    let hello = match hello(&socket).await {
+        Ok(hello) => hello,
         Err(error) => return warn!(err = %error, pid, "a proxy was turned away"),
     };
-    let id = proxies.connect(pid, manner);
-    info!(proxy = id, pid, ?manner, "proxy connected");
+    let id = proxies.connect(pid, hello);
+    info!(proxy = id, pid, ?hello, "proxy connected");
     let conversation = Conversation {
         socket,
         proxies,
         id,
-        requests: Requests::new(manner.answers_in_any_order),
+        requests: Requests::new(hello.answers_in_any_order),
         snapshot_sent: false,
     };
     let error = match conversation.run().await {
@@ -66,16 +54,18 @@ pub async fn serve_proxy(socket: SeqPacket, proxies: &Proxies) {
     warn!(proxy = id, pid, err = %error, "proxy gone");
 }
 
-async fn hello(socket: &SeqPacket) -> Result<ZdsHello, ConnectionError> {
+async fn hello(socket: &SeqPacket) -> Result<Hello, ConnectionError> {
     let received = timeout(HELLO_LIMIT, socket.receive())
         .await
         .map_err(|_| ConnectionError::NoHello)??;
-    let hello = ZdsHello::decode(received.ok_or(ConnectionError::Closed)?.message.as_slice())?;
-    if hello.version == Version::V1 as i32 {
-        Ok(hello)
-    } else {
-        Err(ConnectionError::Version(hello.version))
-    }
+    Ok(Hello::decode(&whole(received)?)?)
+}
+
+/// A message that came whole. What a proxy sends beside it is closed.
+fn whole(received: Option<Received>) -> Result<Vec<u8>, ConnectionError> {
+    let Received { bytes, descriptors } = received.ok_or(ConnectionError::Closed)?;
+    descriptors?;
+    Ok(bytes)
 }
 
 struct Conversation<'a> {
@@ -109,8 +99,8 @@ impl Conversation<'_> {
                     outgoing = None;
                 }
                 received = self.socket.receive() => {
-                    let received = received?.ok_or(ConnectionError::Closed)?;
-                    self.answered(&received)?;
+                    let answer = Answer::decode(&whole(received?)?)?;
+                    self.answered(answer)?;
                 }
                 () = self.requests.overdue() => return Err(ConnectionError::NoAck),
                 _ = changed.changed() => {}
@@ -120,48 +110,40 @@ impl Conversation<'_> {
 
     /// The next request: pods first, once all have been named the end of the snapshot.
     fn next(&mut self) -> Option<Outgoing> {
-        let (asked, payload, handover) = match self.proxies.next(self.id) {
+        match self.proxies.next(self.id) {
             Some(Action::Add {
                 uid,
                 handover,
                 attempt,
             }) => {
-                let add = AddWorkload {
-                    uid: uid.clone(),
-                    workload_info: Some(handover.info.clone()),
-                };
-                let asked = Asked::Add { uid, attempt };
-                (asked, Payload::Add(add), Some(handover))
+                let number = self.requests.begin(Asked::Add { uid, attempt });
+                Some(Outgoing {
+                    message: tulle_zds::add(number, &handover.pod),
+                    handover: Some(handover),
+                })
             }
             Some(Action::Del { uid }) => {
-                let del = DelWorkload { uid: uid.clone() };
-                (Asked::Del { uid }, Payload::Del(del), None)
+                let number = self.requests.begin(Asked::Del { uid: uid.clone() });
+                Some(Outgoing {
+                    message: tulle_zds::delete(number, &uid),
+                    handover: None,
+                })
             }
             None if !self.snapshot_sent => {
                 self.snapshot_sent = true;
-                let payload = Payload::SnapshotSent(SnapshotSent {});
-                (Asked::SnapshotSent, payload, None)
+                let number = self.requests.begin(Asked::SnapshotSent);
+                Some(Outgoing {
+                    message: tulle_zds::snapshot_sent(number),
+                    handover: None,
+                })
             }
-            None => return None,
-        };
-        let request = WorkloadRequest {
-            payload: Some(payload),
-            number: self.requests.begin(asked),
-        };
-        Some(Outgoing {
-            message: request.encode_to_vec(),
-            handover,
-        })
+            None => None,
+        }
     }
 
-    fn answered(&mut self, received: &Received) -> Result<(), ConnectionError> {
-        let response = WorkloadResponse::decode(received.message.as_slice())?;
-        let asked = self.requests.answered(response.number);
-        let asked = asked.ok_or(ConnectionError::Unasked)?;
-        let Some(workload_response::Payload::Ack(ack)) = response.payload else {
-            return Err(ConnectionError::NotAnAck);
-        };
-        self.done(asked, outcome(ack));
+    fn answered(&mut self, answer: Answer) -> Result<(), ConnectionError> {
+        let asked = self.requests.answered(answer.number);
+        self.done(asked.ok_or(ConnectionError::Unasked)?, answer.outcome);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-use tulle_wire::zds::{Ack, WorkloadInfo};
+use tulle_zds::{Pod, Refusal};
 
 use crate::netns::Netns;
 use crate::ports::Listeners;
@@ -6,18 +6,10 @@ use crate::ports::Listeners;
 /// A pod as the proxies get it.
 #[derive(Clone, Debug)]
 pub struct Handover {
-    pub info: WorkloadInfo,
+    pub pod: Pod,
     pub namespace: Netns,
     /// For proxies that take them; another listens in the pod itself.
     pub listeners: Option<Listeners>,
-}
-
-/// Why a proxy did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub message: String,
-    /// The authority has refused the pod's identity: waiting changes nothing.
-    pub definite: bool,
 }
 
 /// Whether a pod is served by a proxy.
@@ -27,17 +19,10 @@ pub enum Serving {
     Served,
     /// None serves it, and one has not answered yet.
     Waiting,
-    /// Every proxy refused it; with the newest's words, and definite where all are.
+    /// Every proxy refused it; with the newest's words, and for good where all refuse the identity.
     Refused(Refusal),
     /// No proxy is connected.
     NoProxy,
-}
-
-/// What a proxy says of itself when it connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Manner {
-    pub takes_listeners: bool,
-    pub answers_in_any_order: bool,
 }
 
 /// What to do next on a connection.
@@ -59,15 +44,4 @@ pub(super) struct Attempt {
     /// Another for each namespace a pod is handed over with.
     pub generation: u64,
     pub retry: u64,
-}
-
-/// What an acknowledgement says.
-pub(super) fn outcome(ack: Ack) -> Result<(), Refusal> {
-    if ack.error.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal {
-        message: ack.error,
-        definite: ack.definite,
-    })
 }

@@ -8,10 +8,8 @@ mod connection;
 mod handover;
 mod proxies;
 mod requests;
-mod seqpacket;
 mod server;
 
-pub use handover::{Handover, Refusal, Serving};
+pub use handover::{Handover, Serving};
 pub use proxies::Proxies;
-pub use seqpacket::SeqPacket;
 pub use server::serve;

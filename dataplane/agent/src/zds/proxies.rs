@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tulle_zds::{Hello, Refusal, RefusalReason};
 
-use super::handover::{Action, Attempt, Handover, Manner, Refusal, Serving};
+use super::handover::{Action, Attempt, Handover, Serving};
 
 /// Proxies in the order they connected.
 pub(super) type ConnectionId = u64;
@@ -30,7 +31,7 @@ struct Pod {
 
 struct Connection {
     pid: Option<i32>,
-    manner: Manner,
+    hello: Hello,
     holds: HashMap<String, Held>,
     /// Pods of which an answer is waited for. Of each at most one.
     asked: HashSet<String>,
@@ -107,11 +108,16 @@ impl Proxies {
         let Some([.., last]) = refusals.as_deref() else {
             return Serving::Waiting;
         };
-        let refusal = Refusal {
-            message: last.message.clone(),
-            definite: refusals.iter().flatten().all(|refusal| refusal.definite),
+        let mut all = refusals.iter().flatten();
+        let is_for_good = all.all(|refusal| refusal.reason == RefusalReason::IdentityRefused);
+        let reason = match last.reason {
+            RefusalReason::IdentityRefused if !is_for_good => RefusalReason::NoCertificate,
+            reason => reason,
         };
-        Serving::Refused(refusal)
+        Serving::Refused(Refusal {
+            reason,
+            message: last.message.clone(),
+        })
     }
 
     /// Whether a proxy refused the pod as it was handed over last, whoever else serves it.
@@ -144,10 +150,10 @@ impl Proxies {
     pub fn takes_listeners(&self) -> Option<bool> {
         let state = self.lock();
         let newest = state.connections.values().next_back()?;
-        Some(newest.manner.takes_listeners)
+        Some(newest.hello.takes_listeners)
     }
 
-    pub(super) fn connect(&self, pid: Option<i32>, manner: Manner) -> ConnectionId {
+    pub(super) fn connect(&self, pid: Option<i32>, hello: Hello) -> ConnectionId {
         let mut state = self.lock();
         let id = state
             .connections
@@ -158,7 +164,7 @@ impl Proxies {
             id,
             Connection {
                 pid,
-                manner,
+                hello,
                 holds: HashMap::new(),
                 asked: HashSet::new(),
             },
@@ -248,9 +254,8 @@ impl State {
     /// Proxies of two kinds cannot both have a pod's ports: it goes to those of the newest's kind.
     fn gets_pods(&self, connection: &Connection) -> bool {
         let newest = self.connections.values().next_back();
-        newest.is_some_and(|newest| {
-            newest.manner.takes_listeners == connection.manner.takes_listeners
-        })
+        newest
+            .is_some_and(|newest| newest.hello.takes_listeners == connection.hello.takes_listeners)
     }
 }
 
@@ -271,7 +276,7 @@ impl Connection {
     /// A pod as this proxy is to get it.
     fn given(&self, handover: &Handover) -> Handover {
         let mut given = handover.clone();
-        if !self.manner.takes_listeners {
+        if !self.hello.takes_listeners {
             given.listeners = None;
         }
         given

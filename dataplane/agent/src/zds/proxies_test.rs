@@ -1,11 +1,11 @@
 use std::path::Path;
 
-use tulle_wire::zds::WorkloadInfo;
+use tulle_zds::Pod as NamedPod;
 
 use super::*;
 use crate::netns::Netns;
 
-const TAKES_LISTENERS: Manner = Manner {
+const TAKES_LISTENERS: Hello = Hello {
     takes_listeners: true,
     answers_in_any_order: true,
 };
@@ -13,17 +13,14 @@ const TAKES_LISTENERS: Manner = Manner {
 fn handover(namespace: &str) -> Handover {
     let namespace = Netns::open(Path::new(&format!("/proc/self/ns/{namespace}"))).unwrap();
     Handover {
-        info: WorkloadInfo::default(),
+        pod: NamedPod::default(),
         namespace,
         listeners: None,
     }
 }
 
 fn refused(message: &str) -> Refusal {
-    Refusal {
-        message: message.into(),
-        definite: false,
-    }
+    Refusal::from(message.to_owned())
 }
 
 /// Does what the connection should do next; returns it in words.
@@ -153,7 +150,10 @@ fn r38_a_pod_is_refused_once_all_refuse_it_and_for_good_where_all_say_so() {
     let [older, newer] = [0, 1].map(|_| proxies.connect(None, TAKES_LISTENERS));
     let refusal = |message: &str, definite| Refusal {
         message: message.into(),
-        definite,
+        reason: match definite {
+            true => RefusalReason::IdentityRefused,
+            false => RefusalReason::NoCertificate,
+        },
     };
     proxies.add("a", handover("net"));
     act(&proxies, newer, Err(refusal("no such identity", true)));
@@ -170,7 +170,7 @@ fn r38_a_pod_is_refused_once_all_refuse_it_and_for_good_where_all_say_so() {
 fn r31_proxies_of_two_kinds_do_not_get_the_same_new_pod() {
     let proxies = Proxies::default();
     let older = proxies.connect(None, TAKES_LISTENERS);
-    let foreign = Manner {
+    let foreign = Hello {
         takes_listeners: false,
         answers_in_any_order: false,
     };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::error;
+use tulle_zds::SeqPacket;
 
 use super::connection::serve_proxy;
 use super::proxies::Proxies;
-use super::seqpacket::SeqPacket;
 
 /// Listens at `path` (mode 0600) and serves every proxy that connects. An
 /// error only when it cannot listen.

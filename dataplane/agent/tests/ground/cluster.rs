@@ -89,7 +89,7 @@ impl FakeCluster {
     pub fn has_condition(&self, kind: &str, status: &str) -> bool {
         self.last()
             .condition(kind)
-            .is_some_and(|condition| condition.status == status)
+            .is_some_and(|condition| format!("{:?}", condition.status) == status)
     }
 }
 

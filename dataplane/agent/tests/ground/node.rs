@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tulle_agent::agent::{Parts, ZDS_SOCKET, serve};
+use tulle_agent::agent::{Parts, serve};
 use tulle_agent::cluster::{Cluster, MeshView, PodView};
 use tulle_agent::cni::Installer;
 use tulle_agent::sockets::Policy;
@@ -116,7 +116,7 @@ impl TestNode {
     }
 
     pub fn zds(&self) -> PathBuf {
-        self.path("run").join(ZDS_SOCKET)
+        self.path("run").join(tulle_zds::SOCKET_NAME)
     }
 
     /// Where the process table shows the descriptors of the node's proxies.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,16 +14,10 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, listen,
     setsockopt, socket, sockopt,
 };
-use prost::Message;
-use tulle_agent::agent::PROXIES;
 use tulle_agent::netns::Netns;
-use tulle_agent::wire::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS};
-use tulle_agent::zds::SeqPacket;
+use tulle_names::{INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS};
 use tulle_socket_owner::SocketOwner;
-use tulle_wire::zds::{
-    Ack, AddWorkload, Version, WorkloadRequest, WorkloadResponse, ZdsHello,
-    workload_request::Payload, workload_response,
-};
+use tulle_zds::{Answer, Hello, Numbered, Pod, Refusal, RefusalReason, Request, SeqPacket};
 
 use super::node::TestNode;
 use super::status::Status;
@@ -39,8 +34,8 @@ pub struct Seen {
 /// How a proxy behaves.
 #[derive(Clone, Copy)]
 pub struct Manner {
-    /// Refuses every pod with these words.
-    pub refusal: Option<&'static str>,
+    /// Refuses every pod, for this reason and with these words.
+    pub refusal: Option<(RefusalReason, &'static str)>,
     /// The authority refuses pods of this service account.
     pub unentitled: Option<&'static str>,
     /// Pods of this service account are never answered.
@@ -83,9 +78,15 @@ impl Proxy {
         Self::with(node, PLAIN).await
     }
 
-    /// A proxy that refuses every pod with `refusal`.
-    pub async fn refusing(node: &TestNode, refusal: &'static str) -> Self {
-        let refusal = Some(refusal);
+    /// A proxy that refuses every pod with `words`.
+    pub async fn refusing(node: &TestNode, words: &'static str) -> Self {
+        let refusal = Some((RefusalReason::Other, words));
+        Self::with(node, Manner { refusal, ..PLAIN }).await
+    }
+
+    /// A proxy that refuses every pod for want of a certificate.
+    pub async fn without_certificates(node: &TestNode, words: &'static str) -> Self {
+        let refusal = Some((RefusalReason::NoCertificate, words));
         Self::with(node, Manner { refusal, ..PLAIN }).await
     }
 
@@ -100,12 +101,11 @@ impl Proxy {
     }
 
     pub async fn with(node: &TestNode, manner: Manner) -> Self {
-        let hello = ZdsHello {
-            version: Version::V1 as i32,
+        let hello = Hello {
             takes_listeners: manner.takes_listeners,
             answers_in_any_order: manner.answers_in_any_order,
         }
-        .encode_to_vec();
+        .encode();
         let path = node.zds();
         let socket = loop {
             // An agent that is going or not yet there: try again.
@@ -126,7 +126,7 @@ impl Proxy {
             descriptors: node.descriptors(),
             owner,
         });
-        let pages = status.serve(&path.with_file_name(PROXIES));
+        let pages = status.serve(&path.with_file_name(tulle_proxy_status::DIRECTORY));
         let (told, holds, says) = (Arc::clone(&seen), Arc::clone(&held), status.clone());
         let zds = tokio::spawn(converse(socket, told, says, holds, manner));
         Self {
@@ -187,56 +187,52 @@ async fn converse(
     manner: Manner,
 ) {
     while let Ok(Some(received)) = socket.receive().await {
-        let request = WorkloadRequest::decode(received.message.as_slice()).unwrap();
-        assert_eq!(request.number > 0, manner.answers_in_any_order);
-        let is = |account: Option<&str>, add: &AddWorkload| {
-            let info = add.workload_info.as_ref().unwrap();
-            account == Some(info.service_account.as_str())
+        let Numbered { number, request } = Numbered::decode(received);
+        assert_eq!(number.is_some(), manner.answers_in_any_order);
+        let is = |account: Option<&str>, pod: &Pod| account == Some(pod.service_account.as_str());
+        let refused = |reason, words: &str| {
+            let message = words.to_owned();
+            Err(Refusal { reason, message })
         };
-        let mut definite = false;
-        let (message, error) = match request.payload.unwrap() {
-            Payload::Add(add) if is(manner.unanswered, &add) => {
+        let (message, outcome) = match request.unwrap() {
+            Request::Add(pod, _) if is(manner.unanswered, &pod) => {
                 let mut messages = seen.messages.lock().unwrap();
-                messages.push(format!("unanswered {}", add.uid));
+                messages.push(format!("unanswered {}", pod.uid));
                 continue;
             }
-            Payload::Add(add) if is(manner.unentitled, &add) => {
-                definite = true;
+            Request::Add(pod, _) if is(manner.unentitled, &pod) => {
                 let words = "no certificate: the authority answered PermissionDenied";
-                (format!("refused {}", add.uid), words.to_owned())
+                let outcome = refused(RefusalReason::IdentityRefused, words);
+                (format!("refused {}", pod.uid), outcome)
             }
-            Payload::Add(add) => {
-                let mut descriptors = received.descriptors.into_iter();
-                let namespace = descriptors.next().expect("an add carries a namespace");
-                let namespace = Netns::from_fd(namespace).unwrap();
-                let listeners: Vec<_> = descriptors.map(TcpListener::from).collect();
+            Request::Add(pod, handed) => {
+                let namespace = Netns::from_fd(handed.netns).unwrap();
+                let listeners = handed.listeners.into_iter().flatten();
+                let listeners: Vec<_> = listeners.map(TcpListener::from).collect();
                 assert!(manner.takes_listeners || listeners.is_empty());
-                let error = match manner.refusal {
-                    Some(words) => words.to_owned(),
-                    None => serve(&namespace, listeners, &add.uid, &seen, &held)
+                let outcome = match manner.refusal {
+                    Some((reason, words)) => refused(reason, words),
+                    None => serve(&namespace, listeners, &pod.uid, &seen, &held)
                         .await
-                        .err()
-                        .map_or(String::new(), |e| e.to_string()),
+                        .map_err(|err| err.to_string().into()),
                 };
-                if error.is_empty() {
-                    status.serves(&add.uid);
+                if outcome.is_ok() {
+                    status.serves(&pod.uid);
                 }
-                (format!("add {}", add.uid), error)
+                (format!("add {}", pod.uid), outcome)
             }
-            Payload::Del(del) => {
-                status.lets_go(&del.uid);
-                held.pods.lock().unwrap().remove(&del.uid);
-                (format!("del {}", del.uid), String::new())
+            Request::Delete { uid } => {
+                status.lets_go(&uid);
+                held.pods.lock().unwrap().remove(&uid);
+                (format!("del {uid}"), Ok(()))
             }
-            Payload::SnapshotSent(_) => ("snapshot".to_owned(), String::new()),
-            Payload::Keep(keep) => (format!("keep {}", keep.uid), String::new()),
+            Request::SnapshotSent => ("snapshot".to_owned(), Ok(())),
+            Request::Keep { uid } => (format!("keep {uid}"), Ok(())),
         };
         seen.messages.lock().unwrap().push(message);
-        let response = WorkloadResponse {
-            payload: Some(workload_response::Payload::Ack(Ack { error, definite })),
-            number: request.number,
-        };
-        if socket.send(&response.encode_to_vec(), &[]).await.is_err() {
+        let number = number.map_or(0, NonZeroU64::get);
+        let answer = Answer { number, outcome };
+        if socket.send(&answer.encode(), &[]).await.is_err() {
             return;
         }
     }
@@ -336,7 +332,7 @@ fn accept(listener: &TcpListener, namespace: &Netns, seen: &Seen, held: &Held, s
             IpAddr::V4(Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr))),
             u16::from_be(raw.sin_port),
         );
-        let source = (port == INBOUND_PORT).then_some(peer);
+        let source = (port == INBOUND_PLAINTEXT_PORT).then_some(peer);
         let Ok(upstream) = dial(original, source, held.owner) else {
             continue;
         };

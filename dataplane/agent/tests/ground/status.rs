@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tulle_proxy_status::END_EXISTING_PATH;
 
 use super::cluster::FakeCluster;
 
@@ -64,7 +65,7 @@ impl Status {
 
     fn answer(&self, request: &str) -> String {
         let mut said = self.0.lock().unwrap();
-        if !request.starts_with("POST /older/end ") {
+        if !request.starts_with(&format!("POST {END_EXISTING_PATH} ")) {
             said.asked += 1;
             let workloads: Vec<_> = said
                 .served
@@ -76,7 +77,7 @@ impl Status {
                         "uid": uid,
                         "announced": said.announced.unwrap_or_else(is_captured),
                         "enrolling": said.enrolling,
-                        "olderConnections": said.carried,
+                        "existingConnections": said.carried,
                     })
                 })
                 .collect();

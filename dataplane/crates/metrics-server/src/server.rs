@@ -1,32 +1,19 @@
 use std::convert::Infallible;
-use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use hyper::{Method, Request};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tulle_caller_limits::CallerLimits;
+use tulle_http_server::{Answer, accept, serve_connection};
 
 use crate::access::{Access, Authorize};
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-const HEADER_LIMIT: Duration = Duration::from_secs(5);
-/// For a whole connection, its one request and answer included.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(20);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A token of a service account is 1 to 8 kB.
-const MAX_HEADERS: usize = 16 * 1024;
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +28,6 @@ pub enum Error {
 pub struct MetricsServer<A> {
     tls: TlsAcceptor,
     authorize: Arc<A>,
-    limits: Arc<CallerLimits>,
 }
 
 impl<A: Authorize> MetricsServer<A> {
@@ -59,89 +45,46 @@ impl<A: Authorize> MetricsServer<A> {
         Ok(Self {
             tls: TlsAcceptor::from(Arc::new(config)),
             authorize: Arc::new(authorize),
-            limits: Arc::default(),
         })
     }
 
     /// Serves for ever. `page` gives the metrics, in the OpenMetrics format, or why there are none.
-    pub async fn serve<P>(self, listener: TcpListener, page: P)
+    pub async fn serve<P>(self, listener: TcpListener, page: P) -> Infallible
     where
         P: Fn() -> Result<String, String> + Send + Sync + 'static,
     {
         let page = Arc::new(page);
-        loop {
-            let Ok((stream, peer)) = listener.accept().await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            // Turned away, the caller's connection is closed at once.
-            let local = stream.local_addr().map(|local| local.ip());
-            let place = local
-                .ok()
-                .and_then(|local| self.limits.admit(peer.ip(), local));
-            let Some(place) = place else { continue };
+        accept(listener, |stream, from| {
             let (tls, authorize, page) = (self.tls.clone(), self.authorize.clone(), page.clone());
-            tokio::spawn(async move {
-                let _place = place;
-                let served = one(tls, stream, |request| {
-                    answer(request, peer.ip(), authorize.clone(), page.clone())
-                });
+            async move {
+                let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream));
                 // Whether the client stayed to the end is its own affair.
-                let _ended = tokio::time::timeout(CONNECTION_LIMIT, served).await;
-            });
-        }
-    }
-}
-
-async fn one<F>(
-    tls: TlsAcceptor,
-    stream: TcpStream,
-    respond: impl Fn(Request<Incoming>) -> F,
-) -> io::Result<()>
-where
-    F: Future<Output = Response<Full<Bytes>>>,
-{
-    let stream = tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await??;
-    let service = service_fn(|request| {
-        let response = respond(request);
-        async move { Ok::<_, Infallible>(response.await) }
-    });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
-        .max_buf_size(MAX_HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
+                if let Ok(Ok(stream)) = handshake.await {
+                    let answer = |request| answer(request, from, authorize.as_ref(), page.as_ref());
+                    serve_connection(stream, answer).await;
+                }
+            }
+        })
         .await
-        .map_err(io::Error::other)
+    }
 }
 
-async fn answer<A: Authorize, P: Fn() -> Result<String, String>>(
+async fn answer<A: Authorize>(
     request: Request<Incoming>,
-    from: std::net::IpAddr,
-    authorize: Arc<A>,
-    page: Arc<P>,
-) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET {
-        return response(
-            StatusCode::METHOD_NOT_ALLOWED,
-            TEXT,
-            "only GET\n".to_owned(),
-        );
-    }
-    if request.uri().path() != "/metrics" {
-        return response(StatusCode::NOT_FOUND, TEXT, "here is /metrics\n".to_owned());
+    from: IpAddr,
+    authorize: &A,
+    page: &(impl Fn() -> Result<String, String> + Sync),
+) -> Answer {
+    if request.method() != Method::GET || request.uri().path() != "/metrics" {
+        return Answer::to_get(&request, |_| None);
     }
     let access = match token(&request) {
         Some(token) => authorize.authorize(token, from.to_canonical()).await,
         None => Access::Unauthenticated,
     };
-    if access != Access::Allowed {
-        return response(access.status(), TEXT, access.explanation().to_owned());
-    }
-    match page() {
-        Ok(text) => response(StatusCode::OK, OPEN_METRICS, text),
-        Err(err) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, err),
+    match access {
+        Access::Allowed => Answer::metrics(page()),
+        refused => Answer::text(refused.status(), refused.explanation()),
     }
 }
 
@@ -156,15 +99,4 @@ fn token(request: &Request<Incoming>) -> Option<&str> {
     let token = token.trim();
     let is_one = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ');
     (headers.next().is_none() && is_one).then_some(token)
-}
-
-fn response(status: StatusCode, media: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static(media),
-    );
-    response
 }

@@ -13,6 +13,7 @@ mod file;
 mod socket;
 
 use serde::{Deserialize, Serialize};
+use tulle_names::{MARK_MASK, PROXY_MARK};
 
 pub use file::{FileError, obtain, read};
 
@@ -20,17 +21,13 @@ pub use file::{FileError, obtain, read};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SocketOwner {
-    /// The packet mark (SO_MARK).
+    /// The packet mark (SO_MARK): the proxy's, and a secret in the bits above.
     pub mark: u32,
     /// File system user and group at the moment the socket was opened.
     pub uid: u32,
     pub gid: u32,
 }
 
-/// The bits of a mark that are ours to set and to compare.
-pub const MARK_MASK: u32 = 0xfff;
-/// Their value on the proxy's sockets, as in Istio ambient; the bits above are the secret.
-pub const PROXY_MARK: u32 = 0x539;
 /// The owner's file in the run directory that agent and proxies share.
 pub const OWNER_FILE: &str = "socket-owner.json";
 

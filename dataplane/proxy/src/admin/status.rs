@@ -1,15 +1,18 @@
 //! The status the agent polls, readiness, and metrics.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 
-use hyper::StatusCode;
-use serde::{Deserialize, Serialize};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use tulle_http_server::Answer;
+use tulle_proxy_status::{
+    END_EXISTING_PATH, EndExistingConnections, Ended, NotReady, STATUS_PATH, Status, Workload,
+    WorkloadState,
+};
 
 use super::dump::{ConfigDump, timestamp};
-use super::http::Answer;
 use crate::lock::lock;
-use crate::pod::PodManager;
+use crate::pod::{PodManager, Served};
 use crate::rotation::Acknowledged;
 use crate::shared::Shared;
 
@@ -26,49 +29,7 @@ pub struct Overview {
 }
 
 /// Ready, or what is missing.
-pub type Readiness = Result<(), &'static str>;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    version: &'static str,
-    ready: bool,
-    /// What is missing.
-    not_ready: Option<&'static str>,
-    /// It has been told to stop, and serves until its connections have ended.
-    draining: bool,
-    trust_bundle_sha256: Option<String>,
-    workloads: Vec<WorkloadStatus>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WorkloadStatus {
-    uid: String,
-    identity: String,
-    certificate_not_after: Option<String>,
-    /// The control plane tells everybody to reach it by mutual TLS.
-    announced: bool,
-    /// The control plane tells everybody that it is being enrolled.
-    enrolling: bool,
-    /// Connections in plaintext with peers that are in the mesh by now.
-    older_connections: usize,
-    /// This proxy serves it no longer and finishes what is open; counted until the last is closed.
-    draining: bool,
-}
-
-/// Which connections to end: a pod's, where nothing has moved for so long; by force without it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct EndOlder {
-    uid: String,
-    quiet_milliseconds: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Ended {
-    ended: usize,
-}
+pub type Readiness = Result<(), NotReady>;
 
 impl Overview {
     /// Whether this proxy really serves: it knows the mesh, knows its pods, serves them all, and is not leaving.
@@ -77,37 +38,38 @@ impl Overview {
     /// What is missing.
     pub fn ready(&self) -> Readiness {
         if self.draining.load(Ordering::Acquire) {
-            return Err("draining");
+            return Err(NotReady::Draining);
         }
         if !self.shared.synced.borrow().both() {
-            return Err("waiting for the control plane's xDS");
+            return Err(NotReady::WaitsForControl);
         }
         if !self.pods.ready() {
-            return Err("waiting for the agent's pods to be served");
+            return Err(NotReady::WaitsForPods);
         }
         Ok(())
     }
 
-    /// `GET /status`, on the unix socket.
-    pub fn status_page(&self, path: &str) -> Option<Answer> {
-        (path == "/status").then(|| Answer::json(&self.status()))
+    /// The unix socket: what the agent asks and orders.
+    pub async fn to_agent(&self, request: Request<Incoming>) -> Answer {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, END_EXISTING_PATH) => match tulle_http_server::body(request).await {
+                Ok(order) => self.end_existing(&order),
+                Err(answer) => answer,
+            },
+            _ => Answer::to_get(&request, |path| {
+                (path == STATUS_PATH).then(|| Answer::json(&self.status()))
+            }),
+        }
     }
 
-    /// `POST /older/end`, on the unix socket: ends connections in plaintext with peers that are in
-    /// the mesh by now.
-    pub fn end_older(&self, path: &str, body: &[u8]) -> Option<Answer> {
-        (path == "/older/end").then(|| match serde_json::from_slice::<EndOlder>(body) {
-            Ok(EndOlder {
-                uid,
-                quiet_milliseconds,
-            }) => {
-                let quiet = quiet_milliseconds.map(Duration::from_millis);
-                Answer::json(&Ended {
-                    ended: self.pods.end_older_connections(&uid, quiet),
-                })
-            }
-            Err(err) => Answer::text(StatusCode::BAD_REQUEST, &format!("{err}\n")),
-        })
+    /// Ends connections in plaintext with peers that are in the mesh by now.
+    fn end_existing(&self, order: &[u8]) -> Answer {
+        match serde_json::from_slice::<EndExistingConnections>(order) {
+            Ok(order) => Answer::json(&Ended {
+                ended: self.pods.end_older_connections(&order.uid, order.quiet()),
+            }),
+            Err(err) => Answer::text(StatusCode::BAD_REQUEST, format!("{err}\n")),
+        }
     }
 
     /// Port 15021: yes or no, to whoever asks. Why not is in the log and in the status.
@@ -128,7 +90,7 @@ impl Overview {
         }
         match ready {
             Ok(()) => tracing::info!("ready"),
-            Err(reason) => tracing::info!(reason, "not ready"),
+            Err(reason) => tracing::info!(%reason, "not ready"),
         }
     }
 
@@ -141,25 +103,17 @@ impl Overview {
         encoded.map_err(|err| err.to_string())
     }
 
-    fn metrics_page(&self) -> Answer {
-        const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        match self.metrics() {
-            Ok(text) => Answer(StatusCode::OK, OPEN_METRICS, text),
-            Err(err) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &err),
-        }
-    }
-
     /// Port 15014, for whom a NetworkPolicy lets reach it.
     pub fn plaintext_metrics_page(&self, path: &str) -> Option<Answer> {
-        (path == "/metrics").then(|| self.metrics_page())
+        (path == "/metrics").then(|| Answer::metrics(self.metrics()))
     }
 
     /// Port 15000, on loopback.
     pub fn admin_page(&self, path: &str) -> Option<Answer> {
         match path {
             "/config_dump" => Some(Answer::json(&ConfigDump::new(self))),
-            "/status" => Some(Answer::json(&self.status())),
-            "/metrics" => Some(self.metrics_page()),
+            STATUS_PATH => Some(Answer::json(&self.status())),
+            "/metrics" => Some(Answer::metrics(self.metrics())),
             _ => None,
         }
     }
@@ -167,27 +121,26 @@ impl Overview {
     fn status(&self) -> Status {
         let ready = self.ready();
         Status {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: ready.is_ok(),
             not_ready: ready.err(),
             draining: self.draining.load(Ordering::Acquire),
             trust_bundle_sha256: self.acknowledged.sha256().map(|sha256| sha256.to_string()),
-            workloads: self
-                .pods
-                .served()
-                .into_iter()
-                .map(|pod| WorkloadStatus {
-                    uid: pod.uid,
-                    identity: pod.identity.to_string(),
-                    certificate_not_after: pod
-                        .certificate_not_after
-                        .map(|at: SystemTime| timestamp(at)),
-                    announced: pod.standing.announced,
-                    enrolling: pod.standing.enrolling,
-                    older_connections: pod.standing.older_connections,
-                    draining: pod.draining,
-                })
-                .collect(),
+            workloads: self.pods.served().into_iter().map(workload).collect(),
         }
+    }
+}
+
+fn workload(pod: Served) -> Workload {
+    Workload {
+        uid: pod.uid,
+        identity: pod.identity.to_string(),
+        certificate_not_after: pod.certificate_not_after.map(timestamp),
+        state: WorkloadState {
+            announced: pod.standing.announced,
+            enrolling: Some(pod.standing.enrolling),
+            existing_connections: pod.standing.older_connections,
+            draining: pod.draining,
+        },
     }
 }

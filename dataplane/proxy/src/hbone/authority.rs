@@ -31,7 +31,7 @@ pub fn target(authority: Option<&Authority>, own: &[IpAddr]) -> Result<SocketAdd
     if address.port() == 0 {
         return Err(AuthorityError::NotAnAddress(text.to_owned()));
     }
-    if crate::inpod::is_own_port(address.port()) {
+    if tulle_names::is_own_port(address.port()) {
         return Err(AuthorityError::OwnPort(address.port()));
     }
     Ok(address)

@@ -3,10 +3,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tulle_names::is_own_port;
 
 use super::authorize::authorize;
 use super::forward::{connect, facts, question};
-use crate::inpod::{is_own_port, original, socket};
+use crate::inpod::{original, socket};
 use crate::pod::{Broken, Pod};
 use crate::policy::Connection;
 use crate::telemetry::connection::{Facts, Record, refused};

@@ -9,7 +9,7 @@ use nix::sys::socket::sockopt::{IpBindAddressNoPort, TcpUserTimeout};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use tulle_socket_owner::PROXY_MARK;
+use tulle_names::PROXY_MARK;
 
 use super::netns::NetNs;
 

@@ -3,10 +3,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tulle_names::{HBONE_PORT, is_own_port};
+
 use super::affinity::Affinity;
 use super::balance::{eligible, pick, preferred};
 use crate::hbone::pool::Peer;
-use crate::inpod::{HBONE_PORT, is_own_port};
 use crate::state::service::{Waypoint, WaypointDestination};
 use crate::state::{Protocol, Service, Snapshot, Unreadable, Workload};
 

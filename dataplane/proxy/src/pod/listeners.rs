@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tulle_names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS};
 
 use super::Pod;
 use crate::inpod::netns::NetNs;
 use crate::inpod::original::canonical;
-use crate::inpod::{HBONE_PORT, OUTBOUND_PORT, PLAINTEXT_PORT, socket};
+use crate::inpod::socket;
 use crate::{inbound, outbound};
 
 /// After accept fails for want of descriptors or memory, how long until the next try.
@@ -58,10 +59,10 @@ impl Listeners {
         let [outbound, plaintext, hbone] = match handed {
             Some([outbound, plaintext, hbone]) => [
                 take(outbound, OUTBOUND_PORT),
-                take(plaintext, PLAINTEXT_PORT),
+                take(plaintext, INBOUND_PLAINTEXT_PORT),
                 take(hbone, HBONE_PORT),
             ],
-            None => [OUTBOUND_PORT, PLAINTEXT_PORT, HBONE_PORT].map(|port| open(netns, port)),
+            None => PROXY_PORTS.map(|port| open(netns, port)),
         };
         Ok(Self([
             (Purpose::Outbound, outbound?),

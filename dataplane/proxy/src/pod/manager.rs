@@ -67,9 +67,14 @@ impl Fault {
 
 impl From<Fault> for zds::Refusal {
     fn from(fault: Fault) -> Self {
+        let reason = match &fault {
+            Fault::Certificate(Missing::Refused { .. }) => zds::RefusalReason::IdentityRefused,
+            Fault::Certificate(Missing::Late { .. }) => zds::RefusalReason::NoCertificate,
+            Fault::OfPod(_) | Fault::OfProxy(_) => zds::RefusalReason::Other,
+        };
         Self {
+            reason,
             message: fault.to_string(),
-            definite: matches!(fault, Fault::Certificate(Missing::Refused { .. })),
         }
     }
 }

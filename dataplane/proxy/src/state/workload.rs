@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use tulle_names::DEFAULT_TRUST_DOMAIN;
 use tulle_wire::workload as wire;
 
 use super::service::{ServiceName, Waypoint, known, parse_ports, parse_waypoint};
@@ -78,7 +79,7 @@ impl Workload {
         if workload.uid.is_empty() {
             return Err(ResourceError::Empty { field: "uid" });
         }
-        let domain: TrustDomain = or(&workload.trust_domain, "cluster.local").parse()?;
+        let domain: TrustDomain = or(&workload.trust_domain, DEFAULT_TRUST_DOMAIN).parse()?;
         let account = or(&workload.service_account, "default");
         let locality = workload.locality.unwrap_or_default();
         let status: wire::WorkloadStatus = known("status", workload.status)?;

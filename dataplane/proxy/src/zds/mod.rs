@@ -1,7 +1,5 @@
-//! The agent's socket: which pods are ours, and their network namespaces.
-mod message;
+//! The conversation with the agent: which pods are ours, and their network namespaces.
 mod session;
-mod socket;
 
-pub use message::{Handed, Pod, Refusal, Request, ZdsError};
 pub use session::{Handler, run};
+pub use tulle_zds::{Handed, Pod, Refusal, RefusalReason};

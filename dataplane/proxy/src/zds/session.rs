@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tulle_zds::{Answer, Handed, Hello, Numbered, Pod, Refusal, Request, SeqPacket};
 
-use super::message::{Handed, Numbered, Pod, Refusal, Request, ack, hello, parse};
-use super::socket::ZdsSocket;
-
+const HELLO: Hello = Hello {
+    takes_listeners: true,
+    answers_in_any_order: true,
+};
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// Pods whose answer is not given yet; beyond it nothing more is read. The agent asks for no more at once.
@@ -34,7 +36,7 @@ pub trait Handler: Send + Sync {
 pub async fn run(path: &Path, handler: &impl Handler) {
     let mut wait = FIRST_RETRY;
     loop {
-        let ended = match ZdsSocket::connect(path) {
+        let ended = match SeqPacket::connect(path) {
             Ok(socket) => {
                 tracing::info!(path = %path.display(), "connected to the agent");
                 handler.connected(true);
@@ -55,11 +57,11 @@ pub async fn run(path: &Path, handler: &impl Handler) {
 
 /// Answers until the agent goes. Pods that are being added then are given up: the next snapshot names them again.
 async fn converse(
-    socket: &ZdsSocket,
+    socket: &SeqPacket,
     handler: &impl Handler,
     wait: &mut Duration,
 ) -> io::Result<()> {
-    socket.send(&hello()).await?;
+    socket.send(&HELLO.encode(), &[]).await?;
     // Uids named before the snapshot is complete; none afterwards.
     let mut listed = Some(HashSet::new());
     let mut under_way = FuturesUnordered::new();
@@ -75,7 +77,7 @@ async fn converse(
             return Ok(());
         };
         *wait = FIRST_RETRY;
-        let Numbered { number, request } = parse(received);
+        let Numbered { number, request } = Numbered::decode(received);
         let pod = request
             .map_err(Refusal::from)
             .and_then(|request| serve(request, handler, &mut listed));
@@ -96,14 +98,18 @@ async fn converse(
 }
 
 async fn answer(
-    socket: &ZdsSocket,
+    socket: &SeqPacket,
     number: Option<NonZeroU64>,
     result: Result<(), Refusal>,
 ) -> io::Result<()> {
     if let Err(refusal) = &result {
         tracing::warn!(err = refusal.message, "the agent's request failed");
     }
-    socket.send(&ack(number, result)).await
+    let answer = Answer {
+        number: number.map_or(0, NonZeroU64::get),
+        outcome: result,
+    };
+    socket.send(&answer.encode(), &[]).await
 }
 
 /// Does what can be done at once; answers the pod where one is to be added.

@@ -1,6 +1,8 @@
 //! Pods that get no certificate, and those beside them.
 use std::time::{Duration, Instant};
 
+use tulle_names::HBONE_PORT;
+
 use crate::harness::control::Unsigned;
 use crate::harness::http::get_port;
 use crate::harness::pod::Pod;
@@ -51,6 +53,23 @@ async fn r38_pods_that_wait_for_a_certificate_delay_no_other() {
         assert!((1..=3).contains(&number) && ack.error.contains("no certificate"));
         assert!(!ack.definite, "it may come yet");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_whether_the_certificate_is_missing_and_whether_it_may_come() {
+    let mut mesh = Mesh::start().await;
+    let [refused, late, taken] = pods(&mut mesh, ["refused", "late", "taken"]);
+    mesh.control.leave_unsigned(&refused, Unsigned::Refused);
+    mesh.control.leave_unsigned(&late, Unsigned::Unanswered);
+    let port = (std::net::Ipv4Addr::UNSPECIFIED, HBONE_PORT);
+    let _its_own = taken.ns.run(|| std::net::TcpListener::bind(port)).unwrap();
+    for (number, pod) in (1..).zip([&refused, &late, &taken]) {
+        mesh.conversation.begin_add(pod, number);
+    }
+    let mut answers = [0; 3].map(|_| mesh.conversation.answer());
+    answers.sort_by_key(|(number, _)| *number);
+    let told = answers.map(|(_, ack)| (ack.no_certificate, ack.definite));
+    assert_eq!(told, [(true, true), (true, false), (false, false)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! Who reads the proxy's metrics.
+use tulle_names::PLAINTEXT_METRICS_PORT as PLAIN;
+
 use crate::harness::Mesh;
 use crate::harness::http::get_port;
-
-const PLAIN: u16 = 15014;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_metrics_are_served_without_tls_only_where_the_mesh_says_so() {

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use tulle_agent::netns::Netns;
-use tulle_socket_owner::PROXY_MARK;
+use tulle_names::PROXY_MARK;
 
 use crate::ground::forge::{bare_ack, connect_from, connect_marked};
 use crate::harness::app::refused;

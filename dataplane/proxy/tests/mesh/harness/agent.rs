@@ -11,6 +11,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use prost::Message;
+use tulle_names::PROXY_PORTS;
 use tulle_wire::zds::workload_request::Payload;
 use tulle_wire::zds::workload_response::Payload as Answer;
 use tulle_wire::zds::{
@@ -64,7 +65,7 @@ pub struct Listeners(pub [TcpListener; 3]);
 impl Listeners {
     pub fn open(pod: &Pod) -> Self {
         let open = |port| TcpListener::bind(("::", port)).unwrap();
-        Self(pod.ns.run(|| [15001, 15006, 15008].map(open)))
+        Self(pod.ns.run(|| PROXY_PORTS.map(open)))
     }
 }
 

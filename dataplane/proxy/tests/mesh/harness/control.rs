@@ -30,7 +30,7 @@ use super::network::Ns;
 use super::pod::{NAMESPACE, Pod};
 
 /// Where the control plane listens, in the node's namespace.
-pub const PORT: u16 = 15012;
+pub use tulle_names::CONTROL_GRPC_PORT as PORT;
 
 type Resources = BTreeMap<String, Vec<u8>>;
 

@@ -65,7 +65,7 @@ impl Mesh {
         std::fs::write(folder.0.join("root-cert.pem"), authority.roots_pem()).unwrap();
         std::fs::write(folder.0.join("token"), "a-projected-token\n").unwrap();
         let control = Control::start(&network.host, authority.clone());
-        let agent = Agent::listen(&folder.0.join("zds.sock"));
+        let agent = Agent::listen(&folder.0.join(tulle_zds::SOCKET_NAME));
         let proxy = start(&network.host, &folder.0);
         let conversation = agent.accept();
         Self {

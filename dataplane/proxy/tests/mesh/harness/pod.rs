@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
+use tulle_names::{
+    HBONE_PORT, INBOUND_PLAINTEXT_PORT, MARK_MASK, NODE_SOURCE_V4, ORIGINAL_SOURCE_MARK,
+    OUTBOUND_PORT, PROXY_MARK, ROUTE_TABLE,
+};
 
 use super::app::Echo;
 use super::network::Ns;
@@ -19,35 +23,39 @@ pub struct Pod {
     pub ip: Ipv4Addr,
 }
 
-/// The redirects of an enrolled pod, as Istio writes them.
-const RULES: &str = "
-ip rule add fwmark 0x111/0xfff lookup 100
-ip route add local 0.0.0.0/0 dev lo table 100
+/// The redirects of an enrolled pod.
+fn rules() -> String {
+    format!(
+        "
+ip rule add fwmark {ORIGINAL_SOURCE_MARK:#x}/{MARK_MASK:#x} lookup {ROUTE_TABLE}
+ip route add local 0.0.0.0/0 dev lo table {ROUTE_TABLE}
 nft -f - <<END
-table inet tulle {
-  chain mangle_prerouting {
+table inet tulle {{
+  chain mangle_prerouting {{
     type filter hook prerouting priority mangle;
-    meta mark 0x539 ct mark set 0x111
-  }
-  chain mangle_output {
+    meta mark {PROXY_MARK:#x} ct mark set {ORIGINAL_SOURCE_MARK:#x}
+  }}
+  chain mangle_output {{
     type route hook output priority mangle;
-    ct mark 0x111 meta mark set ct mark
-  }
-  chain prerouting {
+    ct mark {ORIGINAL_SOURCE_MARK:#x} meta mark set ct mark
+  }}
+  chain prerouting {{
     type nat hook prerouting priority dstnat;
-    ip saddr 169.254.7.127 meta l4proto tcp accept
-    ip daddr != 127.0.0.1 tcp dport != 15008 meta mark != 0x539 tcp flags & (fin|syn|rst|ack) == syn redirect to :15006
-  }
-  chain output {
+    ip saddr {NODE_SOURCE_V4} meta l4proto tcp accept
+    ip daddr != 127.0.0.1 tcp dport != {HBONE_PORT} meta mark != {PROXY_MARK:#x} tcp flags & (fin|syn|rst|ack) == syn redirect to :{INBOUND_PLAINTEXT_PORT}
+  }}
+  chain output {{
     type nat hook output priority -100;
-    ip daddr 169.254.7.127 accept
-    ct mark 0x111 accept
+    ip daddr {NODE_SOURCE_V4} accept
+    ct mark {ORIGINAL_SOURCE_MARK:#x} accept
     oifname lo ip daddr != 127.0.0.1 accept
-    ip daddr != 127.0.0.1 meta mark 0 tcp flags & (fin|syn|rst|ack) == syn redirect to :15001
-  }
-}
+    ip daddr != 127.0.0.1 meta mark 0 tcp flags & (fin|syn|rst|ack) == syn redirect to :{OUTBOUND_PORT}
+  }}
+}}
 END
-";
+"
+    )
+}
 
 impl Pod {
     pub fn new(name: &str, ip: Ipv4Addr) -> Self {
@@ -81,7 +89,7 @@ impl Pod {
 
     /// Redirects the pod's connections to the proxy.
     pub fn capture(&self) {
-        self.ns.sh(RULES);
+        self.ns.sh(&rules());
     }
 
     /// An application of the pod.

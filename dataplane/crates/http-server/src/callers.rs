@@ -1,15 +1,15 @@
-//! Who may be connected to an HTTP port of the node's programs at once. Any pod can reach these ports, and none may keep the
-//! kubelet's probes out: an address has a few places, and those who call from the address they call have places of their own.
+//! Who may be connected to an HTTP port at once. Any pod can reach these ports, and none may keep the kubelet's probes
+//! out: an address has a few places, and those who call from the address they call have places of their own.
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Places of all addresses together, those of the node apart.
-pub const ALL: usize = 64;
+const ALL: usize = 64;
 /// Of one address.
-pub const EACH: usize = 4;
+const EACH: usize = 4;
 /// Of the node itself: a packet that comes from outside cannot have its address for source.
-pub const OWN: usize = 16;
+const OWN: usize = 16;
 
 /// Who is connected.
 #[derive(Debug, Default)]
