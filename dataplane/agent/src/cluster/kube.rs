@@ -21,7 +21,7 @@ use super::follow::{Change, follow};
 use super::objects::{mesh_node_resource, mesh_resource, mesh_view, namespace_view, pod_view};
 use super::view::{NamespaceView, PodView, View};
 use super::{Cluster, ClusterError, MeshNodeSeen, StatusOutcome};
-use crate::report::MeshNodeStatus;
+use crate::mesh_node::MeshNodeStatus;
 
 const FIELD_MANAGER: &str = "tulle-agent";
 const MESH: &str = "default";

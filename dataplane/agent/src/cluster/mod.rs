@@ -10,11 +10,11 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use kube::KubeCluster;
-pub use view::{MeshView, NamespaceView, PodView, View};
+pub use view::{MODE_LABEL, MeshView, NamespaceView, PodView, View};
 
 use tulle_metrics_server::Access;
 
-use crate::report::MeshNodeStatus;
+use crate::mesh_node::MeshNodeStatus;
 
 /// A question to the API server that was not answered.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde_json::from_value;
 
 use super::probes::probe_ports;
-use super::view::{MeshView, NamespaceView, PodView};
-use crate::enrol::MODE_LABEL;
+use super::view::{MODE_LABEL, MeshView, NamespaceView, PodView};
 use crate::sockets::Policy;
 
 pub fn mesh_resource() -> ApiResource {

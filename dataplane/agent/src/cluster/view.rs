@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use tulle_cni_protocol::SYSTEM_NAMESPACE;
 
+use crate::mesh_node::PodStatus;
 use crate::sockets::Policy;
+
+/// On a Namespace or a Pod, the Pod's wins.
+pub const MODE_LABEL: &str = "mesh.tulle.dev/mode";
 
 /// A pod as far as its enrolment depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,19 @@ pub struct PodView {
     pub has_ended: bool,
     /// Where the kubelet asks it, on its own address: probes and lifecycle hooks.
     pub probe_ports: BTreeSet<u16>,
+}
+
+impl From<PodStatus> for PodView {
+    fn from(status: PodStatus) -> Self {
+        Self {
+            uid: status.uid,
+            namespace: status.namespace,
+            name: status.name,
+            service_account: status.service_account,
+            ips: status.ips,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

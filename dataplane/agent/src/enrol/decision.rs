@@ -2,9 +2,6 @@
 use crate::cluster::{NamespaceView, PodView};
 use tulle_cni_protocol::may_be_enrolled;
 
-/// On a Namespace or a Pod, the Pod's wins.
-pub const MODE_LABEL: &str = "mesh.tulle.dev/mode";
-
 const IN: &str = "ambient";
 const OUT: &str = "none";
 

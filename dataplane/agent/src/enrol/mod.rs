@@ -10,6 +10,7 @@ mod decision;
 mod enroller;
 mod exempt;
 mod failure;
+mod look;
 mod machine;
 mod node;
 mod older;
@@ -18,7 +19,7 @@ mod settle;
 mod steps;
 mod worker;
 
-pub use decision::{Decision, MODE_LABEL, decide};
+pub use decision::{Decision, decide};
 pub use enroller::{Enroller, Started};
 pub use failure::Failure;
 pub use machine::{Facts, Rules, Step, Wanted, next};

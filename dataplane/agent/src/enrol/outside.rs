@@ -1,6 +1,6 @@
 //! What is told of a pod outside the mesh that somebody may expect in it. Pure.
-use super::decision::{Decision, MODE_LABEL};
-use crate::cluster::PodView;
+use super::decision::Decision;
+use crate::cluster::{MODE_LABEL, PodView};
 use crate::report::Standing;
 
 /// How a pod stands that is outside the mesh; `None` where there is nothing to tell of it.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::status::{
+use crate::cluster::PodView;
+use crate::mesh_node::{
     AgentStatus, CniStatus, Condition, MeshNodeStatus, PodState, PodStatus, ProxyStatus, now,
 };
-use crate::cluster::PodView;
 
 /// How a pod stands, as its worker tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, Sleep};
 
 use super::board::Board;
-use super::status::ProxyStatus;
+use crate::mesh_node::ProxyStatus;
 use crate::proxy::{Answered, Question, Seen, Sighting, Sightings};
 use crate::zds::Proxies;
 

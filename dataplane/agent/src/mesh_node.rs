@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::PodView;
-
 /// Pods a MeshNode can list.
 const MAX_PODS: usize = 1024;
 /// Characters of a message.
@@ -39,19 +37,6 @@ pub struct PodStatus {
     pub older_connections: usize,
     /// RFC 3339: when `state` was reached.
     pub since: String,
-}
-
-impl From<PodStatus> for PodView {
-    fn from(status: PodStatus) -> Self {
-        Self {
-            uid: status.uid,
-            namespace: status.namespace,
-            name: status.name,
-            service_account: status.service_account,
-            ips: status.ips,
-            ..Self::default()
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
