@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::identity::spiffe::TrustDomain;
+use crate::spiffe::TrustDomain;
 
 const PLAINTEXT_METRICS_PORT: &str = "TULLE_PLAINTEXT_METRICS_PORT";
 

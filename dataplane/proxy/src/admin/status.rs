@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::dump::{ConfigDump, timestamp};
 use super::http::Answer;
 use crate::lock::lock;
-use crate::pod::PodManager;
 use crate::rotation::Acknowledged;
+use crate::serve::PodManager;
 use crate::shared::Shared;
 
 /// Everything the pages are made from.
@@ -157,7 +157,7 @@ impl Overview {
     /// Port 15000, on loopback.
     pub fn admin_page(&self, path: &str) -> Option<Answer> {
         match path {
-            "/config_dump" => Some(Answer::json(&ConfigDump::new(self))),
+            "/config_dump" => Some(Answer::json(&ConfigDump::new(&self.shared, &self.pods))),
             "/status" => Some(Answer::json(&self.status())),
             "/metrics" => Some(self.metrics_page()),
             _ => None,

@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::pool::Peer;
+use super::peer::Peer;
 use super::wire::{Wire, large_writes, wire};
 use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
-use crate::identity::certificate::{Validity, WorkloadCertificate};
-use crate::identity::vouched::{Role, Vouched};
+use crate::identity::certificate::{Role, Validity, WorkloadCertificate};
+use crate::identity::vouched::Vouched;
 use crate::inpod::netns::NetNs;
 use crate::inpod::socket;
 use crate::tls::ALPN_H2;

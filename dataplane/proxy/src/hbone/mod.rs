@@ -1,16 +1,24 @@
 //! HBONE: connections as HTTP/2 CONNECT streams in mutual TLS.
 pub mod authority;
 mod choice;
-pub mod dial;
+mod dial;
+mod error;
 mod gathered;
 pub mod headers;
 mod liveness;
-pub mod pool;
+mod peer;
+mod pool;
 mod shared;
 mod slots;
 pub mod stream;
 mod tunnel;
 pub mod wire;
+
+pub use dial::DialError;
+pub use error::TunnelError;
+pub use peer::Peer;
+pub use pool::Pool;
+pub use tunnel::TunnelStream;
 
 /// Streams per connection, as Istio's.
 pub const MAX_STREAMS: u32 = 100;

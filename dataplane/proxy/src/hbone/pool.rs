@@ -5,46 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use h2::Reason;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use super::choice::spread;
 use super::dial::{DialError, dial};
+use super::error::{OPEN_LIMIT, TunnelError};
+use super::peer::Peer;
 use super::slots::{Driver, Slots};
-pub use super::tunnel::TunnelStream;
-use super::tunnel::{Tunnel, drive, open};
+use super::tunnel::{Tunnel, TunnelStream, drive, open};
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::IdentitySlot;
-use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
 use crate::telemetry::metrics::Metrics;
 
 /// Of requests that a tunnel which is there did not take.
 const MAX_RETRIES: usize = 3;
-/// From the wish to the peer's answer; the peer itself gives the application five seconds.
-const OPEN_LIMIT: Duration = Duration::from_secs(10);
-
-/// Whom to reach, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Peer {
-    pub identity: SpiffeId,
-    pub address: SocketAddr,
-}
-
-/// Why there is no stream.
-#[derive(Debug, thiserror::Error)]
-pub enum TunnelError {
-    /// All who waited for the dial hear of the one error.
-    #[error(transparent)]
-    Dial(#[from] Arc<DialError>),
-    #[error("HTTP/2 with {0}: {1}")]
-    Http(SocketAddr, h2::Error),
-    #[error("{0} answered {1}")]
-    Refused(SocketAddr, StatusCode),
-    #[error("the target cannot be written as a request: {0}")]
-    Request(#[from] http::Error),
-    #[error("{0} did not answer within {limit} s", limit = OPEN_LIMIT.as_secs())]
-    TimedOut(SocketAddr),
-}
 
 /// One pod's tunnels.
 pub struct Pool {

@@ -9,8 +9,9 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use super::MAX_STREAMS;
 use super::dial::{DialError, Dialed};
+use super::error::TunnelError;
 use super::liveness::alive;
-use super::pool::{Peer, TunnelError};
+use super::peer::Peer;
 use super::shared::{self, Carrier, Shared};
 use super::slots;
 use super::stream::{H2Sink, H2Source};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::live::Watched;
-use crate::identity::spiffe::SpiffeId;
 use crate::inpod::socket;
-use crate::pod::{Broken, Pod};
+use crate::pod::{Broken, Pod, Watched};
 use crate::policy::Connection;
 use crate::relay::{self, Sink, Source, pump};
+use crate::spiffe::SpiffeId;
 use crate::state::Workload;
-use crate::telemetry::connection::{Facts, Record};
+use crate::telemetry::connection::Record;
+use crate::telemetry::facts::Facts;
 use crate::telemetry::labels::Reporter;
 
 /// What policy is asked about a connection from `from` to `to`.

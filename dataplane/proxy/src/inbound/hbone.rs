@@ -21,12 +21,13 @@ use crate::hbone::authority::{AuthorityError, target};
 use crate::hbone::stream::{H2Sink, H2Source};
 use crate::hbone::wire::Wire;
 use crate::hbone::{MAX_STREAMS, headers};
-use crate::identity::spiffe::SpiffeId;
 use crate::identity::vouched::Vouched;
 use crate::inpod::socket;
 use crate::pod::Pod;
 use crate::policy;
-use crate::telemetry::connection::{Facts, Record, refused};
+use crate::spiffe::SpiffeId;
+use crate::telemetry::connection::{Record, refused};
+use crate::telemetry::facts::Facts;
 
 /// A tunnel nobody has used for so long is closed; its peer opens another when it wants one.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);

@@ -9,7 +9,8 @@ use super::forward::{connect, facts, question};
 use crate::inpod::{is_own_port, original, socket};
 use crate::pod::{Broken, Pod};
 use crate::policy::Connection;
-use crate::telemetry::connection::{Facts, Record, refused};
+use crate::telemetry::connection::{Record, refused};
+use crate::telemetry::facts::Facts;
 
 /// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
 pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {

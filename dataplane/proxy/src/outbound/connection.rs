@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use super::resolve::{Origin, Refusal, Route, Way, resolve};
-use crate::hbone::headers;
-use crate::hbone::pool::{Peer, TunnelError, TunnelStream};
+use crate::hbone::{Peer, TunnelError, TunnelStream, headers};
 use crate::inpod::{original, socket};
 use crate::lock::lock;
 use crate::pod::{Broken, Pod};
 use crate::relay::{self, pump};
+use crate::route::{Origin, Refusal, Route, Way, resolve};
 use crate::state::Workload;
-use crate::telemetry::connection::{Facts, Record, refused};
+use crate::telemetry::connection::{Record, refused};
+use crate::telemetry::facts::Facts;
 use crate::telemetry::labels::Reporter;
 
 #[derive(Debug, thiserror::Error)]

@@ -1,26 +1,22 @@
 //! A pod being served: its namespace, its identity, its open connections.
 mod connections;
-mod listeners;
-mod manager;
+mod live;
 mod plaintext;
-mod roster;
-mod takeover;
 
 pub use connections::Connections;
-pub use manager::{PodManager, Served};
+pub use live::{Live, Watched};
 pub use plaintext::{Broken, Plaintext};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::hbone::pool::Pool;
+use crate::hbone::Pool;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::{IdentitySlot, Renewals};
-use crate::identity::spiffe::SpiffeId;
-use crate::inbound::Live;
 use crate::inpod::netns::NetNs;
-use crate::outbound::{Affinity, in_mesh};
+use crate::route::{Affinity, in_mesh};
 use crate::shared::Shared;
+use crate::spiffe::SpiffeId;
 use crate::state::{Protocol, Snapshot};
 use crate::zds;
 
@@ -53,7 +49,7 @@ pub struct Standing {
 }
 
 impl Pod {
-    fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
+    pub fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
         let netns = Arc::new(netns);
         let (metrics, drain) = (shared.metrics.clone(), shared.config.drain);
         Self {

@@ -1,66 +1,18 @@
 //! The record of one connection: its metrics while it lasts, its access-log line at the end.
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 
+use super::facts::Facts;
 use super::labels::Reporter;
 use super::metrics::Metrics;
 use super::traffic::Counted;
 use crate::config::AccessLog;
-use crate::identity::spiffe::SpiffeId;
 use crate::logging::ACCESS;
 use crate::relay::Meter;
-use crate::state::{Service, Workload};
-
-/// What is known of a connection by the time its route is.
-#[derive(Clone)]
-pub struct Facts {
-    pub reporter: Reporter,
-    pub source: SocketAddr,
-    pub source_workload: Option<Arc<Workload>>,
-    /// Where the source is a node: what it sends for itself, its host-network pods, and others whose source it changes.
-    pub source_node: Option<String>,
-    pub source_identity: Option<SpiffeId>,
-    /// Where the application was going, or the peer asked to go.
-    pub destination: SocketAddr,
-    /// Where it really went, when that is not the same.
-    pub upstream: Option<SocketAddr>,
-    pub destination_workload: Option<Arc<Workload>>,
-    pub destination_node: Option<String>,
-    pub destination_identity: Option<SpiffeId>,
-    pub service: Option<Arc<Service>>,
-    pub hbone: bool,
-    /// The policy that decided, where one did.
-    pub policy: Option<String>,
-    /// The trace id both ends log.
-    pub trace: Option<String>,
-}
-
-#[cfg(test)]
-impl Facts {
-    /// A connection of which nothing is known.
-    pub fn unknown(reporter: Reporter) -> Self {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self {
-            reporter,
-            source: nowhere,
-            source_workload: None,
-            source_node: None,
-            source_identity: None,
-            destination: nowhere,
-            upstream: None,
-            destination_workload: None,
-            destination_node: None,
-            destination_identity: None,
-            service: None,
-            hbone: false,
-            policy: None,
-            trace: None,
-        }
-    }
-}
+use crate::spiffe::SpiffeId;
+use crate::state::Workload;
 
 /// Counts an open connection; dropping it without an outcome logs it as cut off.
 pub struct Record {

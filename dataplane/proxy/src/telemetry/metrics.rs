@@ -184,7 +184,8 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::config::AccessLog;
-    use crate::telemetry::connection::{Facts, Record};
+    use crate::telemetry::connection::Record;
+    use crate::telemetry::facts::Facts;
     use crate::telemetry::labels::Reporter;
 
     #[test]

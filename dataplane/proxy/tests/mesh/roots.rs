@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
-use tulle_proxy::hbone::dial::DialError;
-use tulle_proxy::hbone::pool::{Peer, Pool, TunnelError};
+use tulle_proxy::hbone::{DialError, Peer, Pool, TunnelError};
 use tulle_proxy::identity::ca_client::{Issuer, Issuing};
 use tulle_proxy::identity::certificate::CertificateRequest;
 use tulle_proxy::identity::manager::CertificateManager;
-use tulle_proxy::identity::spiffe::SpiffeId;
 use tulle_proxy::inpod::netns::NetNs;
+use tulle_proxy::spiffe::SpiffeId;
 use tulle_proxy::telemetry::metrics::Metrics;
 
 use crate::harness::app::{exchange, greeting, limited, refused};

@@ -1,20 +1,13 @@
-//! Connections that are open, asked again when policy changes.
+//! Accepted connections that are open, with what policy was asked about them.
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::authorize::denied_now;
 use crate::lock::lock;
-use crate::pod::{Pod, PodManager};
 use crate::policy::Connection;
-use crate::shared::Shared;
-use crate::state::Workload;
-
-/// Changes come in bursts; open connections are asked once a burst.
-const SETTLE: Duration = Duration::from_millis(200);
+use crate::state::{Snapshot, Workload};
 
 /// The accepted connections of one pod.
 #[derive(Default)]
@@ -31,11 +24,10 @@ struct Basis {
 }
 
 impl Basis {
-    fn now(pod: &Pod) -> Self {
-        let mesh = pod.shared.state.read();
+    fn new(mesh: &Snapshot, workload_uid: &str) -> Self {
         Self {
             verdict_changes: mesh.verdict_changes(),
-            workload: mesh.workload(&pod.workload_uid).cloned(),
+            workload: mesh.workload(workload_uid).cloned(),
         }
     }
 
@@ -48,8 +40,11 @@ impl Basis {
 #[derive(Default)]
 struct Open {
     next: u64,
-    connections: HashMap<u64, (IpAddr, Connection, CancellationToken)>,
+    connections: HashMap<u64, Asked>,
 }
+
+/// The pod's address, what was asked, and how to say that it is denied now.
+pub type Asked = (IpAddr, Connection, CancellationToken);
 
 /// One open connection; dropped, it is no longer asked about.
 pub struct Watched {
@@ -74,26 +69,19 @@ impl Live {
         }
     }
 
-    /// Ends what is denied now, unless that was asked already.
-    fn review(&self, pod: &Pod) {
-        let basis = Basis::now(pod);
-        {
-            let mut reviewed = lock(&self.reviewed);
-            if reviewed.as_ref().is_some_and(|before| before.is(&basis)) {
-                return;
-            }
-            *reviewed = Some(basis);
-        }
+    /// Those to ask about again, unless all that it takes to answer is as it was the last time.
+    pub fn to_review(&self, mesh: &Snapshot, workload_uid: &str) -> Vec<Asked> {
         let open: Vec<_> = lock(&self.open).connections.values().cloned().collect();
-        for (own, connection, denied) in open {
-            if denied_now(pod, own, &connection) {
-                denied.cancel();
-            }
+        if open.is_empty() {
+            return open;
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        lock(&self.open).connections.is_empty()
+        let basis = Basis::new(mesh, workload_uid);
+        let mut reviewed = lock(&self.reviewed);
+        if reviewed.as_ref().is_some_and(|before| before.is(&basis)) {
+            return vec![];
+        }
+        *reviewed = Some(basis);
+        open
     }
 }
 
@@ -107,17 +95,5 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         lock(&self.open).connections.remove(&self.id);
-    }
-}
-
-/// Reviews open connections whenever the mesh changes, for ever.
-pub async fn watch_policies(shared: Arc<Shared>, pods: Arc<PodManager>) {
-    let mut changes = shared.state.changes();
-    while changes.changed().await.is_ok() {
-        tokio::time::sleep(SETTLE).await;
-        changes.mark_unchanged();
-        for pod in pods.pods().iter().filter(|pod| !pod.live.is_empty()) {
-            pod.live.review(pod);
-        }
     }
 }

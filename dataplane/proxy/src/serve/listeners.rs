@@ -9,10 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Pod;
 use crate::inpod::netns::NetNs;
 use crate::inpod::original::canonical;
 use crate::inpod::{HBONE_PORT, OUTBOUND_PORT, PLAINTEXT_PORT, socket};
+use crate::pod::Pod;
 use crate::{inbound, outbound};
 
 /// After accept fails for want of descriptors or memory, how long until the next try.
