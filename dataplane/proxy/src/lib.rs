@@ -2,6 +2,7 @@
 //! network namespace, tunnels its connections in mutual TLS, and enforces layer 4 policy.
 pub mod admin;
 pub mod config;
+pub mod connection;
 #[cfg(test)]
 mod fuzz;
 pub mod hbone;
@@ -13,7 +14,6 @@ pub mod logging;
 pub mod outbound;
 pub mod pod;
 pub mod policy;
-pub mod relay;
 pub mod resource;
 pub mod rotation;
 pub mod route;

@@ -14,7 +14,7 @@ use super::liveness::alive;
 use super::peer::Peer;
 use super::shared::{self, Carrier, Shared};
 use super::slots;
-use super::stream::{H2Sink, H2Source};
+use super::stream::{H2Sink, H2Source, H2Stream};
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::Renewals;
 use crate::identity::vouched::Vouched;
@@ -33,8 +33,7 @@ pub type Member = slots::Member<Peer, Tunnel, DialError>;
 
 /// A stream through a tunnel. It counts as in use until dropped.
 pub struct TunnelStream {
-    pub source: H2Source,
-    pub sink: H2Sink,
+    pub stream: H2Stream,
     _lease: Lease,
 }
 
@@ -91,8 +90,10 @@ pub async fn open(
         return Err(TunnelError::Refused(peer.address, answer.status()));
     }
     Ok(TunnelStream {
-        source: H2Source::new(answer.into_body()),
-        sink: H2Sink::shared(sink, lease.waiting.clone()),
+        stream: H2Stream {
+            source: H2Source::new(answer.into_body()),
+            sink: H2Sink::shared(sink, lease.waiting.clone()),
+        },
         _lease: lease,
     })
 }

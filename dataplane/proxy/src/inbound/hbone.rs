@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::authorize::{Denial, authorize};
-use super::forward::{carry, connect, facts, question};
+use super::forward::{connect, facts, question};
 use super::handshake::{Established, establish};
+use crate::connection::{Broken, relay};
 use crate::hbone::authority::{AuthorityError, target};
-use crate::hbone::stream::{H2Sink, H2Source};
+use crate::hbone::stream::{H2Sink, H2Source, H2Stream};
 use crate::hbone::wire::Wire;
 use crate::hbone::{MAX_STREAMS, headers};
 use crate::identity::vouched::Vouched;
@@ -237,7 +238,7 @@ async fn admit(
         // The peer has given up waiting; nobody is there to answer.
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return Ok(()),
     };
-    let application = match reached {
+    let mut application = match reached {
         Ok(application) => application,
         Err(err) => return Err((Some(Box::new(facts)), err)),
     };
@@ -250,8 +251,15 @@ async fn admit(
             return Ok(());
         }
     };
-    let (mut source, mut sink) = (H2Source::new(request.into_body()), H2Sink::new(sink));
-    let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
+    let mut peer = H2Stream {
+        source: H2Source::new(request.into_body()),
+        sink: H2Sink::new(sink),
+    };
+    let denied = async {
+        watched.denied().await;
+        Broken::Denied
+    };
+    let outcome = relay(&mut peer, &mut application, &record.traffic, denied).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }

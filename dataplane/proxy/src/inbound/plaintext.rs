@@ -6,8 +6,9 @@ use tokio::net::TcpStream;
 
 use super::authorize::authorize;
 use super::forward::{connect, facts, question};
+use crate::connection::{Broken, relay};
 use crate::inpod::{is_own_port, original, socket};
-use crate::pod::{Broken, Pod};
+use crate::pod::Pod;
 use crate::policy::Connection;
 use crate::telemetry::connection::{Record, refused};
 use crate::telemetry::facts::Facts;
@@ -68,16 +69,14 @@ async fn forward(
         }
     };
     let record = Record::open(&pod.shared.metrics, pod.shared.config.access_log, facts);
-    let (request, response) = (&record.request, &record.response);
-    let plaintext = pod.plaintext.watch(from, request, response);
-    let outcome = tokio::select! {
-        carried = plaintext.carry(client, &mut application, request, response) => carried,
-        () = watched.denied() => Err(Broken::Denied),
+    let mut plaintext = pod.plaintext.watch(from, &record.traffic);
+    let ended = async {
+        tokio::select! {
+            reason = plaintext.ended() => reason,
+            () = watched.denied() => Broken::Denied,
+        }
     };
-    if outcome.as_ref().is_err_and(Broken::resets) {
-        socket::reset_on_close(client);
-        socket::reset_on_close(&application);
-    }
+    let outcome = relay(client, &mut application, &record.traffic, ended).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }

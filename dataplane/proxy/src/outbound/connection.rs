@@ -1,4 +1,5 @@
 //! One connection an application makes, from the redirect to its end.
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,11 +7,11 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
+use crate::connection::{Broken, relay};
 use crate::hbone::{Peer, TunnelError, TunnelStream, headers};
 use crate::inpod::{original, socket};
 use crate::lock::lock;
-use crate::pod::{Broken, Pod};
-use crate::relay::{self, pump};
+use crate::pod::Pod;
 use crate::route::{Origin, Refusal, Route, Way, resolve};
 use crate::state::Workload;
 use crate::telemetry::connection::{Record, refused};
@@ -56,9 +57,6 @@ pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
         Ok(upstream) => {
             let record = Record::open(&pod.shared.metrics, log, facts);
             let outcome = carry(&pod, &mut client, upstream, &record).await;
-            if outcome.as_ref().is_err_and(Broken::resets) {
-                socket::reset_on_close(&client);
-            }
             record.close(outcome.map_err(|err| err.to_string()));
         }
     }
@@ -164,19 +162,13 @@ async fn carry(
     upstream: Upstream,
     record: &Record,
 ) -> Result<(), Broken> {
-    let (request, response) = (&record.request, &record.response);
     match upstream {
         Upstream::Tunnel(mut tunnel) => {
-            let (mut source, mut sink) = relay::split(client);
-            tokio::try_join!(
-                pump(&mut source, &mut tunnel.sink, request),
-                pump(&mut tunnel.source, &mut sink, response),
-            )?;
-            Ok(())
+            relay(client, &mut tunnel.stream, &record.traffic, pending()).await
         }
         Upstream::Plain(mut stream, to) => {
-            let watched = pod.plaintext.watch(to, request, response);
-            watched.carry(client, &mut stream, request, response).await
+            let mut watched = pod.plaintext.watch(to, &record.traffic);
+            relay(client, &mut stream, &record.traffic, watched.ended()).await
         }
     }
 }

@@ -5,7 +5,7 @@ mod plaintext;
 
 pub use connections::Connections;
 pub use live::{Live, Watched};
-pub use plaintext::{Broken, Plaintext};
+pub use plaintext::Plaintext;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,40 +1,14 @@
 //! Open connections in plaintext, from a pod or to it. A peer may join the mesh while one is open:
 //! it would be tunnelled if it were made now, and counts as older than the enrolment.
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use prometheus_client::metrics::counter::Counter;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::inpod::socket;
-use crate::relay::{self, Meter, Sink, pump};
-
-/// Why a connection broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("both ends are in the mesh by now; ended in a quiet moment")]
-    Ended,
-    #[error("both ends are in the mesh by now; ended by force")]
-    Forced,
-    #[error("a policy that came later denies it")]
-    Denied,
-}
-
-impl Broken {
-    /// Whether the sides are to hear of a failure, and not of an end.
-    pub fn resets(&self) -> bool {
-        !matches!(self, Self::Ended)
-    }
-}
+use crate::connection::{Broken, Traffic};
 
 /// One pod's open connections in plaintext.
 #[derive(Default)]
@@ -56,33 +30,20 @@ struct Entry {
     end: oneshot::Sender<Broken>,
 }
 
-/// What moves on a connection, both ways together.
-#[derive(Clone, Default)]
-struct Traffic {
-    moved: [Counter; 2],
-    /// Directions in which something read is not yet written.
-    in_hand: Arc<AtomicUsize>,
-}
-
 /// One open connection; dropped, it is no longer counted.
 pub struct Watched {
     open: Arc<Mutex<Open>>,
     id: u64,
-    traffic: Traffic,
     ended: oneshot::Receiver<Broken>,
 }
 
 impl Plaintext {
-    /// Watches a connection with `peer`, whose bytes the meters count.
-    pub fn watch(&self, peer: SocketAddr, request: &Meter, response: &Meter) -> Watched {
-        let traffic = Traffic {
-            moved: [request.connection.clone(), response.connection.clone()],
-            in_hand: Arc::default(),
-        };
+    /// Watches a connection with `peer`.
+    pub fn watch(&self, peer: SocketAddr, traffic: &Traffic) -> Watched {
         let (end, ended) = oneshot::channel();
         let entry = Entry {
             peer,
-            seen: (traffic.total(), Instant::now()),
+            seen: (traffic.bytes(), Instant::now()),
             traffic: traffic.clone(),
             end,
         };
@@ -93,7 +54,6 @@ impl Plaintext {
         Watched {
             open: self.open.clone(),
             id,
-            traffic,
             ended,
         }
     }
@@ -135,59 +95,20 @@ impl Plaintext {
 impl Entry {
     /// For how long nothing has moved, as far as looking now and then shows: never too long.
     fn quiet_for(&mut self, now: Instant) -> Duration {
-        let moved = self.traffic.total();
-        if moved != self.seen.0 || self.traffic.in_hand.load(Ordering::Acquire) > 0 {
+        let moved = self.traffic.bytes();
+        if moved != self.seen.0 || self.traffic.in_hand() {
             self.seen = (moved, now);
         }
         now - self.seen.1
     }
 }
 
-impl Traffic {
-    fn total(&self) -> u64 {
-        self.moved.iter().map(Counter::get).sum()
-    }
-}
-
 impl Watched {
-    /// Moves bytes between both sides until they end, or the connection is ended.
-    ///
-    /// # Errors
-    /// As either side fails, or why it was ended.
-    pub async fn carry(
-        mut self,
-        client: &mut TcpStream,
-        far: &mut TcpStream,
-        request: &Meter,
-        response: &Meter,
-    ) -> Result<(), Broken> {
-        let outcome = {
-            let ((mut source, sink), (mut far_source, far_sink)) =
-                (relay::split(client), relay::split(far));
-            let (mut sink, mut far_sink) = (self.noted(sink), self.noted(far_sink));
-            let moving = async {
-                tokio::try_join!(
-                    pump(&mut source, &mut far_sink, request),
-                    pump(&mut far_source, &mut sink, response),
-                )
-            };
-            tokio::select! {
-                moved = moving => moved.map(|_| ()).map_err(Broken::from),
-                Ok(reason) = &mut self.ended => Err(reason),
-            }
-        };
-        match &outcome {
-            Ok(()) => {}
-            Err(broken) if broken.resets() => socket::reset_on_close(far),
-            Err(_) => drop(tokio::join!(relay::end(client), relay::end(far))),
-        }
-        outcome
-    }
-
-    fn noted<S>(&self, sink: S) -> Noted<S> {
-        Noted {
-            sink,
-            in_hand: self.traffic.in_hand.clone(),
+    /// Resolves when the connection is to end, and says why.
+    pub async fn ended(&mut self) -> Broken {
+        match (&mut self.ended).await {
+            Ok(reason) => reason,
+            Err(_) => std::future::pending().await,
         }
     }
 }
@@ -195,25 +116,6 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         lock(&self.open).connections.remove(&self.id);
-    }
-}
-
-/// A sink that tells while it has a piece in hand.
-struct Noted<S> {
-    sink: S,
-    in_hand: Arc<AtomicUsize>,
-}
-
-impl<S: Sink> Sink for Noted<S> {
-    async fn send(&mut self, piece: Bytes) -> io::Result<()> {
-        self.in_hand.fetch_add(1, Ordering::AcqRel);
-        let sent = self.sink.send(piece).await;
-        self.in_hand.fetch_sub(1, Ordering::AcqRel);
-        sent
-    }
-
-    async fn finish(&mut self) -> io::Result<()> {
-        self.sink.finish().await
     }
 }
 

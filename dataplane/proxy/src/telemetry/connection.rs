@@ -2,15 +2,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus_client::metrics::counter::Counter;
-
 use super::facts::Facts;
 use super::labels::Reporter;
 use super::metrics::Metrics;
 use super::traffic::Counted;
 use crate::config::AccessLog;
+use crate::connection::{Meter, Traffic};
 use crate::logging::ACCESS;
-use crate::relay::Meter;
+
 use crate::spiffe::SpiffeId;
 use crate::state::Workload;
 
@@ -21,23 +20,18 @@ pub struct Record {
     started: Instant,
     /// Keeps the connection counted as open.
     _counted: Counted,
-    /// From the client towards the server.
-    pub request: Meter,
-    /// From the server towards the client.
-    pub response: Meter,
+    pub traffic: Traffic,
     outcome: Option<Result<(), String>>,
 }
 
 impl Record {
     pub fn open(metrics: &Metrics, log: AccessLog, facts: Facts) -> Self {
         let counted = metrics.traffic.open(&facts);
-        let meter = |total| Meter {
-            total,
-            connection: Counter::default(),
-        };
         Self {
-            request: meter(counted.received()),
-            response: meter(counted.sent()),
+            traffic: Traffic {
+                request: Meter::with_total(counted.received()),
+                response: Meter::with_total(counted.sent()),
+            },
             _counted: counted,
             facts,
             log,
@@ -59,8 +53,8 @@ impl Drop for Record {
             .take()
             .unwrap_or_else(|| Err("cut off".to_owned()));
         let bytes = (
-            self.request.connection.get(),
-            self.response.connection.get(),
+            self.traffic.request.connection.get(),
+            self.traffic.response.connection.get(),
         );
         write_line(
             self.log,

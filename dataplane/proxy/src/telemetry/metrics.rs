@@ -193,7 +193,7 @@ mod tests {
         let metrics = Metrics::new();
         let facts = Facts::unknown(Reporter::Source);
         let record = Record::open(&metrics, AccessLog::Off, facts);
-        record.response.total.inc_by(5);
+        record.traffic.response.total.inc_by(5);
         let text = metrics.encode().unwrap();
         assert!(text.contains(
             "istio_tcp_connections_opened_total{reporter=\"source\",source_workload=\"unknown\""

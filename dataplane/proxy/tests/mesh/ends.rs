@@ -111,3 +111,30 @@ async fn a_reset_of_one_side_reaches_the_other_as_a_reset() {
         reset_reaches(one.way, one.server, one.client).await;
     }
 }
+
+/// A server that refuses an upload: it answers, and closes with the rest of the request unread.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_of_a_server_that_closes_with_the_question_unread_arrives_whole() {
+    let pods = Pods::start().await;
+    // What its kernel has not sent yet when it closes is lost: this much is sent at once.
+    let answer = vec![1; 16_000];
+    for Carried {
+        way,
+        mut client,
+        mut server,
+    } in pods.connections().await
+    {
+        client.write_all(&[7; 4096]).await.unwrap();
+        limited(server.readable()).await.unwrap().unwrap();
+        limited(server.write_all(&answer)).await.unwrap().unwrap();
+        drop(server);
+        let (mut read, mut write) = client.split();
+        let uploading = async { while write.write_all(&[7; 4096]).await.is_ok() {} };
+        let mut heard = Vec::new();
+        let hearing = read.read_to_end(&mut heard);
+        let (_, end) = limited(async { tokio::join!(uploading, hearing) })
+            .await
+            .unwrap();
+        assert!(heard == answer, "{way}: {} bytes, {end:?}", heard.len());
+    }
+}
