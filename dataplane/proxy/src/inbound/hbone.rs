@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::authorize::{Denial, authorize};
 use super::forward::{connect, facts, question};
 use super::handshake::{Established, establish};
-use crate::connection::{Broken, relay};
+use crate::connection::{Question, Record, refused, relay};
 use crate::hbone::authority::{AuthorityError, target};
 use crate::hbone::stream::{H2Sink, H2Source, H2Stream};
 use crate::hbone::wire::Wire;
@@ -27,7 +27,6 @@ use crate::inpod::socket;
 use crate::pod::Pod;
 use crate::policy;
 use crate::spiffe::SpiffeId;
-use crate::telemetry::connection::{Record, refused};
 use crate::telemetry::facts::Facts;
 
 /// A tunnel nobody has used for so long is closed; its peer opens another when it wants one.
@@ -231,8 +230,11 @@ async fn admit(
     let asked = question(Some(peer.clone()), *from, to);
     let mut facts = facts(pod, &asked, *from, to);
     facts.trace = headers::trace_id(request.headers()).map(str::to_owned);
-    // Watched before it is asked, so that no policy can come in between.
-    let watched = pod.live.watch(*own, asked.clone());
+    // Registered before policy is asked, so that none can come in between.
+    let mut registered = pod.connections.register(Some(Question {
+        own: *own,
+        connection: asked.clone(),
+    }));
     let reached = tokio::select! {
         reached = reach(tunnel, &asked, to, &mut facts) => reached,
         // The peer has given up waiting; nobody is there to answer.
@@ -255,11 +257,8 @@ async fn admit(
         source: H2Source::new(request.into_body()),
         sink: H2Sink::new(sink),
     };
-    let denied = async {
-        watched.denied().await;
-        Broken::Denied
-    };
-    let outcome = relay(&mut peer, &mut application, &record.traffic, denied).await;
+    let ended = registered.ended();
+    let outcome = relay(&mut peer, &mut application, &record.traffic, ended).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }

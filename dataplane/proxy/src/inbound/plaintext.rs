@@ -6,11 +6,10 @@ use tokio::net::TcpStream;
 
 use super::authorize::authorize;
 use super::forward::{connect, facts, question};
-use crate::connection::{Broken, relay};
+use crate::connection::{Question, Record, refused, relay};
 use crate::inpod::{is_own_port, original, socket};
 use crate::pod::Pod;
 use crate::policy::Connection;
-use crate::telemetry::connection::{Record, refused};
 use crate::telemetry::facts::Facts;
 
 /// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
@@ -48,8 +47,11 @@ async fn forward(
         ..question(None, from, to)
     };
     let mut facts = facts(pod, &asked, from, to);
-    // Watched before it is asked, so that no policy can come in between.
-    let watched = pod.live.watch(to.ip(), asked.clone());
+    // Registered before policy is asked, so that none can come in between.
+    let mut registered = pod.connections.register(Some(Question {
+        own: to.ip(),
+        connection: asked.clone(),
+    }));
     let admitted = match authorize(pod, to.ip(), &asked).await {
         Ok(admitted) => admitted,
         Err(denial) => {
@@ -69,13 +71,8 @@ async fn forward(
         }
     };
     let record = Record::open(&pod.shared.metrics, pod.shared.config.access_log, facts);
-    let mut plaintext = pod.plaintext.watch(from, &record.traffic);
-    let ended = async {
-        tokio::select! {
-            reason = plaintext.ended() => reason,
-            () = watched.denied() => Broken::Denied,
-        }
-    };
+    registered.in_plaintext(from, &record.traffic);
+    let ended = registered.ended();
     let outcome = relay(client, &mut application, &record.traffic, ended).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())

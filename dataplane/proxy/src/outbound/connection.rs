@@ -1,5 +1,4 @@
 //! One connection an application makes, from the redirect to its end.
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,14 +6,13 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use crate::connection::{Broken, relay};
+use crate::connection::{Broken, Record, refused, relay};
 use crate::hbone::{Peer, TunnelError, TunnelStream, headers};
 use crate::inpod::{original, socket};
 use crate::lock::lock;
 use crate::pod::Pod;
 use crate::route::{Origin, Refusal, Route, Way, resolve};
 use crate::state::Workload;
-use crate::telemetry::connection::{Record, refused};
 use crate::telemetry::facts::Facts;
 use crate::telemetry::labels::Reporter;
 
@@ -162,13 +160,15 @@ async fn carry(
     upstream: Upstream,
     record: &Record,
 ) -> Result<(), Broken> {
+    let mut registered = pod.connections.register(None);
+    let traffic = &record.traffic;
     match upstream {
         Upstream::Tunnel(mut tunnel) => {
-            relay(client, &mut tunnel.stream, &record.traffic, pending()).await
+            relay(client, &mut tunnel.stream, traffic, registered.ended()).await
         }
         Upstream::Plain(mut stream, to) => {
-            let mut watched = pod.plaintext.watch(to, &record.traffic);
-            relay(client, &mut stream, &record.traffic, watched.ended()).await
+            registered.in_plaintext(to, traffic);
+            relay(client, &mut stream, traffic, registered.ended()).await
         }
     }
 }

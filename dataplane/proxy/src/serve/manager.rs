@@ -113,7 +113,7 @@ impl PodManager {
         let roster = lock(&self.roster);
         let mut by_uid: BTreeMap<&str, Served> = BTreeMap::new();
         for (pod, draining) in roster.all() {
-            let (standing, connections) = (pod.standing(&mesh), pod.connections.open());
+            let (standing, connections) = (pod.standing(&mesh), pod.connections.served());
             let uid = pod.info.uid.as_str();
             // Those that serve come first.
             if let Some(one) = by_uid.get_mut(uid) {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::PodManager;
+use crate::connection::{Basis, Question};
 use crate::inbound::denied_now;
 use crate::pod::Pod;
 use crate::shared::Shared;
@@ -22,12 +23,7 @@ pub async fn watch_policies(shared: Arc<Shared>, pods: Arc<PodManager>) {
 
 /// Ends what is denied now.
 fn review(pod: &Pod) {
-    let mesh = pod.shared.state.read();
-    let open = pod.live.to_review(&mesh, &pod.workload_uid);
-    drop(mesh);
-    for (own, connection, denied) in open {
-        if denied_now(pod, own, &connection) {
-            denied.cancel();
-        }
-    }
+    let basis = Basis::new(&pod.shared.state.read(), &pod.workload_uid);
+    let is_denied = |asked: &Question| denied_now(pod, asked.own, &asked.connection);
+    pod.connections.review(basis, is_denied);
 }

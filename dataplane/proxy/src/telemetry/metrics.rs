@@ -184,7 +184,7 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::config::AccessLog;
-    use crate::telemetry::connection::Record;
+    use crate::connection::Record;
     use crate::telemetry::facts::Facts;
     use crate::telemetry::labels::Reporter;
 

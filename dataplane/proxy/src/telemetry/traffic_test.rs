@@ -2,9 +2,9 @@ use tulle_wire::workload as wire;
 
 use super::*;
 use crate::config::AccessLog;
+use crate::connection::Record;
 use crate::policy::{Action, Policy, Scope};
 use crate::state::{Change, MeshState};
-use crate::telemetry::connection::Record;
 use crate::telemetry::labels::Reporter;
 use crate::telemetry::metrics::Metrics;
 

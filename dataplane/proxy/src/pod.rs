@@ -1,15 +1,8 @@
 //! A pod being served: its namespace, its identity, its open connections.
-mod connections;
-mod live;
-mod plaintext;
-
-pub use connections::Connections;
-pub use live::{Live, Watched};
-pub use plaintext::Plaintext;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::connection::Registry;
 use crate::hbone::Pool;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::{IdentitySlot, Renewals};
@@ -26,11 +19,8 @@ pub struct Pod {
     pub workload_uid: String,
     pub netns: Arc<NetNs>,
     pub pool: Pool,
-    pub connections: Connections,
-    /// Accepted connections whose policy is asked again when it changes.
-    pub live: Live,
-    /// Connections from the pod's applications or to them that are carried as they are.
-    pub plaintext: Plaintext,
+    /// From the pod's applications and to them.
+    pub connections: Registry,
     /// Where the pod's connections to services went.
     pub affinity: Mutex<Affinity>,
     pub shared: Arc<Shared>,
@@ -57,9 +47,7 @@ impl Pod {
             info,
             pool: Pool::new(netns.clone(), slot.clone(), metrics, drain),
             netns,
-            connections: Connections::default(),
-            live: Live::default(),
-            plaintext: Plaintext::default(),
+            connections: Registry::default(),
             affinity: Mutex::default(),
             shared,
             slot,
@@ -79,7 +67,9 @@ impl Pod {
         Standing {
             announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
             enrolling: own.is_some_and(|own| own.is_enrolling()),
-            older_connections: self.plaintext.older(|peer| in_mesh(mesh, network, peer)),
+            older_connections: self
+                .connections
+                .existing(|peer| in_mesh(mesh, network, peer)),
         }
     }
 
@@ -87,8 +77,8 @@ impl Pod {
     /// Answers how many.
     pub fn end_older_connections(&self, quiet: Option<Duration>) -> usize {
         let (mesh, network) = (self.shared.state.read(), &self.shared.config.network);
-        self.plaintext
-            .end(quiet, |peer| in_mesh(&mesh, network, peer))
+        self.connections
+            .end_existing(quiet, |peer| in_mesh(&mesh, network, peer))
     }
 
     pub fn identity(&self) -> &SpiffeId {

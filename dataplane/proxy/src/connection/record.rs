@@ -2,16 +2,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::facts::Facts;
-use super::labels::Reporter;
-use super::metrics::Metrics;
-use super::traffic::Counted;
+use super::{Meter, Traffic};
 use crate::config::AccessLog;
-use crate::connection::{Meter, Traffic};
 use crate::logging::ACCESS;
 
 use crate::spiffe::SpiffeId;
 use crate::state::Workload;
+use crate::telemetry::Counted;
+use crate::telemetry::facts::Facts;
+use crate::telemetry::labels::Reporter;
+use crate::telemetry::metrics::Metrics;
 
 /// Counts an open connection; dropping it without an outcome logs it as cut off.
 pub struct Record {
