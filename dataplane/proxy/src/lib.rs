@@ -5,7 +5,6 @@ pub mod config;
 pub mod connection;
 #[cfg(test)]
 mod fuzz;
-pub mod hbone;
 pub mod identity;
 pub mod inbound;
 pub mod inpod;
@@ -24,5 +23,6 @@ pub mod spiffe;
 pub mod state;
 pub mod telemetry;
 pub mod tls;
+pub mod tunnel;
 pub mod xds;
 pub mod zds;

@@ -3,7 +3,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::connection::Registry;
-use crate::hbone::Pool;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::{IdentitySlot, Renewals};
 use crate::inpod::netns::NetNs;
@@ -11,6 +10,8 @@ use crate::route::{Affinity, in_mesh};
 use crate::shared::Shared;
 use crate::spiffe::SpiffeId;
 use crate::state::{Protocol, Snapshot};
+use crate::tunnel::Pool;
+use crate::tunnel::hbone::Hbone;
 use crate::zds;
 
 pub struct Pod {
@@ -18,7 +19,7 @@ pub struct Pod {
     /// The uid xDS knows it by.
     pub workload_uid: String,
     pub netns: Arc<NetNs>,
-    pub pool: Pool,
+    pub tunnels: Pool<Hbone>,
     /// From the pod's applications and to them.
     pub connections: Registry,
     /// Where the pod's connections to services went.
@@ -41,11 +42,16 @@ pub struct Standing {
 impl Pod {
     pub fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
         let netns = Arc::new(netns);
-        let (metrics, drain) = (shared.metrics.clone(), shared.config.drain);
+        let tunnels = Hbone {
+            netns: netns.clone(),
+            identity: slot.clone(),
+            metrics: shared.metrics.clone(),
+            drain: shared.config.drain,
+        };
         Self {
             workload_uid: shared.config.workload_uid(&info.namespace, &info.name),
             info,
-            pool: Pool::new(netns.clone(), slot.clone(), metrics, drain),
+            tunnels: Pool::new(tunnels),
             netns,
             connections: Registry::default(),
             affinity: Mutex::default(),

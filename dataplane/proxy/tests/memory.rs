@@ -18,8 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tulle_proxy::connection::{Meter, Side, pump};
-use tulle_proxy::hbone::stream::{H2Sink, H2Source};
-use tulle_proxy::hbone::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
+use tulle_proxy::tunnel::hbone::stream::{H2Sink, H2Source};
+use tulle_proxy::tunnel::hbone::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
 
 struct Counting;
 

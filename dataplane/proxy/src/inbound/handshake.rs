@@ -11,10 +11,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::hbone::wire::{Wire, large_writes, wire};
-use crate::hbone::{
-    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
-};
 use crate::identity::certificate::{Role, Validity};
 use crate::identity::vouched::Vouched;
 use crate::inpod::{original, socket};
@@ -23,6 +19,10 @@ use crate::spiffe::SpiffeId;
 use crate::tls::ALPN_H2;
 use crate::tls::peer::spiffe_id;
 use crate::tls::verifier::explain;
+use crate::tunnel::hbone::wire::{Wire, large_writes, wire};
+use crate::tunnel::hbone::{
+    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+};
 
 /// For TLS, and again for HTTP/2's preface: who sends a byte at a time is cut off.
 const LIMIT: Duration = Duration::from_secs(10);

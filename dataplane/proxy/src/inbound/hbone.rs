@@ -18,16 +18,16 @@ use super::authorize::{Denial, authorize};
 use super::forward::{connect, facts, question};
 use super::handshake::{Established, establish};
 use crate::connection::{Question, Record, refused, relay};
-use crate::hbone::authority::{AuthorityError, target};
-use crate::hbone::stream::{H2Sink, H2Source, H2Stream};
-use crate::hbone::wire::Wire;
-use crate::hbone::{MAX_STREAMS, headers};
 use crate::identity::vouched::Vouched;
 use crate::inpod::socket;
 use crate::pod::Pod;
 use crate::policy;
 use crate::spiffe::SpiffeId;
 use crate::telemetry::facts::Facts;
+use crate::tunnel::hbone::authority::{AuthorityError, target};
+use crate::tunnel::hbone::stream::{H2Sink, H2Source, H2Stream};
+use crate::tunnel::hbone::wire::Wire;
+use crate::tunnel::hbone::{MAX_STREAMS, headers};
 
 /// A tunnel nobody has used for so long is closed; its peer opens another when it wants one.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);

@@ -7,7 +7,6 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 
 use crate::connection::{Broken, Record, refused, relay};
-use crate::hbone::{Peer, TunnelError, TunnelStream, headers};
 use crate::inpod::{original, socket};
 use crate::lock::lock;
 use crate::pod::Pod;
@@ -15,6 +14,8 @@ use crate::route::{Origin, Refusal, Route, Way, resolve};
 use crate::state::Workload;
 use crate::telemetry::facts::Facts;
 use crate::telemetry::labels::Reporter;
+use crate::tunnel::hbone::Hbone;
+use crate::tunnel::{Connect, Trace, TunnelError, TunnelStream};
 
 #[derive(Debug, thiserror::Error)]
 enum OutboundError {
@@ -31,7 +32,7 @@ enum OutboundError {
 /// Where the connection's bytes go.
 enum Upstream {
     Plain(TcpStream, SocketAddr),
-    Tunnel(TunnelStream),
+    Tunnel(TunnelStream<Hbone>),
 }
 
 /// Takes a connection redirected to 15001 where it was going.
@@ -44,7 +45,7 @@ pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
         }
     };
     let (route, source) = find(&pod, to);
-    let trace = headers::Trace::new();
+    let trace = Trace::new();
     let facts = facts(&pod, from, to, &route, source.clone(), &trace);
     let log = pod.shared.config.access_log;
     match connect(&pod, &route, source.as_deref(), from, &trace).await {
@@ -85,7 +86,7 @@ fn facts(
     to: SocketAddr,
     route: &Route,
     source_workload: Option<Arc<Workload>>,
-    trace: &headers::Trace,
+    trace: &Trace,
 ) -> Facts {
     let peer = match &route.way {
         Way::Tunnel { peer, .. } => Some(peer),
@@ -125,7 +126,7 @@ async fn connect(
     route: &Route,
     source: Option<&Workload>,
     from: SocketAddr,
-    trace: &headers::Trace,
+    trace: &Trace,
 ) -> Result<Upstream, OutboundError> {
     match &route.way {
         Way::Refused(refusal) => Err(refusal.clone().into()),
@@ -136,22 +137,17 @@ async fn connect(
                 .map_err(|err| OutboundError::Connect(*to, err))
         }
         Way::Tunnel { peer, target } => {
-            let headers = headers::outbound(source, from.ip(), trace);
-            tunnel(pod, peer, *target, headers)
-                .await
-                .map(Upstream::Tunnel)
+            let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
+            let connection = Connect {
+                target: *target,
+                workload: source,
+                source_ip: from.ip(),
+                trace,
+            };
+            let stream = pod.tunnels.connect(&certificate, peer, &connection).await?;
+            Ok(Upstream::Tunnel(stream))
         }
     }
-}
-
-async fn tunnel(
-    pod: &Pod,
-    peer: &Peer,
-    target: SocketAddr,
-    headers: http::HeaderMap,
-) -> Result<TunnelStream, OutboundError> {
-    let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
-    Ok(pod.pool.open(&certificate, peer, target, headers).await?)
 }
 
 async fn carry(
@@ -164,7 +160,7 @@ async fn carry(
     let traffic = &record.traffic;
     match upstream {
         Upstream::Tunnel(mut tunnel) => {
-            relay(client, &mut tunnel.stream, traffic, registered.ended()).await
+            relay(client, &mut tunnel, traffic, registered.ended()).await
         }
         Upstream::Plain(mut stream, to) => {
             registered.in_plaintext(to, traffic);

@@ -9,8 +9,8 @@ pub use resolve::{Origin, in_mesh, resolve};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::hbone::Peer;
 use crate::state::{Service, Unreadable, Workload};
+use crate::tunnel::Peer;
 
 /// The way of one connection.
 #[derive(Clone, Debug, PartialEq)]

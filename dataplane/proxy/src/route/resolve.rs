@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::affinity::Affinity;
 use super::balance::{eligible, pick, preferred};
 use super::{Refusal, Route, Way};
-use crate::hbone::Peer;
 use crate::inpod::{HBONE_PORT, is_own_port};
 use crate::state::service::{Waypoint, WaypointDestination};
 use crate::state::{Protocol, Service, Snapshot, Workload};
+use crate::tunnel::Peer;
 
 /// Who asks and when, where it was sent before, and a throw of the dice.
 pub struct Origin<'a> {
