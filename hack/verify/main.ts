@@ -5,6 +5,7 @@ import { vetBinaries } from '../cluster/binaries.ts';
 import { run } from '../process.ts';
 import { main, step } from '../steps.ts';
 import { checkLicences } from './licences.ts';
+import { checkCircles } from './rust-circles.ts';
 
 const bin = (name: string) => join(root, 'node_modules/.bin', name);
 const dataplane = join(root, 'dataplane');
@@ -31,6 +32,7 @@ const checks: readonly (readonly [title: string, check: () => Promise<unknown>])
         env: { CARGO_TARGET_DIR: cargoTarget },
       }),
   ],
+  ['Layers of the Rust crates', checkCircles],
   ['Licences', checkLicences],
 ];
 

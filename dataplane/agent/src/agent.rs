@@ -18,13 +18,14 @@ use crate::cluster::{Cluster, View};
 use crate::cni::{self, Answers, Installer};
 use crate::enrol::{Enroller, Node};
 use crate::http::{self, Pages};
+use crate::jitter::jittered;
 use crate::metrics::Metrics;
 use crate::metrics_access::MetricsAccess;
 use crate::netns::Finder;
 use crate::ports::Ports;
 use crate::presence::Presence;
 use crate::proxy::Sightings;
-use crate::report::{self, Board, MeshNodeStatus, jittered};
+use crate::report::{self, Board, MeshNodeStatus};
 use crate::rules::{NodeAddresses, Ruler};
 use crate::zds::{self, Proxies};
 

@@ -11,6 +11,7 @@
 //! | `cni` | answers the CNI plugin, installs it on the node |
 //! | `presence` | the plugin, the table and the files on the node, while there is a Mesh |
 //! | `farewell` | the last files on the node, removed after the Mesh is gone |
+//! | `mesh_node` | `MeshNode.status` as it stands on the API server |
 //! | `report` | what was done, to MeshNode.status |
 pub mod agent;
 pub mod cluster;
@@ -18,6 +19,8 @@ pub mod cni;
 pub mod enrol;
 pub mod farewell;
 pub mod http;
+pub mod jitter;
+pub mod mesh_node;
 pub mod metrics;
 pub mod metrics_access;
 pub mod netns;

@@ -9,7 +9,7 @@ use tulle_names::{
     SYSTEM_NAMESPACE, TOKEN_PATH, TRUST_BUNDLE_PATH,
 };
 
-use crate::identity::spiffe::TrustDomain;
+use crate::spiffe::TrustDomain;
 
 const PLAINTEXT_METRICS_PORT: &str = "TULLE_PLAINTEXT_METRICS_PORT";
 

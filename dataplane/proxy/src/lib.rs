@@ -2,9 +2,9 @@
 //! network namespace, tunnels its connections in mutual TLS, and enforces layer 4 policy.
 pub mod admin;
 pub mod config;
+pub mod connection;
 #[cfg(test)]
 mod fuzz;
-pub mod hbone;
 pub mod identity;
 pub mod inbound;
 pub mod inpod;
@@ -13,12 +13,16 @@ pub mod logging;
 pub mod outbound;
 pub mod pod;
 pub mod policy;
-pub mod relay;
+pub mod resource;
 pub mod rotation;
+pub mod route;
 pub mod run;
+pub mod serve;
 pub mod shared;
+pub mod spiffe;
 pub mod state;
 pub mod telemetry;
 pub mod tls;
+pub mod tunnel;
 pub mod xds;
 pub mod zds;

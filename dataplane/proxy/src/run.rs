@@ -16,14 +16,14 @@ use crate::admin::status::Overview;
 use crate::config::Config;
 use crate::identity::ca_client::ControlIssuer;
 use crate::identity::manager::CertificateManager;
-use crate::inbound::{Handshakes, watch_policies};
-use crate::pod::PodManager;
 use crate::rotation::Acknowledged;
+use crate::serve::{PodManager, watch_policies};
 use crate::shared::Shared;
 use crate::state::MeshState;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::bundle::TrustBundle;
 use crate::tls::control::channel;
+use crate::tls::handshakes::Handshakes;
 use crate::xds::XdsClient;
 use crate::zds;
 

@@ -5,9 +5,9 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::identity::manager::CertificateManager;
-use crate::inbound::Handshakes;
 use crate::state::MeshState;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::handshakes::Handshakes;
 use crate::xds::Synced;
 
 pub struct Shared {

@@ -17,9 +17,9 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tulle_proxy::hbone::stream::{H2Sink, H2Source};
-use tulle_proxy::hbone::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
-use tulle_proxy::relay::{Meter, pump, split};
+use tulle_proxy::connection::{Meter, Side, pump};
+use tulle_proxy::tunnel::hbone::stream::{H2Sink, H2Source};
+use tulle_proxy::tunnel::hbone::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
 
 struct Counting;
 
@@ -119,7 +119,7 @@ async fn held_by_sending(size: usize) -> usize {
     let counted = meter.clone();
     stop.send(()).unwrap();
     tokio::spawn(async move {
-        let (mut source, _sink) = split(&mut near);
+        let (mut source, _sink) = Side::split(&mut near);
         let mut sink = H2Sink::new(sink);
         pump(&mut source, &mut sink, &meter).await
     });
@@ -167,7 +167,7 @@ async fn held_by_receiving(size: usize) -> usize {
     let meter = Meter::default();
     let passed_on = meter.clone();
     tokio::spawn(async move {
-        let (_source, mut sink) = split(&mut near);
+        let (_source, mut sink) = Side::split(&mut near);
         pump(&mut H2Source::new(source), &mut sink, &meter).await
     });
     // The kernel's own buffers come first; what is in them is no longer ours.

@@ -8,7 +8,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Error, Event};
 use tracing::warn;
 
-use crate::report::jittered;
+use crate::jitter::jittered;
 
 /// What a watch says, with a list as one change: it replaces what was known
 /// only when it is whole.

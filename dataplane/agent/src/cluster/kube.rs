@@ -22,7 +22,7 @@ use super::follow::{Change, follow};
 use super::objects::{mesh_node_resource, mesh_resource, mesh_view, namespace_view, pod_view};
 use super::view::{NamespaceView, PodView, View};
 use super::{Cluster, ClusterError, MeshNodeSeen, StatusOutcome};
-use crate::report::MeshNodeStatus;
+use crate::mesh_node::MeshNodeStatus;
 
 /// Longest a single question may take.
 const LIMIT: Duration = Duration::from_secs(10);

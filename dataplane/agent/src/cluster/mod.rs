@@ -14,7 +14,7 @@ pub use view::{MeshView, NamespaceView, PodView, View};
 
 use tulle_metrics_server::Access;
 
-use crate::report::MeshNodeStatus;
+use crate::mesh_node::MeshNodeStatus;
 
 /// A question to the API server that was not answered.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tulle_names::SYSTEM_NAMESPACE;
 
+use crate::mesh_node::PodStatus;
 use crate::sockets::Policy;
 
 /// A pod as far as its enrolment depends on it.
@@ -22,6 +23,19 @@ pub struct PodView {
     pub has_ended: bool,
     /// Where the kubelet asks it, on its own address: probes and lifecycle hooks.
     pub probe_ports: BTreeSet<u16>,
+}
+
+impl From<PodStatus> for PodView {
+    fn from(status: PodStatus) -> Self {
+        Self {
+            uid: status.uid,
+            namespace: status.namespace,
+            name: status.name,
+            service_account: status.service_account,
+            ips: status.ips,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

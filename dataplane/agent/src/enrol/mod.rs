@@ -10,6 +10,7 @@ mod decision;
 mod enroller;
 mod exempt;
 mod failure;
+mod look;
 mod machine;
 mod node;
 mod older;

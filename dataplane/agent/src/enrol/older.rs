@@ -1,134 +1,31 @@
-//! The step Look: what is still missing before a captured pod is secured. Peers may not have been
-//! told yet, and there may be connections older than the enrolment, of the pod itself or of a peer.
+//! What looking at a captured pod has shown, and what follows from it. Peers may not have been told
+//! yet, and there may be connections older than the enrolment, of the pod itself or of a peer. Pure.
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
 use tulle_proxy_status::WorkloadState;
 
-use super::connections::look;
-use super::failure::Failure;
-use super::worker::{Taken, Wish, Worker};
-use crate::report::{PodState, Standing};
+use crate::report::Standing;
 use crate::sockets::Policy;
 
 /// A quiet moment of a connection that a proxy carries.
 const QUIET: Duration = Duration::from_secs(1);
-/// Between two tries to end such connections.
-const WATCHING: Duration = Duration::from_secs(1);
 
 /// What looking has shown so far.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Connections that pass by the proxy.
-    older: usize,
+    pub older: usize,
     /// Two looks have agreed on `older`.
-    sure: bool,
+    pub sure: bool,
     /// What proxies see of the pod; none until one has said.
-    sighting: Option<WorkloadState>,
+    pub sighting: Option<WorkloadState>,
     /// Since when proxies have carried older connections.
-    carried_since: Option<Instant>,
-}
-
-impl Worker {
-    pub(super) async fn look(&mut self, wish: &Wish) -> Result<Taken, Failure> {
-        self.ask_again(wish)?;
-        let policy = self.node.mesh().existing_connections;
-        let sighting = self.node.sightings.of(&self.uid);
-        self.end_carried(wish, policy, carried(sighting)).await;
-        let is_due = Instant::now() >= self.own.next_look;
-        if is_due {
-            self.look_inside(wish, policy).await?;
-        }
-        if is_due || sighting != self.own.seen.sighting {
-            self.own.seen.sighting = sighting;
-            if let Some(standing) =
-                standing(&self.own.seen, policy, self.is_reported(PodState::Secured))
-            {
-                self.report(wish, standing);
-            }
-        }
-        let next_look = self.own.next_look;
-        let next = self.own.retry_at.map_or(next_look, |at| at.min(next_look));
-        let pause = next.saturating_duration_since(Instant::now());
-        Ok(Taken::Pause(if carried(sighting) > 0 {
-            pause.min(WATCHING)
-        } else {
-            pause
-        }))
-    }
-
-    /// A proxy that has refused the pod while another serves it is asked again, less and less often:
-    /// it may be the one that is to take over.
-    fn ask_again(&mut self, wish: &Wish) -> Result<(), Failure> {
-        let now = Instant::now();
-        match self.own.retry_at {
-            _ if !self.node.proxies.is_refused(&self.uid) => {
-                self.own.retry_at = None;
-            }
-            None => self.plan_retry(now),
-            Some(at) if at <= now => {
-                self.own.retry_at = None;
-                let namespace = self.namespace()?.clone();
-                self.node
-                    .hand_over(&wish.pod, namespace, self.own.listeners.clone());
-            }
-            Some(_) => {}
-        }
-        Ok(())
-    }
-
-    /// One look at the pod's own sockets.
-    async fn look_inside(&mut self, wish: &Wish, policy: Policy) -> Result<(), Failure> {
-        let namespace = self.namespace()?.clone();
-        if self.hold_ports(&namespace).await? {
-            // What proxies that come later get; the one that serves the pod listens already.
-            self.node
-                .hand_over(&wish.pod, namespace.clone(), self.own.listeners.clone());
-        }
-        let ledger = std::mem::take(&mut self.own.ledger);
-        let since_capture = self.own.captured_at.elapsed();
-        let (ledger, verdict) = look(
-            &namespace,
-            ledger,
-            since_capture,
-            policy,
-            self.node.owner.mark,
-        )
-        .await
-        .map_err(Failure::Sockets)?;
-        self.own.ledger = ledger;
-        self.own.next_look = Instant::now() + verdict.next_look;
-        self.own.seen.older = verdict.older;
-        self.own.seen.sure = verdict.sure;
-        self.count_ended(wish, verdict.end.len());
-        Ok(())
-    }
-
-    /// Ends what the proxies carry when its time has come. The grace begins anew with each time
-    /// there is any: a peer may join long after the pod.
-    async fn end_carried(&mut self, wish: &Wish, policy: Policy, count: usize) {
-        if count == 0 {
-            self.own.seen.carried_since = None;
-            return;
-        }
-        let since = *self.own.seen.carried_since.get_or_insert_with(Instant::now);
-        if let Some(quiet) = order(since.elapsed(), policy) {
-            let ended = self.node.sightings.end(&self.uid, quiet).await;
-            self.count_ended(wish, ended);
-        }
-    }
-
-    fn count_ended(&self, wish: &Wish, count: usize) {
-        if count > 0 {
-            info!(workload = %wish.pod.name, namespace = %wish.pod.namespace, count, "ended connections from before enrolment");
-            self.node.metrics.ended(count);
-        }
-    }
+    pub carried_since: Option<Instant>,
 }
 
 /// What to order after so long: nothing, or to end what has been quiet for a while, or all (`Some(None)`).
-fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration>> {
+pub(super) fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration>> {
     match policy {
         Policy::Keep => None,
         Policy::End { grace } if elapsed >= grace * 2 => Some(None),
@@ -137,13 +34,13 @@ fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration>> {
     }
 }
 
-fn carried(sighting: Option<WorkloadState>) -> usize {
+pub(super) fn carried(sighting: Option<WorkloadState>) -> usize {
     sighting.map_or(0, |sighting| sighting.existing_connections)
 }
 
 /// How a captured pod stands after a look; `None`: as before, because one
 /// look alone is not believed, and silence is no news.
-fn standing(seen: &Seen, policy: Policy, was_secured: bool) -> Option<Standing> {
+pub(super) fn standing(seen: &Seen, policy: Policy, was_secured: bool) -> Option<Standing> {
     let carried = carried(seen.sighting);
     match seen.older + carried {
         0 => match seen.sighting.map(|sighting| sighting.announced) {
@@ -190,6 +87,7 @@ fn message(count: usize, carried: usize, policy: Policy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::PodState;
 
     const END: Policy = Policy::End {
         grace: Duration::from_secs(30),

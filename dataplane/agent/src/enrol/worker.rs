@@ -12,9 +12,10 @@ use super::machine::{Facts, Rules, Step, Wanted, next};
 use super::node::Node;
 use super::older::Seen;
 use crate::cluster::PodView;
+use crate::jitter::jittered;
 use crate::netns::{Netns, NetnsId};
 use crate::ports::Listeners;
-use crate::report::{PodReport, PodState, Standing, jittered};
+use crate::report::{PodReport, PodState, Standing};
 use crate::sockets::Ledger;
 use crate::zds::Serving;
 

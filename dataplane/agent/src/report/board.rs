@@ -3,14 +3,12 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tulle_mesh_node::{
-    AgentStatus, CniStatus, Condition, ConditionStatus, MeshNodeStatus, PodState, PodStatus,
-    ProxyStatus,
-};
-
-use super::status::now;
 use crate::cluster::PodView;
+use crate::mesh_node::{
+    AgentStatus, CniStatus, Condition, ConditionStatus, MeshNodeStatus, PodState, PodStatus,
+    ProxyStatus, now,
+};
+use tokio::sync::watch;
 
 /// How a pod stands, as its worker tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
-use tulle_mesh_node::ProxyStatus;
 use tulle_proxy_status::{STATUS_PATH, Status, Workload, WorkloadState};
 
 use super::board::Board;
+use crate::mesh_node::ProxyStatus;
 use crate::proxy::{Answered, Question, Seen, Sightings};
 use crate::zds::Proxies;
 

@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
-use tulle_mesh_node::MeshNodeStatus;
 
 use super::board::Board;
 use crate::cluster::{Cluster, StatusOutcome};
+use crate::jitter::jittered;
+use crate::mesh_node::MeshNodeStatus;
 
 /// First wait after a failed write; doubles to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -63,11 +64,6 @@ pub async fn write(cluster: Arc<dyn Cluster>, board: Arc<Board>) {
             },
         }
     }
-}
-
-/// Between half of `wait` and all of it, so that nodes do not write in step.
-pub fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tokio::sync::Mutex;
-
-use super::{RuleError, Ruler};
 use tulle_names::{NODE_SOURCE_V4, NODE_SOURCE_V6};
 
 /// The nft script for the node's own namespace: what the node itself sends to
@@ -64,71 +61,6 @@ fn set<'a>(name: &str, kind: &str, members: impl Iterator<Item = &'a IpAddr>) ->
         format!("        elements = {{ {} }}\n", members.join(", "))
     };
     format!("    set {name} {{\n        type {kind}\n{elements}    }}\n")
-}
-
-/// The addresses of the node's enrolled pods, kept in the node's own table.
-///
-/// After a start of the agent the table of its former life stands until
-/// [`Self::open`]: until then additions are only collected, or pods found
-/// later than others would lose their rule for a moment.
-pub struct NodeAddresses {
-    ruler: Ruler,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// By pod: an address may pass to another pod before the first is forgotten.
-    pods: BTreeMap<String, Vec<IpAddr>>,
-    /// What the table is known to hold; `None`: unknown, or no table.
-    written: Option<BTreeSet<IpAddr>>,
-    open: bool,
-}
-
-impl NodeAddresses {
-    pub fn new(ruler: Ruler) -> Self {
-        Self {
-            ruler,
-            state: Mutex::default(),
-        }
-    }
-
-    /// Every pod enrolled before the start is known now: the table follows from here on.
-    pub async fn open(&self) -> Result<(), RuleError> {
-        let mut state = self.state.lock().await;
-        state.open = true;
-        self.write(&mut state).await
-    }
-
-    pub async fn add(&self, uid: &str, ips: &[IpAddr]) -> Result<(), RuleError> {
-        let mut state = self.state.lock().await;
-        state.pods.insert(uid.to_owned(), ips.to_vec());
-        self.write(&mut state).await
-    }
-
-    pub async fn remove(&self, uid: &str) -> Result<(), RuleError> {
-        let mut state = self.state.lock().await;
-        state.pods.remove(uid);
-        self.write(&mut state).await
-    }
-
-    /// Takes the table away, whatever it holds. The next addition makes it again.
-    pub async fn clear(&self) -> Result<(), RuleError> {
-        let mut state = self.state.lock().await;
-        state.pods.clear();
-        state.written = None;
-        self.ruler.remove_node_table().await
-    }
-
-    async fn write(&self, state: &mut State) -> Result<(), RuleError> {
-        let wanted: BTreeSet<IpAddr> = state.pods.values().flatten().copied().collect();
-        if !state.open || state.written.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        self.ruler.write_node_table(&wanted).await?;
-        state.written = Some(wanted);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -90,8 +90,8 @@ fn deletion(entry: &[u8]) -> Option<Vec<u8>> {
             .try_into()
             .ok()?,
     );
-    let ours =
-        reply_source_port(entry).is_some_and(|port| [OUTBOUND_PORT, INBOUND_PORT].contains(&port));
+    let ours = reply_source_port(entry)
+        .is_some_and(|port| [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT].contains(&port));
     if protocol != [IPPROTO_TCP] || (status & TRANSLATED != 0 && !ours) {
         return None;
     }

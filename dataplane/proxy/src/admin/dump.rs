@@ -3,8 +3,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::status::Overview;
+use crate::identity::manager::CertificateManager;
 use crate::policy::Policy;
+use crate::serve::{PodManager, Served};
+use crate::shared::Shared;
 use crate::state::{Protocol, Service, Unreadable, Workload};
 
 #[derive(Serialize)]
@@ -98,8 +100,7 @@ struct PolicyDump {
 }
 
 impl ConfigDump {
-    pub fn new(overview: &Overview) -> Self {
-        let shared = &overview.shared;
+    pub fn new(shared: &Shared, pods: &PodManager) -> Self {
         let synced = *shared.synced.borrow();
         let mesh = shared.state.read();
         let mut workloads: Vec<_> = mesh.workloads().map(|w| workload(w)).collect();
@@ -124,9 +125,9 @@ impl ConfigDump {
                 addresses: synced.addresses,
                 policies: synced.policies,
             },
-            agent_connected: overview.pods.agent_connected(),
-            pods: pods(overview),
-            certificates: certificates(overview),
+            agent_connected: pods.agent_connected(),
+            pods: pods.served().into_iter().map(pod).collect(),
+            certificates: certificates(&shared.certificates),
             workloads,
             services,
             policies,
@@ -135,25 +136,20 @@ impl ConfigDump {
     }
 }
 
-fn pods(overview: &Overview) -> Vec<PodDump> {
-    let dump = |pod: crate::pod::Served| PodDump {
+fn pod(pod: Served) -> PodDump {
+    PodDump {
         uid: pod.uid,
         name: pod.name,
         namespace: pod.namespace,
         identity: pod.identity.to_string(),
         connections: pod.connections,
         draining: pod.draining,
-    };
-    overview.pods.served().into_iter().map(dump).collect()
+    }
 }
 
-fn certificates(overview: &Overview) -> Vec<CertificateDump> {
-    let current = overview
-        .shared
-        .certificates
-        .in_use()
-        .into_iter()
-        .filter_map(|slot| slot.current());
+fn certificates(manager: &CertificateManager) -> Vec<CertificateDump> {
+    let slots = manager.in_use().into_iter();
+    let current = slots.filter_map(|slot| slot.current());
     let mut dumps: Vec<_> = current
         .map(|certificate| CertificateDump {
             identity: certificate.identity().to_string(),

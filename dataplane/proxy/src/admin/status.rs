@@ -12,8 +12,8 @@ use tulle_proxy_status::{
 
 use super::dump::{ConfigDump, timestamp};
 use crate::lock::lock;
-use crate::pod::{PodManager, Served};
 use crate::rotation::Acknowledged;
+use crate::serve::{PodManager, Served};
 use crate::shared::Shared;
 
 /// Everything the pages are made from.
@@ -111,7 +111,7 @@ impl Overview {
     /// Port 15000, on loopback.
     pub fn admin_page(&self, path: &str) -> Option<Answer> {
         match path {
-            "/config_dump" => Some(Answer::json(&ConfigDump::new(self))),
+            "/config_dump" => Some(Answer::json(&ConfigDump::new(&self.shared, &self.pods))),
             STATUS_PATH => Some(Answer::json(&self.status())),
             "/metrics" => Some(Answer::metrics(self.metrics())),
             _ => None,

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tulle_wire::ca::IstioCertificateRequest;
 use tulle_wire::ca::istio_certificate_service_client::IstioCertificateServiceClient;
 
-use super::spiffe::SpiffeId;
+use crate::spiffe::SpiffeId;
 
 /// What the lifetime asked for is; the authority's own setting is the upper limit. Seconds.
 const VALIDITY_SECONDS: i64 = 86_400;

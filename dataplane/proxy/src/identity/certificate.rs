@@ -13,8 +13,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::spiffe::SpiffeId;
-use super::vouched::Role;
+use crate::spiffe::SpiffeId;
 use crate::tls::bundle::{BundleError, RootSet, certificates, root_store};
 use crate::tls::verifier::{ExactServer, MeshClient};
 use crate::tls::{ALPN_H2, provider};
@@ -32,6 +31,15 @@ pub enum CertificateError {
     Refused(#[from] rustls::Error),
     #[error("the answer's certificate cannot be parsed")]
     Malformed,
+}
+
+/// Which end of the tunnel the peer is.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// It dialled us, and is of our trust domain.
+    Client,
+    /// We dialled it, and it is exactly this.
+    Server(SpiffeId),
 }
 
 /// A fresh P-256 key and the request that goes out for it. The key never leaves memory.

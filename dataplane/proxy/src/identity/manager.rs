@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::ca_client::{IssueError, Issuer};
 use super::certificate::{CertificateError, CertificateRequest, WorkloadCertificate};
 use super::renewal::{renewal_delay, retry_delay};
-use super::spiffe::SpiffeId;
 use crate::lock::lock;
+use crate::spiffe::SpiffeId;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::bundle::RootSet;
 

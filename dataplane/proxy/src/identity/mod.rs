@@ -3,5 +3,4 @@ pub mod ca_client;
 pub mod certificate;
 pub mod manager;
 pub mod renewal;
-pub mod spiffe;
 pub mod vouched;

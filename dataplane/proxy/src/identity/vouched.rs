@@ -6,18 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-use super::certificate::WorkloadCertificate;
-use super::spiffe::SpiffeId;
+use super::certificate::{Role, WorkloadCertificate};
 use crate::lock::lock;
-
-/// Which end of the tunnel the peer is.
-#[derive(Clone, Debug)]
-pub enum Role {
-    /// It dialled us, and is of our trust domain.
-    Client,
-    /// We dialled it, and it is exactly this.
-    Server(SpiffeId),
-}
 
 /// A peer's certificates and what was last said of them.
 pub struct Vouched {

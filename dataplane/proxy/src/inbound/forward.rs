@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::live::Watched;
-use crate::identity::spiffe::SpiffeId;
 use crate::inpod::socket;
-use crate::pod::{Broken, Pod};
+use crate::pod::Pod;
 use crate::policy::Connection;
-use crate::relay::{self, Sink, Source, pump};
+use crate::spiffe::SpiffeId;
 use crate::state::Workload;
-use crate::telemetry::connection::{Facts, Record};
+use crate::telemetry::facts::Facts;
 use crate::telemetry::labels::Reporter;
 
 /// What policy is asked about a connection from `from` to `to`.
@@ -83,34 +81,4 @@ fn only_service(own: &Arc<Workload>, port: u16) -> Option<&crate::state::Service
 /// When the application does not listen, or does not answer in time.
 pub async fn connect(pod: &Pod, from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
     socket::connect_from(&pod.netns, from.ip(), to).await
-}
-
-/// Carries bytes between the peer and the application until both have ended, or policy denies it.
-///
-/// # Errors
-/// What cut it off.
-pub async fn carry(
-    mut application: TcpStream,
-    peer: (&mut impl Source, &mut impl Sink),
-    record: &Record,
-    watched: &Watched,
-) -> Result<(), Broken> {
-    let (source, sink) = peer;
-    let carried = {
-        let (mut from_application, mut to_application) = relay::split(&mut application);
-        let moving = async {
-            tokio::try_join!(
-                pump(source, &mut to_application, &record.request),
-                pump(&mut from_application, sink, &record.response),
-            )
-        };
-        tokio::select! {
-            moved = moving => moved.map(drop).map_err(Broken::from),
-            () = watched.denied() => Err(Broken::Denied),
-        }
-    };
-    if carried.is_err() {
-        socket::reset_on_close(&application);
-    }
-    carried
 }

@@ -1,4 +1,5 @@
-//! The beginning of a tunnel: TLS, who the peer is, HTTP/2. Bounded in time; in number by `turns`.
+//! The beginning of a tunnel: TLS, who the peer is, HTTP/2. Bounded in time; in number by
+//! [`crate::tls::handshakes`].
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -10,18 +11,18 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::hbone::wire::{Wire, large_writes, wire};
-use crate::hbone::{
-    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
-};
-use crate::identity::certificate::Validity;
-use crate::identity::spiffe::SpiffeId;
-use crate::identity::vouched::{Role, Vouched};
+use crate::identity::certificate::{Role, Validity};
+use crate::identity::vouched::Vouched;
 use crate::inpod::{original, socket};
 use crate::pod::Pod;
+use crate::spiffe::SpiffeId;
 use crate::tls::ALPN_H2;
 use crate::tls::peer::spiffe_id;
 use crate::tls::verifier::explain;
+use crate::tunnel::hbone::wire::{Wire, large_writes, wire};
+use crate::tunnel::hbone::{
+    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+};
 
 /// For TLS, and again for HTTP/2's preface: who sends a byte at a time is cut off.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -15,18 +15,19 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::authorize::{Denial, authorize};
-use super::forward::{carry, connect, facts, question};
+use super::forward::{connect, facts, question};
 use super::handshake::{Established, establish};
-use crate::hbone::authority::{AuthorityError, target};
-use crate::hbone::stream::{H2Sink, H2Source};
-use crate::hbone::wire::Wire;
-use crate::hbone::{MAX_STREAMS, headers};
-use crate::identity::spiffe::SpiffeId;
+use crate::connection::{Question, Record, refused, relay};
 use crate::identity::vouched::Vouched;
 use crate::inpod::socket;
 use crate::pod::Pod;
 use crate::policy;
-use crate::telemetry::connection::{Facts, Record, refused};
+use crate::spiffe::SpiffeId;
+use crate::telemetry::facts::Facts;
+use crate::tunnel::hbone::authority::{AuthorityError, target};
+use crate::tunnel::hbone::stream::{H2Sink, H2Source, H2Stream};
+use crate::tunnel::hbone::wire::Wire;
+use crate::tunnel::hbone::{MAX_STREAMS, headers};
 
 /// A tunnel nobody has used for so long is closed; its peer opens another when it wants one.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
@@ -229,14 +230,17 @@ async fn admit(
     let asked = question(Some(peer.clone()), *from, to);
     let mut facts = facts(pod, &asked, *from, to);
     facts.trace = headers::trace_id(request.headers()).map(str::to_owned);
-    // Watched before it is asked, so that no policy can come in between.
-    let watched = pod.live.watch(*own, asked.clone());
+    // Registered before policy is asked, so that none can come in between.
+    let mut registered = pod.connections.register(Some(Question {
+        own: *own,
+        connection: asked.clone(),
+    }));
     let reached = tokio::select! {
         reached = reach(tunnel, &asked, to, &mut facts) => reached,
         // The peer has given up waiting; nobody is there to answer.
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return Ok(()),
     };
-    let application = match reached {
+    let mut application = match reached {
         Ok(application) => application,
         Err(err) => return Err((Some(Box::new(facts)), err)),
     };
@@ -249,8 +253,12 @@ async fn admit(
             return Ok(());
         }
     };
-    let (mut source, mut sink) = (H2Source::new(request.into_body()), H2Sink::new(sink));
-    let outcome = carry(application, (&mut source, &mut sink), &record, &watched).await;
+    let mut peer = H2Stream {
+        source: H2Source::new(request.into_body()),
+        sink: H2Sink::new(sink),
+    };
+    let ended = registered.ended();
+    let outcome = relay(&mut peer, &mut application, &record.traffic, ended).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }

@@ -7,10 +7,11 @@ use tulle_names::is_own_port;
 
 use super::authorize::authorize;
 use super::forward::{connect, facts, question};
+use crate::connection::{Question, Record, refused, relay};
 use crate::inpod::{original, socket};
-use crate::pod::{Broken, Pod};
+use crate::pod::Pod;
 use crate::policy::Connection;
-use crate::telemetry::connection::{Facts, Record, refused};
+use crate::telemetry::facts::Facts;
 
 /// Takes a connection redirected to 15006 to the application, if policy allows one without an identity.
 pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
@@ -47,8 +48,11 @@ async fn forward(
         ..question(None, from, to)
     };
     let mut facts = facts(pod, &asked, from, to);
-    // Watched before it is asked, so that no policy can come in between.
-    let watched = pod.live.watch(to.ip(), asked.clone());
+    // Registered before policy is asked, so that none can come in between.
+    let mut registered = pod.connections.register(Some(Question {
+        own: to.ip(),
+        connection: asked.clone(),
+    }));
     let admitted = match authorize(pod, to.ip(), &asked).await {
         Ok(admitted) => admitted,
         Err(denial) => {
@@ -68,16 +72,9 @@ async fn forward(
         }
     };
     let record = Record::open(&pod.shared.metrics, pod.shared.config.access_log, facts);
-    let (request, response) = (&record.request, &record.response);
-    let plaintext = pod.plaintext.watch(from, request, response);
-    let outcome = tokio::select! {
-        carried = plaintext.carry(client, &mut application, request, response) => carried,
-        () = watched.denied() => Err(Broken::Denied),
-    };
-    if outcome.as_ref().is_err_and(Broken::resets) {
-        socket::reset_on_close(client);
-        socket::reset_on_close(&application);
-    }
+    registered.in_plaintext(from, &record.traffic);
+    let ended = registered.ended();
+    let outcome = relay(client, &mut application, &record.traffic, ended).await;
     record.close(outcome.map_err(|err| err.to_string()));
     Ok(())
 }

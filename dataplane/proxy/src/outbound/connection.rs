@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use super::resolve::{Origin, Refusal, Route, Way, resolve};
-use crate::hbone::headers;
-use crate::hbone::pool::{Peer, TunnelError, TunnelStream};
+use crate::connection::{Broken, Record, refused, relay};
 use crate::inpod::{original, socket};
 use crate::lock::lock;
-use crate::pod::{Broken, Pod};
-use crate::relay::{self, pump};
+use crate::pod::Pod;
+use crate::route::{Origin, Refusal, Route, Way, resolve};
 use crate::state::Workload;
-use crate::telemetry::connection::{Facts, Record, refused};
+use crate::telemetry::facts::Facts;
 use crate::telemetry::labels::Reporter;
+use crate::tunnel::hbone::Hbone;
+use crate::tunnel::{Connect, Trace, TunnelError, TunnelStream};
 
 #[derive(Debug, thiserror::Error)]
 enum OutboundError {
@@ -32,7 +32,7 @@ enum OutboundError {
 /// Where the connection's bytes go.
 enum Upstream {
     Plain(TcpStream, SocketAddr),
-    Tunnel(TunnelStream),
+    Tunnel(TunnelStream<Hbone>),
 }
 
 /// Takes a connection redirected to 15001 where it was going.
@@ -45,7 +45,7 @@ pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
         }
     };
     let (route, source) = find(&pod, to);
-    let trace = headers::Trace::new();
+    let trace = Trace::new();
     let facts = facts(&pod, from, to, &route, source.clone(), &trace);
     let log = pod.shared.config.access_log;
     match connect(&pod, &route, source.as_deref(), from, &trace).await {
@@ -56,9 +56,6 @@ pub async fn serve(pod: Arc<Pod>, mut client: TcpStream, from: SocketAddr) {
         Ok(upstream) => {
             let record = Record::open(&pod.shared.metrics, log, facts);
             let outcome = carry(&pod, &mut client, upstream, &record).await;
-            if outcome.as_ref().is_err_and(Broken::resets) {
-                socket::reset_on_close(&client);
-            }
             record.close(outcome.map_err(|err| err.to_string()));
         }
     }
@@ -89,7 +86,7 @@ fn facts(
     to: SocketAddr,
     route: &Route,
     source_workload: Option<Arc<Workload>>,
-    trace: &headers::Trace,
+    trace: &Trace,
 ) -> Facts {
     let peer = match &route.way {
         Way::Tunnel { peer, .. } => Some(peer),
@@ -129,7 +126,7 @@ async fn connect(
     route: &Route,
     source: Option<&Workload>,
     from: SocketAddr,
-    trace: &headers::Trace,
+    trace: &Trace,
 ) -> Result<Upstream, OutboundError> {
     match &route.way {
         Way::Refused(refusal) => Err(refusal.clone().into()),
@@ -140,22 +137,17 @@ async fn connect(
                 .map_err(|err| OutboundError::Connect(*to, err))
         }
         Way::Tunnel { peer, target } => {
-            let headers = headers::outbound(source, from.ip(), trace);
-            tunnel(pod, peer, *target, headers)
-                .await
-                .map(Upstream::Tunnel)
+            let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
+            let connection = Connect {
+                target: *target,
+                workload: source,
+                source_ip: from.ip(),
+                trace,
+            };
+            let stream = pod.tunnels.connect(&certificate, peer, &connection).await?;
+            Ok(Upstream::Tunnel(stream))
         }
     }
-}
-
-async fn tunnel(
-    pod: &Pod,
-    peer: &Peer,
-    target: SocketAddr,
-    headers: http::HeaderMap,
-) -> Result<TunnelStream, OutboundError> {
-    let certificate = pod.certificate().ok_or(OutboundError::NoCertificate)?;
-    Ok(pod.pool.open(&certificate, peer, target, headers).await?)
 }
 
 async fn carry(
@@ -164,19 +156,15 @@ async fn carry(
     upstream: Upstream,
     record: &Record,
 ) -> Result<(), Broken> {
-    let (request, response) = (&record.request, &record.response);
+    let mut registered = pod.connections.register(None);
+    let traffic = &record.traffic;
     match upstream {
         Upstream::Tunnel(mut tunnel) => {
-            let (mut source, mut sink) = relay::split(client);
-            tokio::try_join!(
-                pump(&mut source, &mut tunnel.sink, request),
-                pump(&mut tunnel.source, &mut sink, response),
-            )?;
-            Ok(())
+            relay(client, &mut tunnel, traffic, registered.ended()).await
         }
         Upstream::Plain(mut stream, to) => {
-            let watched = pod.plaintext.watch(to, request, response);
-            watched.carry(client, &mut stream, request, response).await
+            registered.in_plaintext(to, traffic);
+            relay(client, &mut stream, traffic, registered.ended()).await
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::rule::{Action, Match, Policy, ServiceAccountMatch, StringMatch, Values};
-use crate::identity::spiffe::SpiffeId;
+use crate::spiffe::SpiffeId;
 
 /// What policy may ask about.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tulle_wire::security as wire;
 
-use crate::state::{ResourceError, parse_ip, parse_port};
+use crate::resource::{ResourceError, parse_ip, parse_port};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tulle_wire::workload as wire;
 use wire::load_balancing::{HealthPolicy, Mode, Scope};
 
-use super::{NetworkIp, ResourceError, parse_ip, parse_port};
+use super::NetworkIp;
+use crate::resource::{ResourceError, parse_ip, parse_port};
 
 /// `namespace/hostname`, as resources are named and workloads refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

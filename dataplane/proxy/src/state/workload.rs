@@ -6,8 +6,8 @@ use tulle_names::DEFAULT_TRUST_DOMAIN;
 use tulle_wire::workload as wire;
 
 use super::service::{ServiceName, Waypoint, known, parse_ports, parse_waypoint};
-use super::{ResourceError, parse_ip};
-use crate::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::resource::{ResourceError, parse_ip};
+use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// How a workload is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

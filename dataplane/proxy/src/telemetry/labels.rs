@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 
-use crate::identity::spiffe::SpiffeId;
+use crate::spiffe::SpiffeId;
 use crate::state::{Service, Workload};
 
 /// Which end of the connection reports.

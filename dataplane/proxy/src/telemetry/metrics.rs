@@ -184,7 +184,8 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::config::AccessLog;
-    use crate::telemetry::connection::{Facts, Record};
+    use crate::connection::Record;
+    use crate::telemetry::facts::Facts;
     use crate::telemetry::labels::Reporter;
 
     #[test]
@@ -192,7 +193,7 @@ mod tests {
         let metrics = Metrics::new();
         let facts = Facts::unknown(Reporter::Source);
         let record = Record::open(&metrics, AccessLog::Off, facts);
-        record.response.total.inc_by(5);
+        record.traffic.response.total.inc_by(5);
         let text = metrics.encode().unwrap();
         assert!(text.contains(
             "istio_tcp_connections_opened_total{reporter=\"source\",source_workload=\"unknown\""

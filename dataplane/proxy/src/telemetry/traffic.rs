@@ -21,7 +21,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use super::connection::Facts;
+use super::facts::Facts;
 use super::labels::{EndLabels, Labels, ServiceLabels};
 use crate::lock::lock;
 use crate::state::{Service, Snapshot, Workload};

@@ -2,9 +2,9 @@ use tulle_wire::workload as wire;
 
 use super::*;
 use crate::config::AccessLog;
+use crate::connection::Record;
 use crate::policy::{Action, Policy, Scope};
 use crate::state::{Change, MeshState};
-use crate::telemetry::connection::Record;
 use crate::telemetry::labels::Reporter;
 use crate::telemetry::metrics::Metrics;
 
@@ -121,7 +121,7 @@ async fn r39_what_was_counted_last_is_scraped_before_it_is_dropped() {
     ground.goes(&client);
     ground.pass(KEPT * 2).await;
     assert_eq!(ground.opened(), 1, "its connection is open");
-    record.response.total.inc_by(7);
+    record.traffic.response.total.inc_by(7);
     record.close(Ok(()));
     ground.pass(KEPT - Duration::from_secs(1)).await;
     let sent = ground.series("istio_tcp_sent_bytes_total{");

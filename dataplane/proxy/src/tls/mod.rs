@@ -1,6 +1,7 @@
 //! TLS as this proxy speaks it: 1.3 only, aws-lc-rs, no resumption.
 pub mod bundle;
 pub mod control;
+pub mod handshakes;
 pub mod peer;
 pub mod verifier;
 

@@ -2,7 +2,7 @@
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::identity::spiffe::{SpiffeError, SpiffeId};
+use crate::spiffe::{SpiffeError, SpiffeId};
 
 /// Why a certificate names no workload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

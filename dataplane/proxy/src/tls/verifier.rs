@@ -15,7 +15,7 @@ use rustls::{
 
 use super::peer::{PeerError, spiffe_id};
 use super::provider;
-use crate::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// The peer is somebody else than who was expected.
 #[derive(Debug, thiserror::Error)]

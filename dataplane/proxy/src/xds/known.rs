@@ -1,7 +1,7 @@
 //! Fields of policies this proxy does not know. Generated code drops them; but a policy with a
 //! condition that is not read is another policy: an ALLOW allows more, a DENY denies less.
 use super::protobuf::{Value, fields};
-use crate::state::ResourceError;
+use crate::resource::ResourceError;
 
 /// A message and the fields of it this proxy reads, each with the message it holds.
 struct Message {

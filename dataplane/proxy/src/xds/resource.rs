@@ -14,7 +14,8 @@ use tulle_wire::{security, workload};
 
 use super::{known, salvage};
 use crate::policy::Policy;
-use crate::state::{Change, ResourceError, Service, Workload};
+use crate::resource::ResourceError;
+use crate::state::{Change, Service, Workload};
 
 /// The two kinds of resources this proxy asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,7 +8,8 @@ use wire::address::Type;
 
 use super::protobuf::{Cut, Field, Value, fields};
 use crate::policy::{Action, Policy, Scope};
-use crate::state::{Claim, ResourceError, Unreadable, parse_ip};
+use crate::resource::{ResourceError, parse_ip};
+use crate::state::{Claim, Unreadable};
 
 /// A policy that stands for the one called `name`: as ALLOW it allows nothing, as DENY it denies
 /// everything it covers. `value` is none where there is no message of the right type.

@@ -7,10 +7,9 @@ use rustls::pki_types::UnixTime;
 use tokio::time::Instant;
 
 use tulle_proxy::identity::ca_client::{IssueError, Issuer, Issuing};
-use tulle_proxy::identity::certificate::CertificateRequest;
+use tulle_proxy::identity::certificate::{CertificateRequest, Role};
 use tulle_proxy::identity::manager::CertificateManager;
-use tulle_proxy::identity::spiffe::SpiffeId;
-use tulle_proxy::identity::vouched::Role;
+use tulle_proxy::spiffe::SpiffeId;
 use tulle_proxy::telemetry::metrics::Metrics;
 use tulle_proxy::tls::bundle::{Bundle, certificates};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};

@@ -11,6 +11,7 @@ mod harness;
 
 mod certificates;
 mod dials;
+mod ends;
 mod handover;
 mod hostile;
 mod identity;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
-use tulle_proxy::hbone::dial::DialError;
-use tulle_proxy::hbone::pool::{Peer, Pool, TunnelError};
+use http::{Method, StatusCode};
 use tulle_proxy::identity::ca_client::{Issuer, Issuing};
 use tulle_proxy::identity::certificate::CertificateRequest;
 use tulle_proxy::identity::manager::CertificateManager;
-use tulle_proxy::identity::spiffe::SpiffeId;
 use tulle_proxy::inpod::netns::NetNs;
+use tulle_proxy::spiffe::SpiffeId;
 use tulle_proxy::telemetry::metrics::Metrics;
+use tulle_proxy::tunnel::hbone::Hbone;
+use tulle_proxy::tunnel::{Connect, DialError, Peer, Pool, Trace, TunnelError};
 
 use crate::harness::app::{exchange, greeting, limited, refused};
 use crate::harness::authority::{Authority, Validity, client, uri};
@@ -113,27 +113,32 @@ async fn r34_no_stream_is_opened_in_a_tunnel_whose_peer_the_callers_roots_do_not
     let metrics = Arc::new(Metrics::new());
     let manager = CertificateManager::new(Arc::new(SilentIssuer), metrics.clone());
     let netns = Arc::new(NetNs::new(a.ns.0.try_clone().unwrap(), None).unwrap());
-    let pool = Pool::new(netns, manager.acquire(&identity), metrics, Duration::ZERO);
+    let pool = Pool::new(Hbone {
+        netns,
+        identity: manager.acquire(&identity),
+        metrics,
+        drain: Duration::ZERO,
+    });
     let peer = Peer {
         identity: far.identity().parse().unwrap(),
         address: (far.ip, 15008).into(),
     };
-    let target = (far.ip, 8080).into();
+    let connection = Connect {
+        target: (far.ip, 8080).into(),
+        workload: None,
+        source_ip: a.ip.into(),
+        trace: &Trace::new(),
+    };
 
     let before = signed_by(&old);
-    let _held = pool
-        .open(&before, &peer, target, HeaderMap::new())
-        .await
-        .unwrap();
+    let _held = pool.connect(&before, &peer, &connection).await.unwrap();
     old.also_trust(&new);
-    pool.open(&signed_by(&old), &peer, target, HeaderMap::new())
+    pool.connect(&signed_by(&old), &peer, &connection)
         .await
         .expect("another root beside it changes nothing");
     assert_eq!(server.tunnels(), 1);
 
-    let refused = pool
-        .open(&signed_by(&new), &peer, target, HeaderMap::new())
-        .await;
+    let refused = pool.connect(&signed_by(&new), &peer, &connection).await;
     assert!(matches!(refused, Err(TunnelError::Dial(err)) if matches!(*err, DialError::Tls(..))));
 }
 

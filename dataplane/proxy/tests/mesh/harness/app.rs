@@ -114,7 +114,8 @@ impl Drop for Mute {
     }
 }
 
-fn listen(pod: &Pod, port: u16) -> TcpListener {
+/// Listens in the pod.
+pub fn listen(pod: &Pod, port: u16) -> TcpListener {
     let listener = pod
         .ns
         .run(|| std::net::TcpListener::bind(("::", port)))

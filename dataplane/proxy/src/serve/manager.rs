@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::listeners::Listeners;
 use super::roster::{Entry, Roster};
 use super::takeover::{TakeOver, Tried};
-use super::{Pod, Standing};
 use crate::identity::manager::Missing;
-use crate::identity::spiffe::SpiffeId;
 use crate::inpod::netns::NetNs;
 use crate::lock::lock;
+use crate::pod::{Pod, Standing};
 use crate::shared::Shared;
+use crate::spiffe::SpiffeId;
 use crate::zds;
 
 /// How long the agent waits for one pod, at most.
@@ -118,7 +118,7 @@ impl PodManager {
         let roster = lock(&self.roster);
         let mut by_uid: BTreeMap<&str, Served> = BTreeMap::new();
         for (pod, draining) in roster.all() {
-            let (standing, connections) = (pod.standing(&mesh), pod.connections.open());
+            let (standing, connections) = (pod.standing(&mesh), pod.connections.served());
             let uid = pod.info.uid.as_str();
             // Those that serve come first.
             if let Some(one) = by_uid.get_mut(uid) {

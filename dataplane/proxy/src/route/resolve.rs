@@ -7,44 +7,10 @@ use tulle_names::{HBONE_PORT, is_own_port};
 
 use super::affinity::Affinity;
 use super::balance::{eligible, pick, preferred};
-use crate::hbone::pool::Peer;
+use super::{Refusal, Route, Way};
 use crate::state::service::{Waypoint, WaypointDestination};
-use crate::state::{Protocol, Service, Snapshot, Unreadable, Workload};
-
-/// The way of one connection.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    pub way: Way,
-    /// Who takes the connection: the destination itself, or a waypoint before it.
-    pub workload: Option<Arc<Workload>>,
-    pub service: Option<Arc<Service>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Way {
-    /// Through a tunnel to `peer`, which connects on to `target`.
-    Tunnel {
-        peer: Peer,
-        target: SocketAddr,
-    },
-    /// As it is: the destination is not in the mesh.
-    Plaintext(SocketAddr),
-    Refused(Refusal),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("the destination is the proxy itself")]
-    OwnPort,
-    #[error("the service has no such port")]
-    NoPort,
-    #[error("the service has no healthy endpoint")]
-    NoEndpoint,
-    #[error("the destination wants a waypoint, and none can be reached")]
-    NoWaypoint,
-    #[error("the destination may be in the mesh: {0}")]
-    Unreadable(Arc<Unreadable>),
-}
+use crate::state::{Protocol, Service, Snapshot, Workload};
+use crate::tunnel::Peer;
 
 /// Who asks and when, where it was sent before, and a throw of the dice.
 pub struct Origin<'a> {

@@ -1,66 +1,17 @@
 //! The record of one connection: its metrics while it lasts, its access-log line at the end.
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus_client::metrics::counter::Counter;
-
-use super::labels::Reporter;
-use super::metrics::Metrics;
-use super::traffic::Counted;
+use super::{Meter, Traffic};
 use crate::config::AccessLog;
-use crate::identity::spiffe::SpiffeId;
 use crate::logging::ACCESS;
-use crate::relay::Meter;
-use crate::state::{Service, Workload};
 
-/// What is known of a connection by the time its route is.
-#[derive(Clone)]
-pub struct Facts {
-    pub reporter: Reporter,
-    pub source: SocketAddr,
-    pub source_workload: Option<Arc<Workload>>,
-    /// Where the source is a node: what it sends for itself, its host-network pods, and others whose source it changes.
-    pub source_node: Option<String>,
-    pub source_identity: Option<SpiffeId>,
-    /// Where the application was going, or the peer asked to go.
-    pub destination: SocketAddr,
-    /// Where it really went, when that is not the same.
-    pub upstream: Option<SocketAddr>,
-    pub destination_workload: Option<Arc<Workload>>,
-    pub destination_node: Option<String>,
-    pub destination_identity: Option<SpiffeId>,
-    pub service: Option<Arc<Service>>,
-    pub hbone: bool,
-    /// The policy that decided, where one did.
-    pub policy: Option<String>,
-    /// The trace id both ends log.
-    pub trace: Option<String>,
-}
-
-#[cfg(test)]
-impl Facts {
-    /// A connection of which nothing is known.
-    pub fn unknown(reporter: Reporter) -> Self {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self {
-            reporter,
-            source: nowhere,
-            source_workload: None,
-            source_node: None,
-            source_identity: None,
-            destination: nowhere,
-            upstream: None,
-            destination_workload: None,
-            destination_node: None,
-            destination_identity: None,
-            service: None,
-            hbone: false,
-            policy: None,
-            trace: None,
-        }
-    }
-}
+use crate::spiffe::SpiffeId;
+use crate::state::Workload;
+use crate::telemetry::Counted;
+use crate::telemetry::facts::Facts;
+use crate::telemetry::labels::Reporter;
+use crate::telemetry::metrics::Metrics;
 
 /// Counts an open connection; dropping it without an outcome logs it as cut off.
 pub struct Record {
@@ -69,23 +20,18 @@ pub struct Record {
     started: Instant,
     /// Keeps the connection counted as open.
     _counted: Counted,
-    /// From the client towards the server.
-    pub request: Meter,
-    /// From the server towards the client.
-    pub response: Meter,
+    pub traffic: Traffic,
     outcome: Option<Result<(), String>>,
 }
 
 impl Record {
     pub fn open(metrics: &Metrics, log: AccessLog, facts: Facts) -> Self {
         let counted = metrics.traffic.open(&facts);
-        let meter = |total| Meter {
-            total,
-            connection: Counter::default(),
-        };
         Self {
-            request: meter(counted.received()),
-            response: meter(counted.sent()),
+            traffic: Traffic {
+                request: Meter::with_total(counted.received()),
+                response: Meter::with_total(counted.sent()),
+            },
             _counted: counted,
             facts,
             log,
@@ -107,8 +53,8 @@ impl Drop for Record {
             .take()
             .unwrap_or_else(|| Err("cut off".to_owned()));
         let bytes = (
-            self.request.connection.get(),
-            self.response.connection.get(),
+            self.traffic.request.connection.get(),
+            self.traffic.response.connection.get(),
         );
         write_line(
             self.log,

@@ -50,7 +50,7 @@ fn nothing_is_kept_of_a_service_without_affinity_nor_of_a_connection_that_is_ref
     let (mut affinity, now) = (Affinity::default(), Instant::now());
     affinity.note(&route("cart", "a", Duration::ZERO), 80, now);
     let refused = Route {
-        way: Way::Refused(crate::outbound::resolve::Refusal::OwnPort),
+        way: Way::Refused(crate::route::Refusal::OwnPort),
         ..route("cart", "a", HOUR)
     };
     affinity.note(&refused, 80, now);

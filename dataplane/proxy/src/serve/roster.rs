@@ -9,8 +9,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::Pod;
 use super::listeners::Accepting;
+use crate::pod::Pod;
 
 /// A pod whose ports are open.
 pub struct Entry {

@@ -5,37 +5,13 @@ use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 
 use crate::state::Workload;
+use crate::tunnel::Connect;
 
 const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A trace that begins here (W3C Trace Context), unsampled: bytes passed through carry none that we could see.
-pub struct Trace {
-    id: u128,
-    span: u64,
-}
-
-impl Trace {
-    /// A new trace; both ids are not zero, which the specification reserves.
-    #[expect(
-        clippy::new_without_default,
-        reason = "each is another, there is no default one"
-    )]
-    pub fn new() -> Self {
-        Self {
-            id: fastrand::u128(1..),
-            span: fastrand::u64(1..),
-        }
-    }
-
-    /// The id under which the logs of both ends can be found.
-    pub fn id(&self) -> String {
-        format!("{:032x}", self.id)
-    }
-}
-
-/// The headers of a CONNECT from `source`, at `source_ip`.
-pub fn outbound(source: Option<&Workload>, source_ip: IpAddr, trace: &Trace) -> HeaderMap {
+/// The headers of a CONNECT.
+pub fn outbound(connection: &Connect<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut set = |name, value: String| {
         // Names in the mesh are ASCII; what is not stays untold.
@@ -43,14 +19,11 @@ pub fn outbound(source: Option<&Workload>, source_ip: IpAddr, trace: &Trace) -> 
             headers.insert(name, value);
         }
     };
-    if let Some(workload) = source {
+    if let Some(workload) = connection.workload {
         set(BAGGAGE, baggage(workload));
     }
-    set(FORWARDED, forwarded(source_ip));
-    set(
-        TRACEPARENT,
-        format!("00-{:032x}-{:016x}-00", trace.id, trace.span),
-    );
+    set(FORWARDED, forwarded(connection.source_ip));
+    set(TRACEPARENT, connection.trace.parent());
     headers
 }
 
@@ -107,6 +80,7 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel::Trace;
     use tulle_wire::workload as wire;
 
     #[test]
@@ -119,11 +93,13 @@ mod tests {
             ..Default::default()
         })
         .unwrap();
-        let headers = outbound(
-            Some(&workload),
-            "fd00::1".parse().unwrap(),
-            &Trace { id: 10, span: 11 },
-        );
+        let connect = Connect {
+            target: ([10, 0, 0, 2], 80).into(),
+            workload: Some(&workload),
+            source_ip: "fd00::1".parse().unwrap(),
+            trace: &Trace { id: 10, span: 11 },
+        };
+        let headers = outbound(&connect);
         assert_eq!(
             headers["baggage"],
             "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart%2C%20the%20%22first%22"
@@ -134,11 +110,11 @@ mod tests {
             "00-0000000000000000000000000000000a-000000000000000b-00"
         );
         assert_eq!(trace_id(&headers), Some("0000000000000000000000000000000a"));
-        assert!(
-            outbound(None, [10, 0, 0, 1].into(), &Trace::new())
-                .get("baggage")
-                .is_none()
-        );
+        let unknown = Connect {
+            workload: None,
+            ..connect
+        };
+        assert!(outbound(&unknown).get("baggage").is_none());
     }
 
     #[test]

@@ -1,27 +1,17 @@
 //! A pod being served: its namespace, its identity, its open connections.
-mod connections;
-mod listeners;
-mod manager;
-mod plaintext;
-mod roster;
-mod takeover;
-
-pub use connections::Connections;
-pub use manager::{PodManager, Served};
-pub use plaintext::{Broken, Plaintext};
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::hbone::pool::Pool;
+use crate::connection::Registry;
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::{IdentitySlot, Renewals};
-use crate::identity::spiffe::SpiffeId;
-use crate::inbound::Live;
 use crate::inpod::netns::NetNs;
-use crate::outbound::{Affinity, in_mesh};
+use crate::route::{Affinity, in_mesh};
 use crate::shared::Shared;
+use crate::spiffe::SpiffeId;
 use crate::state::{Protocol, Snapshot};
+use crate::tunnel::Pool;
+use crate::tunnel::hbone::Hbone;
 use crate::zds;
 
 pub struct Pod {
@@ -29,12 +19,9 @@ pub struct Pod {
     /// The uid xDS knows it by.
     pub workload_uid: String,
     pub netns: Arc<NetNs>,
-    pub pool: Pool,
-    pub connections: Connections,
-    /// Accepted connections whose policy is asked again when it changes.
-    pub live: Live,
-    /// Connections from the pod's applications or to them that are carried as they are.
-    pub plaintext: Plaintext,
+    pub tunnels: Pool<Hbone>,
+    /// From the pod's applications and to them.
+    pub connections: Registry,
     /// Where the pod's connections to services went.
     pub affinity: Mutex<Affinity>,
     pub shared: Arc<Shared>,
@@ -53,17 +40,20 @@ pub struct Standing {
 }
 
 impl Pod {
-    fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
+    pub fn new(info: zds::Pod, netns: NetNs, slot: Arc<IdentitySlot>, shared: Arc<Shared>) -> Self {
         let netns = Arc::new(netns);
-        let (metrics, drain) = (shared.metrics.clone(), shared.config.drain);
+        let tunnels = Hbone {
+            netns: netns.clone(),
+            identity: slot.clone(),
+            metrics: shared.metrics.clone(),
+            drain: shared.config.drain,
+        };
         Self {
             workload_uid: shared.config.workload_uid(&info.namespace, &info.name),
             info,
-            pool: Pool::new(netns.clone(), slot.clone(), metrics, drain),
+            tunnels: Pool::new(tunnels),
             netns,
-            connections: Connections::default(),
-            live: Live::default(),
-            plaintext: Plaintext::default(),
+            connections: Registry::default(),
             affinity: Mutex::default(),
             shared,
             slot,
@@ -83,7 +73,9 @@ impl Pod {
         Standing {
             announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
             enrolling: own.is_some_and(|own| own.is_enrolling()),
-            older_connections: self.plaintext.older(|peer| in_mesh(mesh, network, peer)),
+            older_connections: self
+                .connections
+                .existing(|peer| in_mesh(mesh, network, peer)),
         }
     }
 
@@ -91,8 +83,8 @@ impl Pod {
     /// Answers how many.
     pub fn end_older_connections(&self, quiet: Option<Duration>) -> usize {
         let (mesh, network) = (self.shared.state.read(), &self.shared.config.network);
-        self.plaintext
-            .end(quiet, |peer| in_mesh(&mesh, network, peer))
+        self.connections
+            .end_existing(quiet, |peer| in_mesh(&mesh, network, peer))
     }
 
     pub fn identity(&self) -> &SpiffeId {

@@ -1,6 +1,5 @@
 //! Making a tunnel: TCP from the pod, mutual TLS, HTTP/2.
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,33 +10,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::pool::Peer;
 use super::wire::{Wire, large_writes, wire};
 use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
-use crate::identity::certificate::{Validity, WorkloadCertificate};
-use crate::identity::vouched::{Role, Vouched};
+use crate::identity::certificate::{Role, Validity, WorkloadCertificate};
+use crate::identity::vouched::Vouched;
 use crate::inpod::netns::NetNs;
 use crate::inpod::socket;
 use crate::tls::ALPN_H2;
 use crate::tls::verifier::explain;
+use crate::tunnel::{DIAL_LIMIT, DialError, Peer};
 
 const TLS_LIMIT: Duration = Duration::from_secs(5);
-/// For all of a dial: nobody else could end it.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// Why there is no tunnel.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    #[error("connecting to {0}: {1}")]
-    Connect(SocketAddr, io::Error),
-    #[error("TLS with {0}: {1}")]
-    Tls(SocketAddr, io::Error),
-    #[error("HTTP/2 with {0}: {1}")]
-    Http(SocketAddr, h2::Error),
-    #[error("a tunnel to {0} took more than {limit} s", limit = LIMIT.as_secs())]
-    TimedOut(SocketAddr),
-}
-
 /// A tunnel that is open and not yet driven.
 pub struct Dialed {
     pub send: SendRequest<Bytes>,
@@ -54,7 +37,7 @@ pub async fn dial(
     certificate: &Arc<WorkloadCertificate>,
     peer: &Peer,
 ) -> Result<(Dialed, Vouched), DialError> {
-    let layers = tokio::time::timeout(LIMIT, layers(netns, certificate, peer)).await;
+    let layers = tokio::time::timeout(DIAL_LIMIT, layers(netns, certificate, peer)).await;
     layers.unwrap_or(Err(DialError::TimedOut(peer.address)))
 }
 
@@ -80,7 +63,7 @@ async fn layers(
         .enable_push(false)
         .handshake(tls)
         .await
-        .map_err(|err| DialError::Http(at, err))?;
+        .map_err(|err| DialError::Begin(at, err.into()))?;
     let dialed = Dialed {
         send,
         connection,

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tulle_names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS};
 
-use super::Pod;
 use crate::inpod::netns::NetNs;
 use crate::inpod::original::canonical;
 use crate::inpod::socket;
+use crate::pod::Pod;
 use crate::{inbound, outbound};
 
 /// After accept fails for want of descriptors or memory, how long until the next try.

@@ -1,22 +1,20 @@
 //! One tunnel: what is in use of it, and its end.
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::SendRequest;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{Method, Request, StatusCode, Uri, Version};
 
-use super::MAX_STREAMS;
-use super::dial::{DialError, Dialed};
+use super::dial::Dialed;
 use super::liveness::alive;
-use super::pool::{Peer, TunnelError};
-use super::shared::{self, Carrier, Shared};
-use super::slots;
-use super::stream::{H2Sink, H2Source};
+use super::stream::{H2Sink, H2Source, H2Stream};
+use super::{MAX_STREAMS, headers};
 use crate::identity::certificate::WorkloadCertificate;
 use crate::identity::manager::Renewals;
 use crate::identity::vouched::Vouched;
+use crate::tunnel::{Carrier, Cause, Connect, Lease, Member, NotTaken, Peer, Shared, TunnelError};
 
 /// A tunnel without use for this many pings in a row is closed.
 const IDLE_PINGS: u32 = 6;
@@ -25,16 +23,6 @@ pub struct Tunnel {
     send: SendRequest<Bytes>,
     vouched: Vouched,
     usable_until: SystemTime,
-}
-
-pub type Lease = shared::Lease<Tunnel>;
-pub type Member = slots::Member<Peer, Tunnel, DialError>;
-
-/// A stream through a tunnel. It counts as in use until dropped.
-pub struct TunnelStream {
-    pub source: H2Source,
-    pub sink: H2Sink,
-    _lease: Lease,
 }
 
 impl Tunnel {
@@ -60,25 +48,22 @@ impl Carrier for Tunnel {
     }
 }
 
-/// Opens a stream to `target`. Who stops waiting gives the place back, and the stream is reset.
+/// Opens a stream to the target. Who stops waiting has it reset.
 ///
 /// # Errors
 /// When the tunnel has ended, or the peer refuses.
-pub async fn open(
-    lease: Lease,
+pub async fn connect(
+    lease: &Lease<Tunnel>,
     peer: &Peer,
-    target: SocketAddr,
-    headers: HeaderMap,
-) -> Result<TunnelStream, TunnelError> {
-    let http = |err| TunnelError::Http(peer.address, err);
-    let mut request = Request::builder()
-        .method(Method::CONNECT)
-        .version(Version::HTTP_2)
-        .uri(Uri::builder().authority(target.to_string()).build()?)
-        .body(())?;
-    *request.headers_mut() = headers;
+    connection: &Connect<'_>,
+) -> Result<H2Stream, NotTaken> {
+    let http = |err| not_taken(peer, err);
+    let request = request(connection).map_err(|err| NotTaken {
+        error: TunnelError::Broken(peer.address, err.into()),
+        cause: Cause::Connection,
+    })?;
     let asking = Asking {
-        shared: &lease,
+        shared: lease,
         heard: false,
     };
     let mut send = lease.tunnel.send.clone().ready().await.map_err(http)?;
@@ -87,13 +72,40 @@ pub async fn open(
     asking.heard();
     let answer = answer.map_err(http)?;
     if answer.status() != StatusCode::OK {
-        return Err(TunnelError::Refused(peer.address, answer.status()));
+        return Err(NotTaken {
+            error: TunnelError::Refused(peer.address, answer.status().to_string()),
+            cause: Cause::Connection,
+        });
     }
-    Ok(TunnelStream {
+    Ok(H2Stream {
         source: H2Source::new(answer.into_body()),
         sink: H2Sink::shared(sink, lease.waiting.clone()),
-        _lease: lease,
     })
+}
+
+fn request(connection: &Connect<'_>) -> http::Result<Request<()>> {
+    let authority = connection.target.to_string();
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .version(Version::HTTP_2)
+        .uri(Uri::builder().authority(authority).build()?)
+        .body(())?;
+    *request.headers_mut() = headers::outbound(connection);
+    Ok(request)
+}
+
+fn not_taken(peer: &Peer, err: h2::Error) -> NotTaken {
+    let cause = match err.reason() {
+        Some(Reason::REFUSED_STREAM) if err.is_reset() => Cause::Unseen,
+        _ if err.is_reset() => Cause::Connection,
+        reason => Cause::Tunnel {
+            in_order: err.is_remote() && reason == Some(Reason::NO_ERROR),
+        },
+    };
+    NotTaken {
+        error: TunnelError::Broken(peer.address, err.into()),
+        cause,
+    }
 }
 
 /// A request that is waited for; dropped before the answer, it is held against the tunnel.
@@ -118,7 +130,7 @@ impl Drop for Asking<'_> {
 /// then streams have `drain` to end.
 pub async fn drive(
     dialed: Dialed,
-    member: Member,
+    member: Member<Tunnel>,
     peer: Peer,
     mut renewals: Renewals,
     drain: Duration,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::resolve::{Route, Way};
+use super::{Route, Way};
 use crate::state::ServiceName;
 
 /// Most services and ports a pod is remembered at; the one that would be forgotten next goes first.

@@ -1,4 +1,4 @@
-//! One CONNECT stream as a connection.
+//! One CONNECT stream as the side of a connection.
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,31 @@ use tokio::time::timeout;
 
 use super::SEND_BUFFER;
 use super::gathered::Gathered;
-use crate::relay::{Sink, Source};
+use crate::connection::{Side, Sink, Source};
+
+/// A stream, whichever end of the tunnel opened it. Dropped before its end it is reset, after what is
+/// queued for it.
+pub struct H2Stream {
+    pub source: H2Source,
+    pub sink: H2Sink,
+}
+
+impl Side for H2Stream {
+    fn split(&mut self) -> (impl Source, impl Sink) {
+        (&mut self.source, &mut self.sink)
+    }
+
+    async fn end(&mut self) {
+        // Fails only on a stream that is gone.
+        let _gone = self.sink.finish().await;
+    }
+
+    async fn reset(&mut self) {}
+
+    fn abort(&mut self) {
+        self.sink.stream.send_reset(Reason::CANCEL);
+    }
+}
 
 /// What comes in on the stream.
 pub struct H2Source {
