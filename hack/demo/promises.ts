@@ -16,7 +16,7 @@ export interface DemoFacts {
   readonly wires: readonly NodeWire[];
   /** The shop without the mesh, the last moment before the label. */
   readonly before: Window;
-  /** From the moment that no connection from before the label was left. */
+  /** From the moment that no existing connection was left. */
   readonly after: Window;
 }
 
@@ -74,12 +74,12 @@ function readableBefore(facts: DemoFacts): Finding {
 
 function everyPodSecured({ podsAfter, states }: DemoFacts): Finding {
   const progress = enrolmentProgress(podsAfter, states);
-  const others = states.filter((pod) => pod.state !== 'Secured' || pod.olderConnections > 0);
+  const others = states.filter((pod) => pod.state !== 'Secured' || pod.existingConnections > 0);
   const why = others.map((pod) => `; ${pod.name}: ${pod.state} ${pod.reason} ${pod.message}`).join('');
   return {
-    promise: 'every pod is Secured, and no connection from before the label is left',
+    promise: 'every pod is Secured, and no existing connection is left',
     holds: progress.done,
-    seen: `${progress.secured} of ${podsAfter.length} Secured, ${progress.olderConnections} older connections${why}`,
+    seen: `${progress.secured} of ${podsAfter.length} Secured, ${progress.existingConnections} existing connections${why}`,
   };
 }
 

@@ -25,10 +25,10 @@ export function tunnelLines(traffic: readonly TunnelTraffic[]): string[] {
 }
 
 export function progressText(progress: EnrolmentProgress, pods: number): string {
-  const { secured, pending, failed, olderConnections } = progress;
+  const { secured, pending, failed, existingConnections } = progress;
   const parts = [`${secured} of ${pods} pods Secured`, `${pending} Pending`];
   if (failed > 0) parts.push(`${failed} Failed`);
-  parts.push(`connections from before the label: ${olderConnections}`);
+  parts.push(`existing connections: ${existingConnections}`);
   return parts.join(', ');
 }
 

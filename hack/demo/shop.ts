@@ -104,7 +104,7 @@ export interface EnrolmentProgress {
   readonly secured: number;
   readonly pending: number;
   readonly failed: number;
-  readonly olderConnections: number;
+  readonly existingConnections: number;
   /** Every pod is Secured and nothing older is left. */
   readonly done: boolean;
 }
@@ -113,13 +113,13 @@ export interface EnrolmentProgress {
 export function enrolmentProgress(pods: readonly PodFacts[], states: readonly MeshNodePod[]): EnrolmentProgress {
   const ours = states.filter(({ uid }) => pods.some((pod) => pod.uid === uid));
   const count = (state: MeshNodePod['state']) => ours.filter((pod) => pod.state === state).length;
-  const olderConnections = ours.reduce((sum, pod) => sum + pod.olderConnections, 0);
+  const existingConnections = ours.reduce((sum, pod) => sum + pod.existingConnections, 0);
   const secured = ours.filter((pod) => pod.state === 'Secured' && pod.captured).length;
   return {
     secured,
     pending: count('Pending'),
     failed: count('Failed'),
-    olderConnections,
-    done: pods.length > 0 && secured === pods.length && olderConnections === 0,
+    existingConnections,
+    done: pods.length > 0 && secured === pods.length && existingConnections === 0,
   };
 }

@@ -42,7 +42,7 @@ const podStatus = z.object({
     .max(1024)
     .default('')
     .meta({ description: 'The same for a person to read, with what to do when something is to be done.' }),
-  olderConnections: z
+  existingConnections: z
     .int()
     .min(0)
     .default(0)

@@ -25,10 +25,7 @@ const enrolmentCounts = z.object({
         .int()
         .min(0)
         .meta({ description: 'Pods all of whose traffic goes through the mesh, with nothing older left.' }),
-      pending: z
-        .int()
-        .min(0)
-        .meta({ description: 'Pods on their way in, or with connections from before their enrolment.' }),
+      pending: z.int().min(0).meta({ description: 'Pods on their way in, or with existing connections.' }),
       failed: z
         .int()
         .min(0)

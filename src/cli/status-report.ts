@@ -24,7 +24,7 @@ export interface NodeReport {
 }
 
 export interface PodReport
-  extends Pick<MeshNodePod, 'namespace' | 'name' | 'state' | 'reason' | 'message' | 'olderConnections' | 'since'> {
+  extends Pick<MeshNodePod, 'namespace' | 'name' | 'state' | 'reason' | 'message' | 'existingConnections' | 'since'> {
   readonly node: string;
 }
 
@@ -59,8 +59,8 @@ export function statusReport(mesh: Mesh, meshNodes: readonly MeshNode[], namespa
 }
 
 function podReport(pod: MeshNodePod, node: string): PodReport {
-  const { namespace, name, state, reason, message, olderConnections, since } = pod;
-  return { namespace, name, node, state, reason, message, olderConnections, since };
+  const { namespace, name, state, reason, message, existingConnections, since } = pod;
+  return { namespace, name, node, state, reason, message, existingConnections, since };
 }
 
 function nodeReport({ metadata, status }: MeshNode): NodeReport {

@@ -35,6 +35,6 @@ export function leanMeshNode({ apiVersion, kind, metadata, status }: MeshNode): 
 const noAddresses: string[] = [];
 
 function leanPod({ uid, namespace, name, captured, state, reason }: MeshNodePod): MeshNodePod {
-  const forPeople = { serviceAccount: '', ips: noAddresses, message: '', olderConnections: 0, since: '' };
+  const forPeople = { serviceAccount: '', ips: noAddresses, message: '', existingConnections: 0, since: '' };
   return { uid, namespace, name, captured, state, reason, ...forPeople };
 }

@@ -40,7 +40,7 @@ export function podReport(name: string, state: string, reason = '') {
   const captured = state === 'Secured';
   const since = '2026-01-01T00:00:00Z';
   const identity = { uid: `uid-${name}`, namespace: 'shop', name, serviceAccount: 'default', ips: ['10.0.0.1'] };
-  return { ...identity, captured, state, reason, message: '', olderConnections: 0, since };
+  return { ...identity, captured, state, reason, message: '', existingConnections: 0, since };
 }
 
 /** Says, as the node's agent, how these pods stand. */

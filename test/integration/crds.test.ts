@@ -219,7 +219,7 @@ describe('the kinds on a real API server', function () {
       { fieldManager: 'tulle-agent' },
     );
     const { status } = await client.get<MeshNode>(`${meshNodesPath}/node-1`);
-    assert.deepEqual(status?.pods, [{ ...pod, ips: [], reason: '', message: '', olderConnections: 0 }]);
+    assert.deepEqual(status?.pods, [{ ...pod, ips: [], reason: '', message: '', existingConnections: 0 }]);
     assert.deepEqual(status.proxy, { version: '0.1.0', ready: true, trustBundleSha256: '' });
     const [header, row] = (await api.kubectl('get', 'meshnodes')).trim().split('\n');
     assert.deepEqual(header?.split(/\s+/), ['NAME', 'PROXY', 'SECURED', 'PENDING', 'FAILED', 'OPTEDOUT', 'CNI', 'AGE']);

@@ -65,7 +65,7 @@ describe('R40 a pod that leaves the mesh by its own label', () => {
     const agent = await agentClient(api, 'n1');
     const reported = (name: string, state: string, reason: string) => ({
       ...{ uid: `uid-${name}`, namespace: 'shop', name, serviceAccount: 'default', ips: [], message: '' },
-      ...{ captured: state === 'Secured', state, reason, olderConnections: 0, since: '2026-01-01T00:00:00Z' },
+      ...{ captured: state === 'Secured', state, reason, existingConnections: 0, since: '2026-01-01T00:00:00Z' },
     });
     await reportStatus(agent, 'n1', {
       agent: { version: '0.1.0' },

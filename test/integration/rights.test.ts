@@ -163,5 +163,5 @@ const linux = { 'kubernetes.io/os': 'linux' };
 function pod(state: string) {
   const since = '2026-01-01T00:00:00Z';
   const identity = { uid: 'uid-web', namespace: 'shop', name: 'web', serviceAccount: 'default', ips: ['10.0.0.1'] };
-  return { ...identity, captured: false, state, reason: '', message: '', olderConnections: 0, since };
+  return { ...identity, captured: false, state, reason: '', message: '', existingConnections: 0, since };
 }

@@ -22,11 +22,11 @@ use crate::jitter::jittered;
 use crate::metrics::Metrics;
 use crate::metrics_access::MetricsAccess;
 use crate::netns::Finder;
+use crate::node_setup::NodeSetup;
 use crate::ports::Ports;
-use crate::presence::Presence;
-use crate::proxy::Sightings;
-use crate::report::{self, Board, MeshNodeStatus};
-use crate::rules::{NodeAddresses, Ruler};
+use crate::proxy::ProxyObservations;
+use crate::report::{self, MeshNodeStatus, StatusStore};
+use crate::rules::{NodeAddresses, RuleInstaller};
 use crate::zds::{self, Proxies};
 
 /// Between two attempts to reach the API server at the start.
@@ -66,18 +66,18 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
     prepare_run_dir(&run_dir).context("preparing the run directory")?;
     let owner =
         tulle_socket_owner::obtain(&run_dir).context("what the proxy's sockets are known by")?;
-    let board = Arc::new(Board::new(&version));
+    let store = Arc::new(StatusStore::new(&version));
     let proxies = Arc::new(Proxies::default());
     let ready = Arc::new(AtomicBool::new(false));
     let finder = Finder::new(&proc).context("looking at the node's processes")?;
     let node = Arc::new(Node {
         proxies: Arc::clone(&proxies),
-        sightings: Sightings::new(run_dir.join(tulle_proxy_status::DIRECTORY)),
-        board: Arc::clone(&board),
-        addresses: NodeAddresses::new(Ruler),
+        observations: ProxyObservations::new(run_dir.join(tulle_proxy_status::DIRECTORY)),
+        store: Arc::clone(&store),
+        addresses: NodeAddresses::new(RuleInstaller),
         ports: Ports::new(finder.clone(), cluster.view()),
         finder,
-        ruler: Ruler,
+        rule_installer: RuleInstaller,
         owner,
         view: cluster.view(),
         metrics: Metrics::new(&dropped_lines),
@@ -88,14 +88,14 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         .context("preparing to serve metrics")?;
     let pages = Pages {
         metrics: node.metrics.clone(),
-        board: Arc::clone(&board),
+        store: Arc::clone(&store),
         proxies: Arc::clone(&proxies),
         ready: Arc::clone(&ready),
     };
 
     let prepare = async {
         info!("not ready: waiting for the API server");
-        board.resume(stored_status(cluster.as_ref()).await);
+        store.resume(stored_status(cluster.as_ref()).await);
         // Nothing listens before the pods enrolled earlier are known: a proxy that
         // connects is told of all of them at once, and drops what it is not told of.
         cluster.view().wait_for(View::is_synced).await?;
@@ -123,7 +123,7 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         run_dir.join(tulle_zds::SOCKET_NAME),
         run_dir.join(SOCKET_NAME),
     );
-    let presence = Presence {
+    let node_setup = NodeSetup {
         node: Arc::clone(&node),
         enroller: Arc::clone(&enroller),
         installer,
@@ -143,10 +143,10 @@ pub async fn serve(parts: Parts) -> anyhow::Result<()> {
         }
         served = zds::serve(&zds_path, Arc::clone(&proxies)) => served.context("serving proxies"),
         served = cni::serve(&cni_path, answers) => served.context("serving the CNI plugin"),
-        () = report::write(cluster, Arc::clone(&board)) => Ok(()),
-        () = report::watch_proxies(run_dir.join(tulle_proxy_status::DIRECTORY), proxies, board, &node.sightings) => Ok(()),
+        () = report::write(cluster, Arc::clone(&store)) => Ok(()),
+        () = report::watch_proxies(run_dir.join(tulle_proxy_status::DIRECTORY), proxies, store, &node.observations) => Ok(()),
         () = Arc::clone(&enroller).follow() => Ok(()),
-        () = presence.follow() => Ok(()),
+        () = node_setup.follow() => Ok(()),
     }
 }
 

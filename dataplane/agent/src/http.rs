@@ -11,14 +11,14 @@ use tulle_http_server::{Answer, serve_port};
 use tulle_names::AGENT_METRICS_PORT;
 
 use crate::metrics::Metrics;
-use crate::report::Board;
+use crate::report::StatusStore;
 use crate::zds::Proxies;
 
 /// What the pages tell.
 #[derive(Clone)]
 pub struct Pages {
     pub metrics: Metrics,
-    pub board: Arc<Board>,
+    pub store: Arc<StatusStore>,
     pub proxies: Arc<Proxies>,
     /// The pods enrolled before are taken over, the sockets listen.
     pub ready: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ impl Pages {
     /// Why there are none.
     pub fn metrics(&self) -> Result<String, String> {
         self.metrics
-            .render(&self.board.status().1, self.proxies.connected())
+            .render(&self.store.status().1, self.proxies.connected())
             .map_err(|error| error.to_string())
     }
 

@@ -9,23 +9,23 @@
 //! | `zds` | hands namespaces to the node's proxies |
 //! | `proxy` | asks the node's proxies what they carry |
 //! | `cni` | answers the CNI plugin, installs it on the node |
-//! | `presence` | the plugin, the table and the files on the node, while there is a Mesh |
-//! | `farewell` | the last files on the node, removed after the Mesh is gone |
+//! | `node_setup` | the plugin, the table and the files on the node, while there is a Mesh |
+//! | `cleanup` | the last files on the node, removed after the Mesh is gone |
 //! | `mesh_node` | `MeshNode.status` as it stands on the API server |
 //! | `report` | what was done, to MeshNode.status |
 pub mod agent;
+pub mod cleanup;
 pub mod cluster;
 pub mod cni;
 pub mod enrol;
-pub mod farewell;
 pub mod http;
 pub mod jitter;
 pub mod mesh_node;
 pub mod metrics;
 pub mod metrics_access;
 pub mod netns;
+pub mod node_setup;
 pub mod ports;
-pub mod presence;
 pub mod proxy;
 pub mod report;
 pub mod rules;

@@ -27,7 +27,7 @@ struct Reason {
 pub struct Metrics {
     registry: Arc<Registry>,
     pods: Family<State, Gauge>,
-    older_connections: Gauge,
+    existing_connections: Gauge,
     proxies: Gauge,
     failures: Family<Reason, Counter>,
     enrolment: Histogram,
@@ -38,7 +38,7 @@ impl Metrics {
     pub fn new(dropped_lines: &DroppedLines) -> Self {
         let mut registry = Registry::with_prefix("tulle_agent");
         let pods = Family::default();
-        let older_connections = Gauge::default();
+        let existing_connections = Gauge::default();
         let proxies = Gauge::default();
         let failures = Family::default();
         // From 10 ms to about 40 s.
@@ -52,9 +52,9 @@ impl Metrics {
             pods.clone(),
         );
         registry.register(
-            "older_connections",
-            "Open connections from before the enrolment of their pod",
-            older_connections.clone(),
+            "existing_connections",
+            "Open connections that existed before their pod was enrolled",
+            existing_connections.clone(),
         );
         registry.register("proxies", "Proxies connected", proxies.clone());
         registry.register(
@@ -70,14 +70,14 @@ impl Metrics {
         );
         registry.register(
             "ended_connections",
-            "Connections from before an enrolment that were ended",
+            "Existing connections that were ended",
             ended_connections.clone(),
         );
         dropped_lines.register(&mut registry);
         Self {
             registry: Arc::new(registry),
             pods,
-            older_connections,
+            existing_connections,
             proxies,
             failures,
             enrolment,
@@ -111,11 +111,11 @@ impl Metrics {
         ] {
             self.pods.get_or_create(&State { state }).set(count as i64);
         }
-        self.older_connections.set(
+        self.existing_connections.set(
             status
                 .pods
                 .iter()
-                .map(|pod| pod.older_connections as i64)
+                .map(|pod| pod.existing_connections as i64)
                 .sum(),
         );
         self.proxies.set(proxies as i64);

@@ -1,13 +1,13 @@
 //! Captured means captured: what an agent finds that starts where another was. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::time::Duration;
 
-use ground::node::{TestNode, UID, mesh, pod, running_pod, server};
-use ground::proxy::Proxy;
-use ground::{PodNet, capture, connect, echoes, eventually, nft, on_a_node};
+use fixture::node::{TestNode, UID, mesh, pod, running_pod, server};
+use fixture::proxy::Proxy;
+use fixture::{PodNet, capture, connect, echoes, eventually, nft, on_a_node};
 use tulle_agent::cluster::PodView;
 
 const LONG: Duration = Duration::from_secs(600);

@@ -2,12 +2,12 @@
 //! there, so whatever connects went past it. Needs root, `nft` and `ip`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::net::SocketAddr;
 
-use ground::forge::{bare_ack, connect_from, connect_marked};
-use ground::{PodNet, capture, capture_with, connect, echo_server, echoes, on_a_node};
+use fixture::forge::{bare_ack, connect_from, connect_marked};
+use fixture::{PodNet, capture, capture_with, connect, echo_server, echoes, on_a_node};
 use tulle_names::PROXY_MARK;
 
 /// The pod and the world outside it, in both families; the pod's application listens on 8000, a
@@ -60,7 +60,7 @@ fn r31_a_bare_ack_before_it_opens_no_way_out_of_the_pod() {
 fn r31_the_mark_of_the_proxy_opens_no_way_out_of_the_pod() {
     on_a_node(async {
         let net = captured_pod().await;
-        let owner = ground::owner();
+        let owner = fixture::owner();
         for (family, to) in OUTSIDE.iter().map(|ip| at(ip, 7000)).enumerate() {
             for mark in [PROXY_MARK, owner.mark, 0x111] {
                 let connected = connect_marked(&net.pod(), mark, to).await;
@@ -77,7 +77,7 @@ fn r31_the_mark_of_the_proxy_opens_no_way_out_of_the_pod() {
 fn r31_the_sockets_of_the_proxy_show_neither_owner_nor_mark_to_the_pod() {
     on_a_node(async {
         let net = captured_pod().await;
-        let owner = ground::owner();
+        let owner = fixture::owner();
         let stream = net
             .pod()
             .run(move || {

@@ -1,14 +1,14 @@
 //! The CNI plugin and the agent together, from the plugin's standard input on. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-use ground::node::{TestNode, UID, mesh, pod};
-use ground::proxy::{Manner, PLAIN, Proxy};
-use ground::{OUTSIDE_IP, PodNet, connect, echo_server, echoes, eventually, on_a_node};
+use fixture::node::{TestNode, UID, mesh, pod};
+use fixture::proxy::{Manner, PLAIN, Proxy};
+use fixture::{OUTSIDE_IP, PodNet, connect, echo_server, echoes, eventually, on_a_node};
 use tulle_agent::cluster::PodView;
 use tulle_agent::report::PodState;
 use tulle_cni::{CniError, Code, Environment, run};

@@ -1,13 +1,13 @@
 //! Packets that claim to come from the node, sent by a pod of it. Needs root, `nft` and `ip`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::net::SocketAddr;
 
-use ground::forge::{bare_ack, tagged_ack};
-use ground::{PodNet, on_a_node, run};
-use tulle_agent::rules::{NodeAddresses, Ruler};
+use fixture::forge::{bare_ack, tagged_ack};
+use fixture::{PodNet, on_a_node, run};
+use tulle_agent::rules::{NodeAddresses, RuleInstaller};
 
 const NODE_SOURCES: [&str; 2] = ["169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"];
 
@@ -100,16 +100,16 @@ async fn nobody_believes(pods: &[PodNet; 2], addresses: [[&str; 2]; 2]) {
         }
     };
     send().await;
-    ground::eventually("without the node's rules they arrive", || {
+    fixture::eventually("without the node's rules they arrive", || {
         counted(victim) == [1, 1, 4]
     })
     .await;
 
-    let node = NodeAddresses::new(Ruler);
+    let node = NodeAddresses::new(RuleInstaller);
     node.open().await.unwrap();
     send().await;
     // What the attacker sent from its own addresses comes after what it forged.
-    ground::eventually("its own packets arrive", || counted(victim)[2] >= 6).await;
+    fixture::eventually("its own packets arrive", || counted(victim)[2] >= 6).await;
     assert_eq!(counted(victim)[..2], [1, 1], "and those it forged do not");
 
     node.clear().await.unwrap();
@@ -174,11 +174,11 @@ fn r32_priority_tags_hide_no_forged_packet_from_a_bridge() {
             u64::try_from(TAGS.len()).unwrap(),
             "without the node's rules they all arrive"
         );
-        let node = NodeAddresses::new(Ruler);
+        let node = NodeAddresses::new(RuleInstaller);
         node.open().await.unwrap();
         send().await;
         // Untagged and with one tag its own packets still arrive; the one untagged comes last.
-        ground::eventually("its own arrive", || counted(&victim)[2] == before[2] + 3).await;
+        fixture::eventually("its own arrive", || counted(&victim)[2] == before[2] + 3).await;
         assert_eq!(counted(&victim)[0], before[0], "a forged packet arrived");
     });
 }

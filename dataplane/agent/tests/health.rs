@@ -1,15 +1,15 @@
 //! The agent while the API server is away at its start.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fixture::node::parts;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ground::node::parts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

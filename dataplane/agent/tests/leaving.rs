@@ -1,14 +1,14 @@
 //! Leaving the mesh as a user sees it, in real network namespaces with a naive proxy. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ground::node::{UID, mesh, pod, running_pod, server};
-use ground::proxy::Proxy;
-use ground::{connect, echoes, eventually, on_a_node, run};
+use fixture::node::{UID, mesh, pod, running_pod, server};
+use fixture::proxy::Proxy;
+use fixture::{connect, echoes, eventually, on_a_node, run};
 use tulle_agent::cluster::PodView;
 use tulle_agent::report::{PodState, PodStatus};
 

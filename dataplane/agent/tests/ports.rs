@@ -1,7 +1,7 @@
 //! The proxy's ports in a pod, attacked by the pod's own root. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ground::node::{TestNode, UID, mesh, running_pod, server};
-use ground::proxy::Proxy;
-use ground::{PodNet, connect, echoes, eventually, on_a_node};
+use fixture::node::{TestNode, UID, mesh, running_pod, server};
+use fixture::proxy::Proxy;
+use fixture::{PodNet, connect, echoes, eventually, on_a_node};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,

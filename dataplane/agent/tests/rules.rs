@@ -1,15 +1,15 @@
 //! The rules in a real network namespace. Needs root, `nft` and `ip`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::net::TcpStream;
 
-use ground::{
+use fixture::{
     OUTSIDE_IP, PodNet, capture, connect, connect_from, echo_server, echoes, on_a_node, rules, run,
 };
 use nix::sys::socket::{setsockopt, sockopt};
-use tulle_agent::rules::{NodeAddresses, Phase, Ruler};
+use tulle_agent::rules::{NodeAddresses, Phase, RuleInstaller};
 
 #[test]
 fn rules_are_written_whole_changed_whole_and_leave_nothing() {
@@ -17,10 +17,10 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
         let net = PodNet::new();
         let before = net.traces();
         let pod = net.pod();
-        assert!(!Ruler.has_pod_rules(&pod).await.unwrap());
+        assert!(!RuleInstaller.has_pod_rules(&pod).await.unwrap());
 
         capture(&pod).await;
-        assert!(Ruler.has_pod_rules(&pod).await.unwrap());
+        assert!(RuleInstaller.has_pod_rules(&pod).await.unwrap());
         let table: serde_json::Value =
             serde_json::from_str(&net.in_pod("nft -j list table inet tulle")).unwrap();
         let chains: Vec<&str> = table["nftables"]
@@ -46,7 +46,7 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
         capture(&pod).await;
         assert_eq!(net.traces(), captured, "writing again changes nothing");
 
-        Ruler
+        RuleInstaller
             .write_pod_rules(&pod, rules(Phase::Drain, &[]), true)
             .await
             .unwrap();
@@ -56,9 +56,9 @@ fn rules_are_written_whole_changed_whole_and_leave_nothing() {
             "{drained}"
         );
 
-        Ruler.remove_pod_rules(&pod).await.unwrap();
+        RuleInstaller.remove_pod_rules(&pod).await.unwrap();
         assert_eq!(net.traces(), before);
-        Ruler.remove_pod_rules(&pod).await.unwrap();
+        RuleInstaller.remove_pod_rules(&pod).await.unwrap();
         assert_eq!(net.traces(), before, "removing again is no error");
     });
 }
@@ -75,13 +75,13 @@ fn r30_a_pod_that_comes_back_may_use_the_ports_it_had_when_it_left() {
         echo_server(&pod, "127.0.0.1:15001").await;
         let out = format!("{OUTSIDE_IP}:7000");
         for (port, phase) in [(41_000, Phase::Drain), (41_001, Phase::Capture)] {
-            Ruler
+            RuleInstaller
                 .write_pod_rules(&pod, rules(phase, &[]), true)
                 .await
                 .unwrap();
             let open = connect_from(&pod, port, &out).await;
             assert!(echoes(&open));
-            Ruler.remove_pod_rules(&pod).await.unwrap();
+            RuleInstaller.remove_pod_rules(&pod).await.unwrap();
             abort(open);
             capture(&pod).await;
             assert!(echoes(&connect_from(&pod, port, &out).await), "{phase:?}");
@@ -145,7 +145,7 @@ fn what_the_node_sends_to_an_enrolled_pod_comes_from_the_nodes_source_address() 
                 listener.accept().unwrap().1.ip().to_canonical().to_string()
             })
         };
-        let addresses = NodeAddresses::new(Ruler);
+        let addresses = NodeAddresses::new(RuleInstaller);
         addresses.add("u1", &PodNet::ips()).await.unwrap();
         assert_eq!(
             sources(),

@@ -1,15 +1,15 @@
 //! A pod with a user namespace of its own, in which rules see the proxy's owner as nobody. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use ground::node::{TestNode, UID, mesh, pod};
-use ground::proxy::Proxy;
-use ground::{POD_IP, eventually, on_a_node, run};
+use fixture::node::{TestNode, UID, mesh, pod};
+use fixture::proxy::Proxy;
+use fixture::{POD_IP, eventually, on_a_node, run};
 use tulle_agent::cluster::PodView;
 
 /// A process in user and network namespaces of its own; ended when dropped.

@@ -30,13 +30,13 @@ pub struct Pod {
 
 /// How the mesh sees a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct MeshState {
     /// The control plane tells everybody to reach the pod by mutual TLS.
     pub announced: bool,
     /// The control plane tells everybody that the pod is being enrolled.
     pub enrolling: bool,
     /// Open connections in plaintext with peers that are in the mesh by now.
-    pub older_connections: usize,
+    pub existing_connections: usize,
 }
 
 impl Pod {
@@ -67,13 +67,13 @@ impl Pod {
 
     /// How the mesh sees the pod. Both facts are of one view of it: whoever is told that the pod
     /// is announced is told of every connection that should be tunnelled and is not.
-    pub fn standing(&self, mesh: &Snapshot) -> Standing {
+    pub fn mesh_state(&self, mesh: &Snapshot) -> MeshState {
         let network = &self.shared.config.network;
         let own = mesh.workload(&self.workload_uid);
-        Standing {
+        MeshState {
             announced: own.is_some_and(|own| own.protocol == Protocol::Hbone),
             enrolling: own.is_some_and(|own| own.is_enrolling()),
-            older_connections: self
+            existing_connections: self
                 .connections
                 .existing(|peer| in_mesh(mesh, network, peer)),
         }
@@ -81,7 +81,7 @@ impl Pod {
 
     /// Ends those in which nothing has moved for `quiet`; all of them where that is none.
     /// Answers how many.
-    pub fn end_older_connections(&self, quiet: Option<Duration>) -> usize {
+    pub fn end_existing_connections(&self, quiet: Option<Duration>) -> usize {
         let (mesh, network) = (self.shared.state.read(), &self.shared.config.network);
         self.connections
             .end_existing(quiet, |peer| in_mesh(&mesh, network, peer))

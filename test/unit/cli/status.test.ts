@@ -24,7 +24,7 @@ const mesh: Mesh = {
 
 function pod(namespace: string, name: string, more: Partial<MeshNodePod> = {}): MeshNodePod {
   const since = '2026-01-01T00:30:00Z';
-  const quiet = { reason: '', message: '', olderConnections: 0, since, ips: [], serviceAccount: 'default' };
+  const quiet = { reason: '', message: '', existingConnections: 0, since, ips: [], serviceAccount: 'default' };
   return { uid: name, namespace, name, captured: true, state: 'Secured', ...quiet, ...more };
 }
 

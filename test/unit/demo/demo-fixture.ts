@@ -47,7 +47,7 @@ export const state = (part: string): MeshNodePod => ({
   state: 'Secured',
   reason: '',
   message: '',
-  olderConnections: 0,
+  existingConnections: 0,
   since: '2026-01-01T00:00:30Z',
 });
 

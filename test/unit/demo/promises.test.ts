@@ -20,7 +20,7 @@ const withFlows = (flows: readonly FlowReport[], more: Partial<CaptureReport> = 
   wires: [{ node: 'node-1', report: { ...report(flows), ...more }, dropped }],
 });
 
-describe('the verdict of the demo', () => {
+describe('the promises of the demo', () => {
   it('is good when everything is as promised', () => {
     assert.deepEqual(
       broken(() => ({})),
@@ -55,7 +55,7 @@ describe('the verdict of the demo', () => {
     assert.notEqual(broken(() => ({ wires: [] })).length, 0);
   });
 
-  it('is bad when anything is readable after the connections from before the label have ended', () => {
+  it('is bad when anything is readable after the existing connections have ended', () => {
     const late = flow('web', 'cart', 8080, SETTLED_AT + SECOND);
     assert.match(
       onlyBroken((facts) => withFlows([...flowsOf(facts), late])),
@@ -109,7 +109,7 @@ describe('the verdict of the demo', () => {
     );
   });
 
-  it('is bad when a pod is not Secured, is not mentioned, or holds an older connection', () => {
+  it('is bad when a pod is not Secured, is not mentioned, or holds an existing connection', () => {
     const change = (changed: object) => (facts: DemoFacts) => ({
       states: [
         { ...state('web'), ...changed },
@@ -117,7 +117,7 @@ describe('the verdict of the demo', () => {
       ],
     });
     assert.match(onlyBroken(change({ state: 'Failed', reason: 'PortInUse' })), /web-1: Failed PortInUse/);
-    assert.match(onlyBroken(change({ state: 'Pending', olderConnections: 2 })), /3 of 4 Secured, 2 older/);
+    assert.match(onlyBroken(change({ state: 'Pending', existingConnections: 2 })), /3 of 4 Secured, 2 existing/);
     assert.match(onlyBroken(change({ captured: false })), /3 of 4 Secured/);
     assert.match(onlyBroken(change({ uid: 'an earlier pod' })), /3 of 4 Secured/);
   });

@@ -18,13 +18,14 @@ describe('what the demo shows', () => {
 
   it('how far the enrolment is, counting only pods of the shop that run', () => {
     const pods = ['web', 'cart'].map(pod);
-    const states = [state('web'), { ...state('cart'), state: 'Pending' as const, olderConnections: 2 }, state('redis')];
+    const states = [
+      state('web'),
+      { ...state('cart'), state: 'Pending' as const, existingConnections: 2 },
+      state('redis'),
+    ];
     const progress = enrolmentProgress(pods, states);
     assert.equal(progress.done, false);
-    assert.equal(
-      progressText(progress, pods.length),
-      '1 of 2 pods Secured, 1 Pending, connections from before the label: 2',
-    );
+    assert.equal(progressText(progress, pods.length), '1 of 2 pods Secured, 1 Pending, existing connections: 2');
     assert.equal(enrolmentProgress(pods, ['web', 'cart'].map(state)).done, true);
     assert.equal(enrolmentProgress([], []).done, false);
   });

@@ -152,7 +152,7 @@ export function meshNode(name: string, captured: readonly string[], others: read
     state: isCaptured ? ('Secured' as const) : ('Pending' as const),
     reason: '',
     message: '',
-    olderConnections: 0,
+    existingConnections: 0,
     since: '2026-01-01T00:00:00Z',
   });
   return {

@@ -122,8 +122,8 @@ impl Answers {
         if let (false, Some(failure)) = (decided.captured, decided.failure) {
             return Err(failure);
         }
-        let (revision, _) = self.node.board.status();
-        match self.node.board.written(revision, ENROL_LIMIT).await {
+        let (revision, _) = self.node.store.status();
+        match self.node.store.written(revision, ENROL_LIMIT).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(
                 "this node has no MeshNode yet, so peers cannot be told; tulle-operator makes it"

@@ -20,7 +20,7 @@ use tulle_names::may_be_enrolled;
 use super::decision::Decision;
 use super::enroller::{Enroller, wanted};
 use super::machine::Wanted;
-use super::worker::{Adopted, Wish};
+use super::worker::{Adopted, Desired};
 use crate::cluster::{PodView, View};
 use crate::netns::Netns;
 use crate::report::{PodState, PodStatus};
@@ -53,7 +53,7 @@ impl Enroller {
         };
         for pod in self
             .node
-            .board
+            .store
             .pods()
             .iter()
             .filter(|pod| is_without_process(pod))
@@ -67,10 +67,10 @@ impl Enroller {
                 let has_no_sandbox = in_view.is_some_and(|pod| pod.ips.is_empty());
                 pod.state == PodState::Failed && !pod.captured && has_no_sandbox
             };
-            let reported = self.node.board.pods().into_iter();
+            let reported = self.node.store.pods().into_iter();
             let not_started = reported.filter(is_not_started).map(|pod| pod.uid);
             pods.not_started.extend(not_started);
-            self.node.board.retain_pods(|uid| {
+            self.node.store.retain_pods(|uid| {
                 pods.entries.contains_key(uid) || pods.not_started.contains(uid)
             });
             pods.entries.len()
@@ -108,7 +108,7 @@ impl Enroller {
         if in_view.is_some_and(|pod| !can_be_ours(pod)) {
             return;
         }
-        let last = self.node.board.pod(uid);
+        let last = self.node.store.pod(uid);
         let pod = described(uid, in_view, last.as_ref());
         let was_captured = last.as_ref().is_some_and(|last| last.captured);
         // Its rules are where it was, whatever address it has been given since.
@@ -147,7 +147,7 @@ impl Enroller {
         };
         let mut unknown = None;
         for candidate in candidates {
-            match self.node.ruler.has_pod_rules(&candidate).await {
+            match self.node.rule_installer.has_pod_rules(&candidate).await {
                 Ok(true) => return Look::Rules(candidate),
                 Ok(false) => {}
                 Err(error) => {
@@ -190,13 +190,13 @@ impl Enroller {
             adopted.namespace = Some(namespace);
         }
         let uid = pod.uid.clone();
-        let wish = Wish {
+        let desired = Desired {
             wanted,
             pod,
             namespace: None,
         };
         let mut pods = self.lock();
-        let entry = self.spawn(wish, Some(adopted), None);
+        let entry = self.spawn(desired, Some(adopted), None);
         pods.entries.insert(uid, entry);
     }
 }

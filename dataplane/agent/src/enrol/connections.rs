@@ -3,16 +3,16 @@ use std::io;
 use std::time::Duration;
 
 use crate::netns::Netns;
-use crate::sockets::{self, Conntrack, Ledger, Policy, Verdict};
+use crate::sockets::{self, ConnectionTracker, Conntrack, Findings, Policy};
 
-/// One look: takes the dump into `ledger` and ends what is due.
+/// One look: takes the dump into `tracker` and ends what is due.
 pub async fn look(
     namespace: &Netns,
-    mut ledger: Ledger,
+    mut tracker: ConnectionTracker,
     since_capture: Duration,
     policy: Policy,
     proxys_mark: u32,
-) -> std::io::Result<(Ledger, Verdict)> {
+) -> std::io::Result<(ConnectionTracker, Findings)> {
     namespace
         .run(move || {
             let dump = sockets::dump()?;
@@ -20,13 +20,13 @@ pub async fn look(
             let mut conntrack = Conntrack::open().ok();
             let seen = sockets::connections(&dump, proxys_mark)
                 .settled(|socket| conntrack.as_mut()?.is_redirected(socket));
-            let verdict = ledger.look(&seen, since_capture, policy);
-            if !verdict.end.is_empty() {
-                sockets::destroy(&verdict.end).map_err(|cause| {
+            let findings = tracker.look(&seen, since_capture, policy);
+            if !findings.end.is_empty() {
+                sockets::destroy(&findings.end).map_err(|cause| {
                     io::Error::new(cause.kind(), format!("ending a connection: {cause}"))
                 })?;
             }
-            Ok((ledger, verdict))
+            Ok((tracker, findings))
         })
         .await
 }

@@ -11,7 +11,7 @@ use super::decision::{Decision, decide};
 use super::machine::Wanted;
 use super::node::Node;
 use super::outside::outside;
-use super::worker::{Adopted, Progress, Wish, Worker};
+use super::worker::{Adopted, Desired, Progress, Worker};
 use crate::cluster::{PodView, View};
 use crate::netns::Netns;
 use crate::report::{PodReport, PodState};
@@ -44,7 +44,7 @@ pub(super) struct Pods {
 }
 
 pub(super) struct Entry {
-    wish: watch::Sender<Wish>,
+    desired: watch::Sender<Desired>,
     progress: watch::Receiver<Progress>,
     /// The sandbox the CNI plugin brought; `None` for pods that ran before.
     container: Option<String>,
@@ -78,7 +78,7 @@ impl Enroller {
         }
     }
 
-    /// Brings every pod's wish to what the view says. A view that cannot be
+    /// Brings every pod's desired to what the view says. A view that cannot be
     /// believed (see [`View::is_plausible`]) changes nothing.
     async fn reconcile(self: &Arc<Self>, view: &View) {
         if !view.is_synced() || (view.mesh.is_none() && !view.is_mesh_gone()) {
@@ -96,7 +96,7 @@ impl Enroller {
     fn apply(self: &Arc<Self>, pod: &PodView, decision: Decision) {
         let mut pods = self.lock();
         if decision != Decision::Enrol && pods.not_started.remove(&pod.uid) {
-            self.node.board.remove_pod(&pod.uid);
+            self.node.store.remove_pod(&pod.uid);
         }
         self.report_outside(&mut pods, pod, decision);
         let wanted = match decision {
@@ -112,12 +112,12 @@ impl Enroller {
         match pods.entries.get(&pod.uid) {
             Some(entry) => entry.wish_for(pod, wanted),
             None if wanted == Wanted::In && can_be_found => {
-                let wish = Wish {
+                let desired = Desired {
                     wanted,
                     pod: pod.clone(),
                     namespace: None,
                 };
-                let entry = self.spawn(wish, None, None);
+                let entry = self.spawn(desired, None, None);
                 pods.not_started.remove(&pod.uid);
                 pods.entries.insert(pod.uid.clone(), entry);
             }
@@ -129,16 +129,16 @@ impl Enroller {
     /// worker has it, the worker speaks for it.
     fn report_outside(&self, pods: &mut Pods, pod: &PodView, decision: Decision) {
         let has_worker = pods.entries.contains_key(&pod.uid);
-        let Some(standing) = outside(pod, decision) else {
+        let Some(condition) = outside(pod, decision) else {
             if pods.outside.remove(&pod.uid).is_some() && !has_worker {
-                self.node.board.remove_pod(&pod.uid);
+                self.node.store.remove_pod(&pod.uid);
             }
             return;
         };
-        let report = PodReport::new(pod, false, standing);
+        let report = PodReport::new(pod, false, condition);
         let before = pods.outside.insert(pod.uid.clone(), report.clone());
         if before.as_ref() != Some(&report) && !has_worker {
-            self.node.board.set_pod(&pod.uid, report);
+            self.node.store.set_pod(&pod.uid, report);
         }
     }
 
@@ -150,7 +150,7 @@ impl Enroller {
             pods.ended.retain(|uid| view.pods.contains_key(uid));
             let not_started = &mut pods.not_started;
             for uid in not_started.extract_if(.., |uid| !view.pods.contains_key(uid)) {
-                self.node.board.remove_pod(&uid);
+                self.node.store.remove_pod(&uid);
             }
             let gone: Vec<String> = pods
                 .outside
@@ -161,13 +161,13 @@ impl Enroller {
             for uid in gone {
                 pods.outside.remove(&uid);
                 if !pods.entries.contains_key(&uid) {
-                    self.node.board.remove_pod(&uid);
+                    self.node.store.remove_pod(&uid);
                 }
             }
             let is_vanished = |(uid, entry): &(&String, &Entry)| {
                 !view.pods.contains_key(*uid)
                     && !entry.is_fresh()
-                    && entry.wish.borrow().wanted != Wanted::Ended
+                    && entry.desired.borrow().wanted != Wanted::Ended
             };
             pods.entries
                 .iter()
@@ -188,7 +188,9 @@ impl Enroller {
             .filter(|uid| !running.contains_key(*uid))
             .filter_map(|uid| pods.entries.get(uid))
         {
-            entry.wish.send_modify(|wish| wish.wanted = Wanted::Ended);
+            entry
+                .desired
+                .send_modify(|desired| desired.wanted = Wanted::Ended);
         }
     }
 
@@ -198,21 +200,21 @@ impl Enroller {
         pods.ended.remove(&pod.uid);
         pods.not_started.remove(&pod.uid);
         let uid = pod.uid.clone();
-        let wish = Wish {
+        let desired = Desired {
             wanted: Wanted::In,
             pod,
             namespace: Some(namespace),
         };
         let entry = match pods.entries.remove(&uid) {
             Some(entry) => {
-                entry.wish.send_replace(wish);
+                entry.desired.send_replace(desired);
                 Entry {
                     container: Some(container.to_owned()),
                     fresh_until: Instant::now() + FRESH,
                     ..entry
                 }
             }
-            None => self.spawn(wish, None, Some(container)),
+            None => self.spawn(desired, None, Some(container)),
         };
         let started = Started {
             progress: entry.progress.clone(),
@@ -233,7 +235,7 @@ impl Enroller {
         let Some((uid, entry)) = pods
             .entries
             .iter()
-            .find(|(_, entry)| find(&entry.wish.borrow().pod))
+            .find(|(_, entry)| find(&entry.desired.borrow().pod))
         else {
             return false;
         };
@@ -243,7 +245,9 @@ impl Enroller {
                 .is_some_and(|namespace| entry.progress.borrow().namespace == Some(namespace.id())),
         };
         if is_this {
-            entry.wish.send_modify(|wish| wish.wanted = Wanted::Ended);
+            entry
+                .desired
+                .send_modify(|desired| desired.wanted = Wanted::Ended);
             let uid = uid.clone();
             pods.ended.insert(uid);
         }
@@ -277,19 +281,19 @@ impl Enroller {
 
     pub(super) fn spawn(
         self: &Arc<Self>,
-        wish: Wish,
+        desired: Desired,
         adopted: Option<Adopted>,
         container: Option<&str>,
     ) -> Entry {
-        let uid = wish.pod.uid.clone();
-        let (wish, wishes) = watch::channel(wish);
+        let uid = desired.pod.uid.clone();
+        let (desired, desired_pods) = watch::channel(desired);
         let (sender, progress) = watch::channel(Progress {
             namespace: adopted
                 .as_ref()
                 .and_then(|adopted| Some(adopted.namespace.as_ref()?.id())),
             ..Progress::default()
         });
-        let mut worker = Worker::new(Arc::clone(&self.node), wishes, sender, adopted);
+        let mut worker = Worker::new(Arc::clone(&self.node), desired_pods, sender, adopted);
         let enroller = Arc::clone(self);
         self.busy.send_modify(|busy| *busy += 1);
         tokio::spawn(async move {
@@ -308,7 +312,7 @@ impl Enroller {
                 Duration::ZERO
             };
         Entry {
-            wish,
+            desired,
             progress,
             container: container.map(str::to_owned),
             fresh_until,
@@ -321,23 +325,23 @@ impl Enroller {
         let is_wanted = pods
             .entries
             .get(uid)
-            .is_some_and(|entry| entry.wish.borrow().wanted == Wanted::In);
+            .is_some_and(|entry| entry.desired.borrow().wanted == Wanted::In);
         if !is_wanted {
             pods.entries.remove(uid);
             if let Some(report) = pods.outside.get(uid) {
-                self.node.board.set_pod(uid, report.clone());
+                self.node.store.set_pod(uid, report.clone());
             } else if pods.ended.contains(uid) && self.has_failed(uid) {
                 // The next sandbox is tried after a while: until then it is told why there is none.
                 pods.not_started.insert(uid.to_owned());
             } else {
-                self.node.board.remove_pod(uid);
+                self.node.store.remove_pod(uid);
             }
         }
         !is_wanted
     }
 
     fn has_failed(&self, uid: &str) -> bool {
-        let reported = self.node.board.pod(uid);
+        let reported = self.node.store.pod(uid);
         reported.is_some_and(|pod| pod.state == PodState::Failed && !pod.captured)
     }
 
@@ -356,23 +360,23 @@ impl Entry {
         if self.is_fresh() && wanted != Wanted::In {
             return;
         }
-        self.wish.send_if_modified(|wish| {
+        self.desired.send_if_modified(|desired| {
             // A sandbox that is over comes back only by the CNI plugin.
-            let wanted = if wish.wanted == Wanted::Ended {
+            let wanted = if desired.wanted == Wanted::Ended {
                 Wanted::Ended
             } else {
                 wanted
             };
             // The CNI plugin knows the addresses before the API server does.
             let ips = if pod.ips.is_empty() {
-                wish.pod.ips.clone()
+                desired.pod.ips.clone()
             } else {
                 pod.ips.clone()
             };
             let pod = PodView { ips, ..pod.clone() };
-            let is_changed = wish.wanted != wanted || wish.pod != pod;
-            wish.wanted = wanted;
-            wish.pod = pod;
+            let is_changed = desired.wanted != wanted || desired.pod != pod;
+            desired.wanted = wanted;
+            desired.pod = pod;
             is_changed
         });
     }

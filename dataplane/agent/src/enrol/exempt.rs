@@ -16,22 +16,22 @@ const LIMIT: Duration = Duration::from_secs(5);
 impl Worker {
     pub(super) fn exempt(&mut self) -> Taken {
         let since = *self.own.exempt_since.get_or_insert_with(Instant::now);
-        let sighting = self.node.sightings.of(&self.uid);
+        let observation = self.node.observations.of(&self.uid);
         // A proxy of another make serves no status.
         let never_says = self.node.proxies.takes_listeners() == Some(false);
-        if never_says || is_exempt(sighting, since.elapsed()) {
+        if never_says || is_exempt(observation, since.elapsed()) {
             self.own.exempt = true;
             return Taken::On;
         }
-        self.node.sightings.hurry();
+        self.node.observations.hurry();
         Taken::Pause(LOOK)
     }
 }
 
 /// Whether the proxy has heard, or is waited for no longer. An older one does not say.
-fn is_exempt(sighting: Option<WorkloadState>, waited: Duration) -> bool {
-    let heard =
-        sighting.is_some_and(|sighting| sighting.announced || sighting.enrolling != Some(false));
+fn is_exempt(observation: Option<WorkloadState>, waited: Duration) -> bool {
+    let heard = observation
+        .is_some_and(|observation| observation.announced || observation.enrolling != Some(false));
     heard || waited >= LIMIT
 }
 
@@ -40,12 +40,12 @@ mod tests {
     use super::*;
 
     fn exempt(enrolling: Option<bool>, announced: bool) -> bool {
-        let sighting = WorkloadState {
+        let observation = WorkloadState {
             announced,
             enrolling,
             ..WorkloadState::default()
         };
-        is_exempt(Some(sighting), Duration::ZERO)
+        is_exempt(Some(observation), Duration::ZERO)
     }
 
     #[test]

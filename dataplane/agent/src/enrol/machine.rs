@@ -1,6 +1,6 @@
 //! A pod's state machine. A worker knows what is ([`Facts`]) and what should
 //! be ([`Wanted`]); [`next`] is the one step between them. Nothing is queued:
-//! when the wish changes, the next step is another one, from where things stand.
+//! when the desired changes, the next step is another one, from where things stand.
 //!
 //! ```text
 //!              Find        Hand          Write           Announce

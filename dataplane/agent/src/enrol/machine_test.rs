@@ -222,12 +222,12 @@ fn any_wanted() -> impl Strategy<Value = Wanted> {
 }
 
 proptest! {
-    /// However often the wish changes on the way, the last wish is reached,
+    /// However often the desired changes on the way, the last desired is reached,
     /// and no step ever announces what is not captured and served.
     #[test]
-    fn every_wish_is_reached_from_everywhere(start in any_facts(), wishes in proptest::collection::vec((any_wanted(), 0usize..6), 1..12)) {
+    fn every_wish_is_reached_from_everywhere(start in any_facts(), desired_pods in proptest::collection::vec((any_wanted(), 0usize..6), 1..12)) {
         let mut facts = start;
-        for (wanted, steps) in &wishes {
+        for (wanted, steps) in &desired_pods {
             for _ in 0..*steps {
                 let step = next(*wanted, facts);
                 if step == Step::Announce {
@@ -245,7 +245,7 @@ proptest! {
                 facts = after(step, facts);
             }
         }
-        let (last, _) = wishes[wishes.len() - 1];
+        let (last, _) = desired_pods[desired_pods.len() - 1];
         way(last, facts);
     }
 }

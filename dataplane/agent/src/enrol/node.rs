@@ -8,20 +8,20 @@ use crate::cluster::{MeshView, PodView, View};
 use crate::metrics::Metrics;
 use crate::netns::{Finder, Netns};
 use crate::ports::{Listeners, Ports};
-use crate::proxy::Sightings;
-use crate::report::Board;
-use crate::rules::{NodeAddresses, Ruler};
+use crate::proxy::ProxyObservations;
+use crate::report::StatusStore;
+use crate::rules::{NodeAddresses, RuleInstaller};
 use crate::zds::{Handover, Proxies};
 
 /// What every pod's worker works with: one node's means.
 pub struct Node {
     pub proxies: Arc<Proxies>,
     /// What the proxies see of their pods.
-    pub sightings: Sightings,
-    pub board: Arc<Board>,
+    pub observations: ProxyObservations,
+    pub store: Arc<StatusStore>,
     pub addresses: NodeAddresses,
     pub finder: Finder,
-    pub ruler: Ruler,
+    pub rule_installer: RuleInstaller,
     /// What the proxies' sockets are known by in the pods.
     pub owner: SocketOwner,
     pub ports: Ports,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tulle_proxy_status::WorkloadState;
 
 use super::failure::Failure;
-use super::worker::{Taken, Wish, Worker};
-use crate::report::Standing;
+use super::worker::{Desired, Taken, Worker};
+use crate::report::PodCondition;
 
 /// Between two questions to the proxies.
 const LOOK: Duration = Duration::from_millis(250);
@@ -17,21 +17,21 @@ const UNSEEN: Duration = Duration::from_secs(10);
 const UNINSTALL: Duration = Duration::from_secs(60);
 
 impl Worker {
-    pub(super) fn settle(&mut self, wish: &Wish) -> Result<Taken, Failure> {
-        let sighting = self.node.sightings.of(&self.uid);
+    pub(super) fn settle(&mut self, desired: &Desired) -> Result<Taken, Failure> {
+        let observation = self.node.observations.of(&self.uid);
         let is_mesh_gone = self.node.view.borrow().is_mesh_gone();
-        if is_settled(sighting, is_mesh_gone, self.own.withdrawn_at.elapsed()) {
+        if is_settled(observation, is_mesh_gone, self.own.withdrawn_at.elapsed()) {
             self.own.settled = true;
             return Ok(Taken::On);
         }
         self.report(
-            wish,
-            Standing::pending(
+            desired,
+            PodCondition::pending(
                 "Leaving",
                 "waiting for tulle-control to tell peers that the pod leaves; it is served until then",
             ),
         );
-        self.node.sightings.hurry();
+        self.node.observations.hurry();
         Ok(Taken::Pause(LOOK))
     }
 }
@@ -39,8 +39,8 @@ impl Worker {
 /// Whether peers know, or are waited for no longer. While control is away peers go on tunnelling to
 /// the pod, and it goes on being served: nothing is sent in plaintext meanwhile that was not before.
 /// Only an uninstallation does not wait for ever.
-fn is_settled(sighting: Option<WorkloadState>, is_mesh_gone: bool, waited: Duration) -> bool {
-    match sighting.map(|sighting| sighting.announced) {
+fn is_settled(observation: Option<WorkloadState>, is_mesh_gone: bool, waited: Duration) -> bool {
+    match observation.map(|observation| observation.announced) {
         Some(false) => true,
         Some(true) => is_mesh_gone && waited >= UNINSTALL,
         None => waited >= UNSEEN,
@@ -52,11 +52,11 @@ mod tests {
     use super::*;
 
     fn settled(announced: Option<bool>, is_mesh_gone: bool, seconds: u64) -> bool {
-        let sighting = announced.map(|announced| WorkloadState {
+        let observation = announced.map(|announced| WorkloadState {
             announced,
             ..WorkloadState::default()
         });
-        is_settled(sighting, is_mesh_gone, Duration::from_secs(seconds))
+        is_settled(observation, is_mesh_gone, Duration::from_secs(seconds))
     }
 
     #[test]

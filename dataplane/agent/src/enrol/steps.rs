@@ -5,14 +5,14 @@ use tokio::time::Instant;
 use tulle_zds::Refusal;
 
 use super::connections::proxy_sockets;
+use super::existing::Seen;
 use super::failure::Failure;
 use super::machine::{Rules, Step, Wanted};
-use super::older::Seen;
-use super::worker::{Own, Taken, Wish, Worker, Written, backoff};
+use super::worker::{Desired, Own, Taken, Worker, Written, backoff};
 use crate::netns::{FindError, Netns};
-use crate::report::{PodState, Standing};
+use crate::report::{PodCondition, PodState};
 use crate::rules::{Phase, PodRules};
-use crate::sockets::Ledger;
+use crate::sockets::ConnectionTracker;
 use crate::zds::Serving;
 
 /// How long a change of MeshNode may take before a step counts as failed.
@@ -30,18 +30,18 @@ const RECONNECT: Duration = Duration::from_secs(10);
 const PROXY_BUSY: Duration = Duration::from_secs(15);
 
 impl Worker {
-    pub(super) async fn take(&mut self, step: Step, wish: &Wish) -> Result<Taken, Failure> {
+    pub(super) async fn take(&mut self, step: Step, desired: &Desired) -> Result<Taken, Failure> {
         match step {
-            Step::Find => self.find(wish).await,
-            Step::Hand => self.hand(wish).await,
+            Step::Find => self.find(desired).await,
+            Step::Hand => self.hand(desired).await,
             Step::Exempt => Ok(self.exempt()),
-            Step::Write => self.write(wish).await,
-            Step::Announce => Ok(self.announce(wish)),
-            Step::Look => self.look(wish).await,
-            Step::Withdraw => self.withdraw(wish).await,
-            Step::Settle => self.settle(wish),
-            Step::Drain => self.drain(wish).await,
-            Step::LetGo => self.let_go(wish).await,
+            Step::Write => self.write(desired).await,
+            Step::Announce => Ok(self.announce(desired)),
+            Step::Look => self.look(desired).await,
+            Step::Withdraw => self.withdraw(desired).await,
+            Step::Settle => self.settle(desired),
+            Step::Drain => self.drain(desired).await,
+            Step::LetGo => self.let_go(desired).await,
             Step::Sweep => self.sweep().await,
             Step::Forget => {
                 self.own = Own::absent();
@@ -52,12 +52,12 @@ impl Worker {
         }
     }
 
-    async fn find(&mut self, wish: &Wish) -> Result<Taken, Failure> {
-        let namespace = match &wish.namespace {
+    async fn find(&mut self, desired: &Desired) -> Result<Taken, Failure> {
+        let namespace = match &desired.namespace {
             Some(brought) => brought.clone(),
-            None => match self.node.finder.find(&self.uid, &wish.pod.ips).await {
+            None => match self.node.finder.find(&self.uid, &desired.pod.ips).await {
                 // With its last process the namespace has gone, and what rules there were.
-                Err(FindError::NoProcess) if wish.wanted == Wanted::Out => {
+                Err(FindError::NoProcess) if desired.wanted == Wanted::Out => {
                     self.own.rules = Rules::None;
                     return Ok(Taken::On);
                 }
@@ -70,14 +70,14 @@ impl Worker {
         Ok(Taken::On)
     }
 
-    async fn hand(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+    async fn hand(&mut self, desired: &Desired) -> Result<Taken, Failure> {
         let namespace = self.namespace()?.clone();
         if !self.own.handed {
             if !namespace.is_of_own_users().map_err(FindError::Io)? {
                 return Err(Failure::UserNamespace);
             }
             self.hold_ports(&namespace).await?;
-            self.hand_over(wish, namespace);
+            self.hand_over(desired, namespace);
             self.own.handed = true;
             return Ok(Taken::On);
         }
@@ -97,7 +97,7 @@ impl Worker {
                 Ok(Taken::Pause(RECONNECT))
             }
             Serving::NoProxy => Err(Failure::ProxyDown),
-            Serving::Refused(refusal) => self.hand_again(wish, namespace, refusal).await,
+            Serving::Refused(refusal) => self.hand_again(desired, namespace, refusal).await,
         }
     }
 
@@ -134,7 +134,7 @@ impl Worker {
     /// A refused pod is handed over again, less and less often.
     async fn hand_again(
         &mut self,
-        wish: &Wish,
+        desired: &Desired,
         namespace: Netns,
         refusal: Refusal,
     ) -> Result<Taken, Failure> {
@@ -143,7 +143,7 @@ impl Worker {
             Some(at) if at <= now => {
                 self.own.retry_at = None;
                 self.hold_ports(&namespace).await?;
-                self.hand_over(wish, namespace);
+                self.hand_over(desired, namespace);
                 self.wait_for_proxy()
             }
             Some(at) => Ok(Taken::Pause(at - now)),
@@ -160,69 +160,69 @@ impl Worker {
         self.own.retry_at = Some(now + backoff(self.own.refusals));
     }
 
-    fn hand_over(&self, wish: &Wish, namespace: Netns) {
+    fn hand_over(&self, desired: &Desired, namespace: Netns) {
         self.node
-            .hand_over(&wish.pod, namespace, self.own.listeners.clone());
+            .hand_over(&desired.pod, namespace, self.own.listeners.clone());
         // What it failed for is told until it is captured.
         if !self.own.announced && !self.is_reported(PodState::Failed) {
             self.report(
-                wish,
-                Standing::pending("HandedOver", "waiting for tulle-proxy to take the pod over"),
+                desired,
+                PodCondition::pending("HandedOver", "waiting for tulle-proxy to take the pod over"),
             );
         }
     }
 
-    async fn write(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+    async fn write(&mut self, desired: &Desired) -> Result<Taken, Failure> {
         let namespace = self.namespace()?.clone();
-        self.node.addresses.add(&self.uid, &wish.pod.ips).await?;
-        let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
+        self.node.addresses.add(&self.uid, &desired.pod.ips).await?;
+        let ipv6 = desired.pod.ips.iter().any(|ip| ip.is_ipv6());
         self.node
-            .ruler
-            .write_pod_rules(&namespace, self.pod_rules(wish, Phase::Capture), ipv6)
+            .rule_installer
+            .write_pod_rules(&namespace, self.pod_rules(desired, Phase::Capture), ipv6)
             .await?;
         let now = Instant::now();
         self.own.rules = Rules::Capture;
-        self.own.written = Some(Written::from(&wish.pod));
+        self.own.written = Some(Written::from(&desired.pod));
         self.own.captured_at = now;
         self.own.next_look = now;
-        self.own.ledger = Ledger::default();
+        self.own.tracker = ConnectionTracker::default();
         self.own.seen = Seen::default();
         self.own.refusals = 0;
         self.tell_progress();
         Ok(Taken::On)
     }
 
-    fn announce(&mut self, wish: &Wish) -> Taken {
+    fn announce(&mut self, desired: &Desired) -> Taken {
         // From here on MeshNode may say so, whether or not the write is known to have come through.
         self.own.announced = true;
         self.own.settled = false;
-        self.node.sightings.forget(&self.uid);
+        self.node.observations.forget(&self.uid);
         self.report(
-            wish,
-            Standing::pending("Captured", "looking for connections from before enrolment"),
+            desired,
+            PodCondition::pending("Captured", "looking for existing connections"),
         );
         self.tell_progress();
         self.node.metrics.enrolled(self.own.wanted_since.elapsed());
         Taken::On
     }
 
-    async fn withdraw(&mut self, wish: &Wish) -> Result<Taken, Failure> {
-        if wish.wanted == Wanted::Ended {
-            self.node.board.remove_pod(&self.uid);
+    async fn withdraw(&mut self, desired: &Desired) -> Result<Taken, Failure> {
+        if desired.wanted == Wanted::Ended {
+            self.node.store.remove_pod(&self.uid);
             self.own.announced = false;
             return Ok(Taken::On);
         }
-        let standing = Standing::pending("Leaving", "the pod leaves the mesh");
-        let report = crate::report::PodReport::new(&wish.pod, false, standing);
-        let revision = self.node.board.set_pod(&self.uid, report);
-        match self.node.board.written(revision, WRITE_LIMIT).await {
+        let condition = PodCondition::pending("Leaving", "the pod leaves the mesh");
+        let report = crate::report::PodReport::new(&desired.pod, false, condition);
+        let revision = self.node.store.set_pod(&self.uid, report);
+        match self.node.store.written(revision, WRITE_LIMIT).await {
             Ok(_) => {
                 self.own.announced = false;
                 self.own.exempt = false;
                 self.own.exempt_since = None;
                 self.own.withdrawn_at = Instant::now();
                 // What was seen before does not tell whether the withdrawal has been heard.
-                self.node.sightings.forget(&self.uid);
+                self.node.observations.forget(&self.uid);
                 Ok(Taken::On)
             }
             Err(_) => Err(Failure::NotReported(
@@ -231,12 +231,12 @@ impl Worker {
         }
     }
 
-    async fn drain(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+    async fn drain(&mut self, desired: &Desired) -> Result<Taken, Failure> {
         let namespace = self.namespace()?.clone();
-        let ipv6 = wish.pod.ips.iter().any(|ip| ip.is_ipv6());
+        let ipv6 = desired.pod.ips.iter().any(|ip| ip.is_ipv6());
         self.node
-            .ruler
-            .write_pod_rules(&namespace, self.pod_rules(wish, Phase::Drain), ipv6)
+            .rule_installer
+            .write_pod_rules(&namespace, self.pod_rules(desired, Phase::Drain), ipv6)
             .await?;
         self.own.rules = Rules::Drain;
         self.own.lag_until = Instant::now() + PEERS_LAG;
@@ -245,21 +245,21 @@ impl Worker {
         let seconds = self.node.mesh().drain.as_secs();
         let message =
             format!("new connections pass by the proxy; those it has may take {seconds} s to end");
-        self.report(wish, Standing::pending("Leaving", message));
+        self.report(desired, PodCondition::pending("Leaving", message));
         self.tell_progress();
         Ok(Taken::On)
     }
 
-    async fn let_go(&mut self, wish: &Wish) -> Result<Taken, Failure> {
+    async fn let_go(&mut self, desired: &Desired) -> Result<Taken, Failure> {
         let now = Instant::now();
-        if wish.wanted == Wanted::Out && now < self.own.lag_until {
+        if desired.wanted == Wanted::Out && now < self.own.lag_until {
             return Ok(Taken::Pause(self.own.lag_until - now));
         }
         self.node.proxies.remove(&self.uid);
         self.own.listeners = None;
         self.own.handed = false;
         self.own.retry_at = None;
-        if wish.wanted != Wanted::Out {
+        if desired.wanted != Wanted::Out {
             self.node.addresses.remove(&self.uid).await?;
         }
         Ok(Taken::On)
@@ -274,16 +274,19 @@ impl Worker {
         if (left > 0 || self.node.proxies.is_held(&self.uid)) && !is_over {
             return Ok(Taken::Pause(DRAIN_LOOK));
         }
-        self.node.ruler.remove_pod_rules(&namespace).await?;
+        self.node
+            .rule_installer
+            .remove_pod_rules(&namespace)
+            .await?;
         self.own = Own::absent();
         Ok(Taken::On)
     }
 
-    fn pod_rules(&self, wish: &Wish, phase: Phase) -> PodRules {
+    fn pod_rules(&self, desired: &Desired, phase: Phase) -> PodRules {
         PodRules {
             phase,
             owner: self.node.owner,
-            probe_ports: wish.pod.probe_ports.clone(),
+            probe_ports: desired.pod.probe_ports.clone(),
         }
     }
 

@@ -7,21 +7,21 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::existing::Seen;
 use super::failure::Failure;
 use super::machine::{Facts, Rules, Step, Wanted, next};
 use super::node::Node;
-use super::older::Seen;
 use crate::cluster::PodView;
 use crate::jitter::jittered;
 use crate::netns::{Netns, NetnsId};
 use crate::ports::Listeners;
-use crate::report::{PodReport, PodState, Standing};
-use crate::sockets::Ledger;
+use crate::report::{PodCondition, PodReport, PodState};
+use crate::sockets::ConnectionTracker;
 use crate::zds::Serving;
 
 /// What should become of one pod; replaced whole, the newest counts.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct Desired {
     pub wanted: Wanted,
     pub pod: PodView,
     /// The namespace the CNI plugin brought; without it the worker looks for it.
@@ -33,7 +33,7 @@ pub struct Wish {
 pub struct Progress {
     /// The namespace it works on.
     pub namespace: Option<NetnsId>,
-    /// MeshNode has been told that this namespace is captured (see [`crate::report::Board::written`]).
+    /// MeshNode has been told that this namespace is captured (see [`crate::report::StatusStore::written`]).
     pub captured: bool,
     /// What stands in the way now.
     pub failure: Option<String>,
@@ -58,7 +58,7 @@ pub struct Adopted {
 pub struct Worker {
     pub(super) node: Arc<Node>,
     pub(super) uid: String,
-    wish: watch::Receiver<Wish>,
+    desired: watch::Receiver<Desired>,
     progress: watch::Sender<Progress>,
     pub(super) own: Own,
     failures: u32,
@@ -84,7 +84,7 @@ pub(super) struct Own {
     pub announced: bool,
     /// When the capturing rules were written, or found.
     pub captured_at: Instant,
-    pub ledger: Ledger,
+    pub tracker: ConnectionTracker,
     pub seen: Seen,
     pub next_look: Instant,
     /// When MeshNode was told that the pod is not captured any more.
@@ -132,7 +132,7 @@ impl Own {
             written: None,
             announced: false,
             captured_at: now,
-            ledger: Ledger::default(),
+            tracker: ConnectionTracker::default(),
             seen: Seen::default(),
             next_look: now,
             withdrawn_at: now,
@@ -170,11 +170,11 @@ pub(super) fn backoff(failures: u32) -> Duration {
 impl Worker {
     pub fn new(
         node: Arc<Node>,
-        wish: watch::Receiver<Wish>,
+        desired: watch::Receiver<Desired>,
         progress: watch::Sender<Progress>,
         adopted: Option<Adopted>,
     ) -> Self {
-        let uid = wish.borrow().pod.uid.clone();
+        let uid = desired.borrow().pod.uid.clone();
         let mut own = Own::absent();
         if let Some(adopted) = adopted {
             own = Own {
@@ -189,7 +189,7 @@ impl Worker {
         Self {
             node,
             uid,
-            wish,
+            desired,
             progress,
             own,
             failures: 0,
@@ -200,41 +200,41 @@ impl Worker {
     /// Works until nothing of ours is left and nothing is wanted.
     pub async fn run(&mut self) {
         let mut proxies = self.node.proxies.watch();
-        let mut sightings = self.node.sightings.watch();
+        let mut observations = self.node.observations.watch();
         let mut last = None;
         loop {
             proxies.mark_unchanged();
-            sightings.mark_unchanged();
-            let wish = self.wish.borrow_and_update().clone();
-            let step = next(wish.wanted, self.facts(&wish));
+            observations.mark_unchanged();
+            let desired = self.desired.borrow_and_update().clone();
+            let step = next(desired.wanted, self.facts(&desired));
             if last != Some(step) {
-                info!(workload = %wish.pod.name, namespace = %wish.pod.namespace, uid = %self.uid, ?step, "step");
+                info!(workload = %desired.pod.name, namespace = %desired.pod.namespace, uid = %self.uid, ?step, "step");
                 last = Some(step);
             }
             if step == Step::Done {
                 self.own = Own::absent();
                 return;
             }
-            let pause = match self.take(step, &wish).await {
+            let pause = match self.take(step, &desired).await {
                 Ok(Taken::On) => {
                     self.failures = 0;
                     self.last_failure = None;
                     continue;
                 }
                 Ok(Taken::Pause(pause)) => pause,
-                Err(failure) => self.failed(&wish, step, &failure),
+                Err(failure) => self.failed(&desired, step, &failure),
             };
             tokio::select! {
-                changed = self.wish.changed() => if changed.is_err() { return },
+                changed = self.desired.changed() => if changed.is_err() { return },
                 _ = proxies.changed(), if matches!(step, Step::Hand | Step::Look) => {}
-                _ = sightings.changed(), if matches!(step, Step::Exempt | Step::Look | Step::Settle) => {}
+                _ = observations.changed(), if matches!(step, Step::Exempt | Step::Look | Step::Settle) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    fn facts(&self, wish: &Wish) -> Facts {
-        let moved = match (&self.own.namespace, &wish.namespace) {
+    fn facts(&self, desired: &Desired) -> Facts {
+        let moved = match (&self.own.namespace, &desired.namespace) {
             (Some(own), Some(wanted)) => own != wanted,
             _ => false,
         };
@@ -244,8 +244,8 @@ impl Worker {
             handed: self.own.handed,
             served: self.own.handed && self.node.proxies.serving(&self.uid) == Serving::Served,
             // A pod that starts has no peers yet.
-            exempt: self.own.exempt || wish.namespace.is_some(),
-            rules: self.rules(&wish.pod),
+            exempt: self.own.exempt || desired.namespace.is_some(),
+            rules: self.rules(&desired.pod),
             announced: self.own.announced,
             settled: self.own.settled,
         }
@@ -261,7 +261,7 @@ impl Worker {
     }
 
     /// Reports a failure, once where it repeats, and says how long to wait.
-    fn failed(&mut self, wish: &Wish, step: Step, failure: &Failure) -> Duration {
+    fn failed(&mut self, desired: &Desired, step: Step, failure: &Failure) -> Duration {
         self.failures = self.failures.saturating_add(1);
         // Once it is mended the pod's connections are looked at without delay.
         self.own.next_look = Instant::now();
@@ -269,13 +269,13 @@ impl Worker {
         if self.last_failure.as_ref() != Some(&description) {
             self.node.metrics.failed(failure.reason());
             warn!(
-                workload = %wish.pod.name, namespace = %wish.pod.namespace, uid = %self.uid,
+                workload = %desired.pod.name, namespace = %desired.pod.namespace, uid = %self.uid,
                 ?step, reason = failure.reason(), err = %failure, "step failed"
             );
-            if wish.wanted != Wanted::Ended {
+            if desired.wanted != Wanted::Ended {
                 self.report(
-                    wish,
-                    Standing::failed(failure.reason(), failure.to_string()),
+                    desired,
+                    PodCondition::failed(failure.reason(), failure.to_string()),
                 );
             }
             self.progress.send_modify(|progress| {
@@ -288,15 +288,15 @@ impl Worker {
     }
 
     /// Says how the pod stands; `captured` is what the worker has announced.
-    pub(super) fn report(&self, wish: &Wish, standing: Standing) -> u64 {
-        self.node.board.set_pod(
+    pub(super) fn report(&self, desired: &Desired, condition: PodCondition) -> u64 {
+        self.node.store.set_pod(
             &self.uid,
-            PodReport::new(&wish.pod, self.own.announced, standing),
+            PodReport::new(&desired.pod, self.own.announced, condition),
         )
     }
 
     pub(super) fn is_reported(&self, state: PodState) -> bool {
-        let reported = self.node.board.pod(&self.uid);
+        let reported = self.node.store.pod(&self.uid);
         reported.is_some_and(|pod| pod.state == state)
     }
 

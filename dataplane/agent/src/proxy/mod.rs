@@ -1,6 +1,6 @@
 //! The node's proxies as the agent asks them, by the sockets they serve in the run directory.
-mod sightings;
+mod observations;
 mod socket;
 
-pub use sightings::{Seen, Sightings};
+pub use observations::{ProxyObservations, Seen};
 pub use socket::{Answered, Question};

@@ -1,10 +1,10 @@
 //! What was done, as `MeshNode.status` says it.
-mod board;
 mod proxy;
+mod status_store;
 mod writer;
 
-pub use board::{Board, NotWritten, PodReport, Standing};
 pub use proxy::watch_proxies;
+pub use status_store::{NotWritten, PodCondition, PodReport, StatusStore};
 pub use writer::write;
 
 pub use crate::mesh_node::{

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use tulle_proxy_status::{STATUS_PATH, Status, Workload, WorkloadState};
 
-use super::board::Board;
+use super::status_store::StatusStore;
 use crate::mesh_node::ProxyStatus;
-use crate::proxy::{Answered, Question, Seen, Sightings};
+use crate::proxy::{Answered, ProxyObservations, Question, Seen};
 use crate::zds::Proxies;
 
 /// Between two questions.
@@ -38,14 +38,14 @@ fn reported(status: Status) -> ProxyStatus {
     }
 }
 
-/// Keeps the board's word on the newest connected proxy: which version, ready or not, which trust
+/// Keeps the store's word on the newest connected proxy: which version, ready or not, which trust
 /// bundle; and what all proxies see of their pods, those that drain too. Proxies serve `/status`
 /// in `directory`.
 pub async fn watch_proxies(
     directory: PathBuf,
     proxies: Arc<Proxies>,
-    board: Arc<Board>,
-    sightings: &Sightings,
+    store: Arc<StatusStore>,
+    observations: &ProxyObservations,
 ) {
     let mut changed = proxies.watch();
     loop {
@@ -56,14 +56,14 @@ pub async fn watch_proxies(
             let seen = answered.answer.as_ref().map(seen);
             (answered.name.clone(), seen)
         });
-        sightings.said(said);
+        observations.said(said);
         let newest = proxies.newest_pid();
         let mut of_newest = answers
             .into_iter()
             .filter(|answered| newest.is_some() && answered.pid == newest);
         let answer = of_newest.find_map(|answered| answered.answer);
-        board.set_proxy(answer.map(reported));
-        let pause = tokio::time::sleep(if sightings.awaited() { SOON } else { EVERY });
+        store.set_proxy(answer.map(reported));
+        let pause = tokio::time::sleep(if observations.awaited() { SOON } else { EVERY });
         tokio::pin!(pause);
         loop {
             tokio::select! {
@@ -73,7 +73,7 @@ pub async fn watch_proxies(
                     // A pod was taken over: what the proxy sees of it is waited for.
                     hasten(pause.as_mut(), SOON);
                 }
-                () = sightings.hurried() => hasten(pause.as_mut(), AT_ONCE),
+                () = observations.hurried() => hasten(pause.as_mut(), AT_ONCE),
             }
         }
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::board::Board;
+use super::status_store::StatusStore;
 use crate::cluster::{Cluster, StatusOutcome};
 use crate::jitter::jittered;
 use crate::mesh_node::MeshNodeStatus;
@@ -14,11 +14,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How often to look for a MeshNode that is not there yet.
 const ABSENT_WAIT: Duration = Duration::from_secs(1);
 
-/// Stores the board's newest content for ever: at most one write at a time,
+/// Stores the store's newest content for ever: at most one write at a time,
 /// changes meanwhile go with the next, what is stored already is not written
 /// again.
-pub async fn write(cluster: Arc<dyn Cluster>, board: Arc<Board>) {
-    let mut changed = board.watch();
+pub async fn write(cluster: Arc<dyn Cluster>, store: Arc<StatusStore>) {
+    let mut changed = store.watch();
     let mut replaced = cluster.mesh_node_replaced();
     let mut stored: Option<MeshNodeStatus> = None;
     let mut failures = 0u32;
@@ -28,9 +28,9 @@ pub async fn write(cluster: Arc<dyn Cluster>, board: Arc<Board>) {
             replaced.mark_unchanged();
             stored = None;
         }
-        let (revision, status) = board.status();
+        let (revision, status) = store.status();
         let wait = if stored.as_ref() == Some(&status) {
-            board.mark_written(revision, true);
+            store.mark_written(revision, true);
             failures = 0;
             None
         } else {
@@ -38,11 +38,11 @@ pub async fn write(cluster: Arc<dyn Cluster>, board: Arc<Board>) {
                 Ok(StatusOutcome::Stored) => {
                     debug!(revision, "MeshNode status stored");
                     stored = Some(status);
-                    board.mark_written(revision, true);
+                    store.mark_written(revision, true);
                     continue;
                 }
                 Ok(StatusOutcome::NoMeshNode) => {
-                    board.mark_written(revision, false);
+                    store.mark_written(revision, false);
                     Some(jittered(ABSENT_WAIT))
                 }
                 Err(error) => {
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::{ClusterError, MeshNodeSeen, NamespaceView, PodView, View};
-    use crate::report::{PodReport, Standing};
+    use crate::report::{PodCondition, PodReport};
 
     /// Answers each write with the next of `answers`, then with success.
     struct Scripted {
@@ -87,19 +87,21 @@ mod tests {
     }
 
     impl Scripted {
-        fn start(answers: Vec<Result<StatusOutcome, ClusterError>>) -> (Arc<Self>, Arc<Board>) {
+        fn start(
+            answers: Vec<Result<StatusOutcome, ClusterError>>,
+        ) -> (Arc<Self>, Arc<StatusStore>) {
             let cluster = Arc::new(Self {
                 answers: Mutex::new(answers),
                 writes: watch::Sender::new(Vec::new()),
                 view: watch::Sender::new(View::default()),
                 mesh_node: watch::Sender::new(MeshNodeSeen::default()),
             });
-            let board = Arc::new(Board::new("test"));
+            let store = Arc::new(StatusStore::new("test"));
             tokio::spawn(write(
                 Arc::clone(&cluster) as Arc<dyn Cluster>,
-                Arc::clone(&board),
+                Arc::clone(&store),
             ));
-            (cluster, board)
+            (cluster, store)
         }
 
         fn count(&self) -> usize {
@@ -155,22 +157,22 @@ mod tests {
     }
 
     fn report(captured: bool) -> PodReport {
-        PodReport::new(&PodView::default(), captured, Standing::secured())
+        PodReport::new(&PodView::default(), captured, PodCondition::secured())
     }
 
     const LIMIT: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn many_changes_go_with_few_writes_and_no_change_with_none() {
-        let (cluster, board) = Scripted::start(Vec::new());
+        let (cluster, store) = Scripted::start(Vec::new());
         let mut last = 0;
         for turn in 0..100 {
-            last = board.set_pod("a", report(turn % 2 == 0));
+            last = store.set_pod("a", report(turn % 2 == 0));
         }
-        assert_eq!(board.written(last, LIMIT).await, Ok(true));
+        assert_eq!(store.written(last, LIMIT).await, Ok(true));
         assert_eq!(cluster.count(), 1);
-        let same = board.set_pod("a", report(false));
-        assert_eq!(board.written(same, LIMIT).await, Ok(true));
+        let same = store.set_pod("a", report(false));
+        assert_eq!(store.written(same, LIMIT).await, Ok(true));
         assert_eq!(cluster.count(), 1, "what is stored is not written again");
     }
 
@@ -182,26 +184,26 @@ mod tests {
                 cause: "away".into(),
             })
         };
-        let (cluster, board) = Scripted::start(vec![failure(), failure()]);
-        let revision = board.set_pod("a", report(true));
-        assert_eq!(board.written(revision, LIMIT).await, Ok(true));
+        let (cluster, store) = Scripted::start(vec![failure(), failure()]);
+        let revision = store.set_pod("a", report(true));
+        assert_eq!(store.written(revision, LIMIT).await, Ok(true));
         assert_eq!(cluster.count(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_mesh_node_nobody_was_told_and_it_is_written_once_there_is_one() {
-        let (cluster, board) = Scripted::start(vec![Ok(StatusOutcome::NoMeshNode)]);
-        let revision = board.set_pod("a", report(true));
-        assert_eq!(board.written(revision, LIMIT).await, Ok(false));
+        let (cluster, store) = Scripted::start(vec![Ok(StatusOutcome::NoMeshNode)]);
+        let revision = store.set_pod("a", report(true));
+        assert_eq!(store.written(revision, LIMIT).await, Ok(false));
         let mut writes = cluster.writes.subscribe();
         writes.wait_for(|writes| writes.len() == 2).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn another_mesh_node_gets_everything_again() {
-        let (cluster, board) = Scripted::start(Vec::new());
-        let revision = board.set_pod("a", report(true));
-        board.written(revision, LIMIT).await.unwrap();
+        let (cluster, store) = Scripted::start(Vec::new());
+        let revision = store.set_pod("a", report(true));
+        store.written(revision, LIMIT).await.unwrap();
         cluster.mesh_node.send_modify(|seen| seen.revision += 1);
         let mut writes = cluster.writes.subscribe();
         writes.wait_for(|writes| writes.len() == 2).await.unwrap();

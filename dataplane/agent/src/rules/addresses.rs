@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use tokio::sync::Mutex;
 
-use super::{RuleError, Ruler};
+use super::{RuleError, RuleInstaller};
 
 /// The addresses of the node's enrolled pods, kept in the node's own table.
 ///
@@ -11,7 +11,7 @@ use super::{RuleError, Ruler};
 /// [`Self::open`]: until then additions are only collected, or pods found
 /// later than others would lose their rule for a moment.
 pub struct NodeAddresses {
-    ruler: Ruler,
+    rule_installer: RuleInstaller,
     state: Mutex<State>,
 }
 
@@ -25,9 +25,9 @@ struct State {
 }
 
 impl NodeAddresses {
-    pub fn new(ruler: Ruler) -> Self {
+    pub fn new(rule_installer: RuleInstaller) -> Self {
         Self {
-            ruler,
+            rule_installer,
             state: Mutex::default(),
         }
     }
@@ -56,7 +56,7 @@ impl NodeAddresses {
         let mut state = self.state.lock().await;
         state.pods.clear();
         state.written = None;
-        self.ruler.remove_node_table().await
+        self.rule_installer.remove_node_table().await
     }
 
     async fn write(&self, state: &mut State) -> Result<(), RuleError> {
@@ -64,7 +64,7 @@ impl NodeAddresses {
         if !state.open || state.written.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        self.ruler.write_node_table(&wanted).await?;
+        self.rule_installer.write_node_table(&wanted).await?;
         state.written = Some(wanted);
         Ok(())
     }

@@ -23,9 +23,9 @@ pub enum RuleError {
 
 /// Writes rules by the programs `nft` and `ip`. Every method can be repeated.
 #[derive(Clone, Debug, Default)]
-pub struct Ruler;
+pub struct RuleInstaller;
 
-impl Ruler {
+impl RuleInstaller {
     /// Routes first: a captured connection never meets rules without them.
     pub async fn write_pod_rules(
         &self,

@@ -3,12 +3,12 @@
 mod classify;
 mod conntrack;
 mod diag;
+mod existing;
 mod netlink;
-mod older;
 mod wire;
 
 pub use classify::{Connections, Listening, connections, listening, proxy_sockets};
 pub use conntrack::Conntrack;
 pub use diag::{Sockets, destroy, dump};
-pub use older::{Ledger, Policy, Verdict};
+pub use existing::{ConnectionTracker, Findings, Policy};
 pub use wire::{SocketId, State, TcpSocket};

@@ -38,7 +38,7 @@ pub(super) enum Action {
     },
 }
 
-/// Which wish an acknowledgement answers.
+/// Which desired an acknowledgement answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attempt {
     /// Another for each namespace a pod is handed over with.

@@ -94,7 +94,7 @@ pub struct PodStatus {
     pub message: String,
     /// Open connections that are older than the enrolment and so outside the mesh.
     #[serde(default)]
-    pub older_connections: usize,
+    pub existing_connections: usize,
     /// When the pod came into this state.
     pub since: String,
 }

@@ -47,7 +47,7 @@ mod tests {
             state: PodState::OptedOut,
             reason: String::new(),
             message: "ä".repeat(MAX_POD_MESSAGE + 1),
-            older_connections: 0,
+            existing_connections: 0,
             since: "2026-01-01T00:00:00Z".to_owned(),
         }
     }
@@ -73,7 +73,7 @@ mod tests {
         for (field, value) in [
             ("serviceAccount", serde_json::json!("web")),
             ("state", serde_json::json!("OptedOut")),
-            ("olderConnections", serde_json::json!(0)),
+            ("existingConnections", serde_json::json!(0)),
         ] {
             assert_eq!(pod[field], value, "{field}");
         }

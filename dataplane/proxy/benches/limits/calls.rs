@@ -3,7 +3,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::ground::{ECHO, Ground};
+use crate::fixture::{ECHO, Ground};
 use crate::harness::http::get_address;
 use crate::harness::network::NODE;
 
@@ -17,9 +17,9 @@ pub const CALLS: [(&str, Call); 2] = [
 const LIMIT: Duration = Duration::from_secs(4);
 const QUESTION: [u8; 100] = [7; 100];
 
-fn ask_member(ground: &Ground) -> io::Result<()> {
-    ground.a.ns.run(|| {
-        let mut stream = TcpStream::connect_timeout(&(ground.b.ip, ECHO).into(), LIMIT)?;
+fn ask_member(fixture: &Ground) -> io::Result<()> {
+    fixture.a.ns.run(|| {
+        let mut stream = TcpStream::connect_timeout(&(fixture.b.ip, ECHO).into(), LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.write_all(&QUESTION)?;
         // The application says its name first.
@@ -33,9 +33,9 @@ fn ask_member(ground: &Ground) -> io::Result<()> {
     })
 }
 
-fn ask_readiness(ground: &Ground) -> io::Result<()> {
+fn ask_readiness(fixture: &Ground) -> io::Result<()> {
     match get_address(
-        &ground.mesh.network.host,
+        &fixture.mesh.network.host,
         (NODE, 15021).into(),
         "/healthz/ready",
     )? {

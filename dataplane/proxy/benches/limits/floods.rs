@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::clients::{Habit, inside, keep};
-use crate::ground::{ECHO, Ground};
+use crate::fixture::{ECHO, Ground};
 use crate::harness::authority;
 use crate::harness::network::NODE;
 use crate::harness::pod::Pod;
@@ -20,39 +20,41 @@ type Start = fn(&Ground) -> Flood;
 
 /// Those last that take most memory: the allocator keeps some of it when they are over.
 pub const FLOODS: [(&str, Start); 9] = [
-    ("silent connections to metrics and readiness", |ground| {
-        let stranger = &ground.strangers[0];
+    ("silent connections to metrics and readiness", |fixture| {
+        let stranger = &fixture.strangers[0];
         let silent = |port| inside(stranger, keep(300, (NODE, port).into(), silence()));
         vec![silent(15020), silent(15021)]
     }),
-    ("connections that come and go", |ground| vec![churn(ground)]),
-    ("the same beside a log that nobody reads", |ground| {
-        vec![ground.log.leave(), churn(ground)]
+    ("connections that come and go", |fixture| {
+        vec![churn(fixture)]
     }),
-    ("handshakes without a byte, of one address", |ground| {
-        half_open(ground, &ground.strangers[..1], &silence())
+    ("the same beside a log that nobody reads", |fixture| {
+        vec![fixture.log.leave(), churn(fixture)]
     }),
-    ("handshakes without a byte, of many addresses", |ground| {
-        half_open(ground, &ground.strangers, &silence())
+    ("handshakes without a byte, of one address", |fixture| {
+        half_open(fixture, &fixture.strangers[..1], &silence())
+    }),
+    ("handshakes without a byte, of many addresses", |fixture| {
+        half_open(fixture, &fixture.strangers, &silence())
     }),
     (
         "handshakes that stop after the hello, of one address",
-        |ground| half_open(ground, &ground.strangers[..1], &hello()),
+        |fixture| half_open(fixture, &fixture.strangers[..1], &hello()),
     ),
     (
         "handshakes that stop after the hello, of many addresses",
-        |ground| half_open(ground, &ground.strangers, &hello()),
+        |fixture| half_open(fixture, &fixture.strangers, &hello()),
     ),
-    ("100 B at a time to a slow application", |ground| {
+    ("100 B at a time to a slow application", |fixture| {
         written_to(
-            ground,
+            fixture,
             40,
             Habit::Writes(100),
             Some(Duration::from_millis(10)),
         )
     }),
-    ("an application that does not read", |ground| {
-        written_to(ground, 100, Habit::Writes(64 * 1024), None)
+    ("an application that does not read", |fixture| {
+        written_to(fixture, 100, Habit::Writes(64 * 1024), None)
     }),
 ];
 
@@ -74,30 +76,30 @@ fn hello() -> Habit {
     Habit::Says(hello.into())
 }
 
-fn half_open(ground: &Ground, callers: &[Pod], habit: &Habit) -> Flood {
+fn half_open(fixture: &Ground, callers: &[Pod], habit: &Habit) -> Flood {
     let each = HALF_OPEN / callers.len();
     let open = |caller| {
         inside(
             caller,
-            keep(each, (ground.b.ip, 15008).into(), habit.clone()),
+            keep(each, (fixture.b.ip, 15008).into(), habit.clone()),
         )
     };
     callers.iter().map(open).collect()
 }
 
 /// Clients of `a` that write to an application of `b`, in the tunnels of honest callers.
-fn written_to(ground: &Ground, clients: usize, habit: Habit, pause: Option<Duration>) -> Flood {
-    let to = (ground.b.ip, SLOW).into();
+fn written_to(fixture: &Ground, clients: usize, habit: Habit, pause: Option<Duration>) -> Flood {
+    let to = (fixture.b.ip, SLOW).into();
     vec![
-        inside(&ground.b, application(pause)),
-        inside(&ground.a, keep(clients, to, habit)),
+        inside(&fixture.b, application(pause)),
+        inside(&fixture.a, keep(clients, to, habit)),
     ]
 }
 
-fn churn(ground: &Ground) -> oneshot::Sender<()> {
+fn churn(fixture: &Ground) -> oneshot::Sender<()> {
     inside(
-        &ground.a,
-        keep(8, (ground.b.ip, ECHO).into(), Habit::Visits),
+        &fixture.a,
+        keep(8, (fixture.b.ip, ECHO).into(), Habit::Visits),
     )
 }
 

@@ -14,8 +14,8 @@
 
 mod calls;
 mod clients;
+mod fixture;
 mod floods;
-mod ground;
 #[allow(dead_code, reason = "the mesh tests use the rest")]
 #[path = "../../tests/mesh/harness/mod.rs"]
 mod harness;
@@ -26,32 +26,32 @@ use std::io;
 use serde_json::{Value, json};
 
 use calls::CALLS;
+use fixture::Ground;
 use floods::{FLOODS, Flood};
-use ground::Ground;
 
 fn main() {
     // Of the applications and the control plane; floods have threads of their own.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let ground = runtime.block_on(Ground::new());
+    let fixture = runtime.block_on(Ground::new());
     let names = json!({
-        "pid": ground.mesh.proxy.id(),
+        "pid": fixture.mesh.proxy.id(),
         "calls": CALLS.map(|(name, _)| name),
         "floods": FLOODS.map(|(name, _)| name),
     });
     println!("{names}");
     let mut flood = None;
     for order in io::stdin().lines() {
-        println!("{}", answer(&ground, &mut flood, &order.unwrap()));
+        println!("{}", answer(&fixture, &mut flood, &order.unwrap()));
     }
 }
 
-fn answer(ground: &Ground, flood: &mut Option<Flood>, order: &str) -> Value {
+fn answer(fixture: &Ground, flood: &mut Option<Flood>, order: &str) -> Value {
     let (verb, number) = order.split_once(' ').unwrap_or((order, "0"));
     let number: usize = number.parse().unwrap();
     let done = match verb {
-        "call" => CALLS[number].1(ground),
+        "call" => CALLS[number].1(fixture),
         "flood" => {
-            *flood = Some(FLOODS[number].1(ground));
+            *flood = Some(FLOODS[number].1(fixture));
             Ok(())
         }
         "calm" => {

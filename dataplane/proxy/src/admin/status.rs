@@ -66,7 +66,9 @@ impl Overview {
     fn end_existing(&self, order: &[u8]) -> Answer {
         match serde_json::from_slice::<EndExistingConnections>(order) {
             Ok(order) => Answer::json(&Ended {
-                ended: self.pods.end_older_connections(&order.uid, order.quiet()),
+                ended: self
+                    .pods
+                    .end_existing_connections(&order.uid, order.quiet()),
             }),
             Err(err) => Answer::text(StatusCode::BAD_REQUEST, format!("{err}\n")),
         }
@@ -137,9 +139,9 @@ fn workload(pod: Served) -> Workload {
         identity: pod.identity.to_string(),
         certificate_not_after: pod.certificate_not_after.map(timestamp),
         state: WorkloadState {
-            announced: pod.standing.announced,
-            enrolling: Some(pod.standing.enrolling),
-            existing_connections: pod.standing.older_connections,
+            announced: pod.mesh_state.announced,
+            enrolling: Some(pod.mesh_state.enrolling),
+            existing_connections: pod.mesh_state.existing_connections,
             draining: pod.draining,
         },
     }

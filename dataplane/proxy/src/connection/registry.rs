@@ -63,7 +63,7 @@ pub struct Question {
 
 /// What a review went by: until one of both changes, another would say the same.
 pub struct Basis {
-    verdict_changes: u64,
+    decision_changes: u64,
     /// Held, so that no other workload can be taken for it.
     workload: Option<Arc<Workload>>,
 }
@@ -226,13 +226,13 @@ impl Entry {
 impl Basis {
     pub fn new(mesh: &Snapshot, workload_uid: &str) -> Self {
         Self {
-            verdict_changes: mesh.verdict_changes(),
+            decision_changes: mesh.decision_changes(),
             workload: mesh.workload(workload_uid).cloned(),
         }
     }
 
     fn is(&self, other: &Self) -> bool {
-        self.verdict_changes == other.verdict_changes
+        self.decision_changes == other.decision_changes
             && self.workload.as_ref().map(Arc::as_ptr) == other.workload.as_ref().map(Arc::as_ptr)
     }
 }

@@ -101,9 +101,9 @@ fn question(port: u16) -> Question {
     }
 }
 
-fn basis(verdict_changes: u64) -> Basis {
+fn basis(decision_changes: u64) -> Basis {
     Basis {
-        verdict_changes,
+        decision_changes,
         workload: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pod::Pod;
-use crate::policy::{Action, Connection, Decision, Policy, Verdict, evaluate};
+use crate::policy::{Action, Connection, Decision, Effect, Policy, evaluate};
 use crate::state::{Snapshot, Unreadable, Workload};
 
 /// How long a connection waits for the control plane to tell what it takes to decide.
@@ -106,7 +106,7 @@ fn still_exempt<'a>(pod: &Pod, own: IpAddr, connection: &'a Connection) -> Cow<'
 
 fn refusal(policies: &[Arc<Policy>], connection: &Connection) -> Option<Denial> {
     let decision = evaluate(policies, connection);
-    (decision.verdict == Verdict::Deny).then(|| denial(policies, decision.policy))
+    (decision.effect == Effect::Deny).then(|| denial(policies, decision.policy))
 }
 
 fn count(pod: &Pod, denial: &Denial) {
@@ -119,19 +119,19 @@ fn count(pod: &Pod, denial: &Denial) {
 fn decide(pod: &Pod, own: IpAddr, connection: &Connection) -> Result<Admitted, Denial> {
     let (workload, policies) = policies(pod, own)?;
     let Decision {
-        verdict,
+        effect,
         policy,
         dry_run,
     } = evaluate(&policies, connection);
-    if let Some((Verdict::Deny, would)) = dry_run {
+    if let Some((Effect::Deny, would)) = dry_run {
         pod.shared.metrics.would_deny(would.as_deref());
         tracing::info!(pod = %pod.name(), source = %connection.source_ip,
             identity = connection.source.as_ref().map(tracing::field::display),
             policy = would, "a dry-run policy would deny this connection");
     }
-    match (verdict, policy) {
-        (Verdict::Allow, policy) => Ok(Admitted { workload, policy }),
-        (Verdict::Deny, policy) => Err(denial(&policies, policy)),
+    match (effect, policy) {
+        (Effect::Allow, policy) => Ok(Admitted { workload, policy }),
+        (Effect::Deny, policy) => Err(denial(&policies, policy)),
     }
 }
 

@@ -20,19 +20,19 @@ pub struct Connection {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Effect {
     Allow,
     Deny,
 }
 
-/// The verdict, and what made it.
+/// The effect, and what made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    pub verdict: Verdict,
+    pub effect: Effect,
     /// The policy that decided; none where nothing matched.
     pub policy: Option<String>,
     /// What it would have been, were the dry-run policies in force and it had been different.
-    pub dry_run: Option<(Verdict, Option<String>)>,
+    pub dry_run: Option<(Effect, Option<String>)>,
 }
 
 /// Evaluates `policies`, all of which apply to the destination workload.
@@ -41,14 +41,14 @@ pub fn evaluate(policies: &[Arc<Policy>], connection: &Connection) -> Decision {
         .iter()
         .filter(|policy| !connection.exempt_from.contains(&policy.name));
     let enforced = asked.clone().filter(|policy| !policy.dry_run);
-    let (verdict, policy) = decide(enforced, connection);
+    let (effect, policy) = decide(enforced, connection);
     let dry_run = asked
         .clone()
         .any(|policy| policy.dry_run)
         .then(|| decide(asked, connection))
-        .filter(|(would, _)| *would != verdict);
+        .filter(|(would, _)| *would != effect);
     Decision {
-        verdict,
+        effect,
         policy,
         dry_run,
     }
@@ -57,7 +57,7 @@ pub fn evaluate(policies: &[Arc<Policy>], connection: &Connection) -> Decision {
 fn decide<'a>(
     policies: impl Iterator<Item = &'a Arc<Policy>> + Clone,
     connection: &Connection,
-) -> (Verdict, Option<String>) {
+) -> (Effect, Option<String>) {
     let of = |action| {
         policies
             .clone()
@@ -65,14 +65,14 @@ fn decide<'a>(
     };
     let matching = |action| of(action).find(|policy| policy.matches(connection));
     if let Some(denying) = matching(Action::Deny) {
-        return (Verdict::Deny, Some(denying.name.clone()));
+        return (Effect::Deny, Some(denying.name.clone()));
     }
     if of(Action::Allow).next().is_none() {
-        return (Verdict::Allow, None);
+        return (Effect::Allow, None);
     }
     match matching(Action::Allow) {
-        Some(allowing) => (Verdict::Allow, Some(allowing.name.clone())),
-        None => (Verdict::Deny, None),
+        Some(allowing) => (Effect::Allow, Some(allowing.name.clone())),
+        None => (Effect::Deny, None),
     }
 }
 

@@ -42,31 +42,28 @@ fn everyone(action: wire::Action) -> wire::Authorization {
     policy(action, vec![])
 }
 
-fn verdict(policies: Vec<wire::Authorization>, connection: &Connection) -> Verdict {
+fn effect(policies: Vec<wire::Authorization>, connection: &Connection) -> Effect {
     let parsed: Vec<_> = policies
         .into_iter()
         .map(|p| Arc::new(Policy::parse(p).unwrap()))
         .collect();
-    evaluate(&parsed, connection).verdict
+    evaluate(&parsed, connection).effect
 }
 
 fn denies(m: wire::Match, connection: &Connection) -> bool {
-    verdict(vec![policy(wire::Action::Deny, vec![m])], connection) == Verdict::Deny
+    effect(vec![policy(wire::Action::Deny, vec![m])], connection) == Effect::Deny
 }
 
 #[test]
 fn with_no_policy_all_may() {
-    assert_eq!(verdict(vec![], &from(None)), Verdict::Allow);
+    assert_eq!(effect(vec![], &from(None)), Effect::Allow);
 }
 
 #[test]
 fn an_allow_policy_that_matches_nothing_allows_nothing() {
     let mut without_rules = everyone(wire::Action::Allow);
     without_rules.rules.clear();
-    assert_eq!(
-        verdict(vec![without_rules], &from(Some(CART))),
-        Verdict::Deny
-    );
+    assert_eq!(effect(vec![without_rules], &from(Some(CART))), Effect::Deny);
 }
 
 /// As ambient has it, so that a policy means the same to every proxy.
@@ -75,27 +72,27 @@ fn a_clause_that_asks_nothing_is_met_and_a_match_that_names_nothing_is_not() {
     let source = from(Some(CART));
     let nothing_named = |action| policy(action, vec![wire::Match::default()]);
     assert_eq!(
-        verdict(vec![everyone(wire::Action::Allow)], &source),
-        Verdict::Allow
+        effect(vec![everyone(wire::Action::Allow)], &source),
+        Effect::Allow
     );
     assert_eq!(
-        verdict(vec![everyone(wire::Action::Deny)], &source),
-        Verdict::Deny
+        effect(vec![everyone(wire::Action::Deny)], &source),
+        Effect::Deny
     );
     assert_eq!(
-        verdict(vec![nothing_named(wire::Action::Allow)], &source),
-        Verdict::Deny
+        effect(vec![nothing_named(wire::Action::Allow)], &source),
+        Effect::Deny
     );
     assert_eq!(
-        verdict(vec![nothing_named(wire::Action::Deny)], &source),
-        Verdict::Allow
+        effect(vec![nothing_named(wire::Action::Deny)], &source),
+        Effect::Allow
     );
 }
 
 #[test]
 fn deny_goes_before_allow() {
     let both = vec![everyone(wire::Action::Allow), everyone(wire::Action::Deny)];
-    assert_eq!(verdict(both, &from(Some(CART))), Verdict::Deny);
+    assert_eq!(effect(both, &from(Some(CART))), Effect::Deny);
 }
 
 #[test]
@@ -114,15 +111,15 @@ fn dry_run_is_told_and_not_enforced() {
     deny.dry_run = true;
     let parsed = [Arc::new(Policy::parse(deny).unwrap())];
     let decision = evaluate(&parsed, &from(Some(CART)));
-    assert_eq!(decision.verdict, Verdict::Allow);
+    assert_eq!(decision.effect, Effect::Allow);
     assert_eq!(
         decision.dry_run,
-        Some((Verdict::Deny, Some("shop/p".into())))
+        Some((Effect::Deny, Some("shop/p".into())))
     );
 
     let mut allow = policy(wire::Action::Allow, vec![wire::Match::default()]);
     allow.dry_run = true;
-    assert_eq!(verdict(vec![allow], &from(Some(CART))), Verdict::Allow);
+    assert_eq!(effect(vec![allow], &from(Some(CART))), Effect::Allow);
 }
 
 #[test]
@@ -132,12 +129,12 @@ fn r24_a_policy_does_not_apply_to_a_connection_that_is_exempt_from_it() {
         ..from(None)
     };
     let denying = everyone(wire::Action::Deny);
-    assert_eq!(verdict(vec![denying.clone()], &exempt), Verdict::Allow);
+    assert_eq!(effect(vec![denying.clone()], &exempt), Effect::Allow);
     let another = wire::Authorization {
         name: "q".into(),
         ..denying.clone()
     };
-    assert_eq!(verdict(vec![denying, another], &exempt), Verdict::Deny);
+    assert_eq!(effect(vec![denying, another], &exempt), Effect::Deny);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 mod evaluate;
 mod rule;
 
-pub use evaluate::{Connection, Decision, Verdict, evaluate};
+pub use evaluate::{Connection, Decision, Effect, evaluate};
 pub use rule::{Action, Match, Policy, Scope, ServiceAccountMatch, StringMatch};
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Connection, Policy, Verdict, evaluate};
+use super::{Connection, Effect, Policy, evaluate};
 use tulle_wire::security as wire;
 use wire::string_match::MatchType;
 
@@ -277,7 +277,7 @@ fn r23_evaluation_equals_the_oracle() {
             .cloned()
             .map(|p| Arc::new(Policy::parse(p).unwrap()))
             .collect();
-        let ours = evaluate(&parsed, &connection).verdict == Verdict::Allow;
+        let ours = evaluate(&parsed, &connection).effect == Effect::Allow;
         assert_eq!(
             ours,
             oracle(&policies, &case),

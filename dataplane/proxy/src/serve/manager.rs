@@ -13,7 +13,7 @@ use super::takeover::{TakeOver, Tried};
 use crate::identity::manager::Missing;
 use crate::inpod::netns::NetNs;
 use crate::lock::lock;
-use crate::pod::{Pod, Standing};
+use crate::pod::{MeshState, Pod};
 use crate::shared::Shared;
 use crate::spiffe::SpiffeId;
 use crate::zds;
@@ -29,7 +29,7 @@ pub struct Served {
     pub identity: SpiffeId,
     pub certificate_not_after: Option<SystemTime>,
     pub connections: usize,
-    pub standing: Standing,
+    pub mesh_state: MeshState,
     /// Its ports are closed, or a successor's; what is open is being finished.
     pub draining: bool,
 }
@@ -118,12 +118,12 @@ impl PodManager {
         let roster = lock(&self.roster);
         let mut by_uid: BTreeMap<&str, Served> = BTreeMap::new();
         for (pod, draining) in roster.all() {
-            let (standing, connections) = (pod.standing(&mesh), pod.connections.served());
+            let (mesh_state, connections) = (pod.mesh_state(&mesh), pod.connections.served());
             let uid = pod.info.uid.as_str();
             // Those that serve come first.
             if let Some(one) = by_uid.get_mut(uid) {
                 one.connections += connections;
-                one.standing.older_connections += standing.older_connections;
+                one.mesh_state.existing_connections += mesh_state.existing_connections;
                 continue;
             }
             let one = Served {
@@ -133,7 +133,7 @@ impl PodManager {
                 identity: pod.identity().clone(),
                 certificate_not_after: pod.certificate().map(|c| c.validity().not_after),
                 connections,
-                standing,
+                mesh_state,
                 draining,
             };
             by_uid.insert(uid, one);
@@ -143,10 +143,10 @@ impl PodManager {
 
     /// Ends connections in plaintext of the pod of a uid with peers that are in the mesh by now:
     /// where nothing has moved for `quiet`, or all of them where that is none. Answers how many.
-    pub fn end_older_connections(&self, uid: &str, quiet: Option<Duration>) -> usize {
+    pub fn end_existing_connections(&self, uid: &str, quiet: Option<Duration>) -> usize {
         let pods = self.pods();
         let of_uid = pods.iter().filter(|pod| pod.info.uid == uid);
-        of_uid.map(|pod| pod.end_older_connections(quiet)).sum()
+        of_uid.map(|pod| pod.end_existing_connections(quiet)).sum()
     }
 
     /// Stops accepting, in favour of a successor, and lets open connections finish.

@@ -35,7 +35,7 @@ pub struct Snapshot {
     policies: HashMap<String, Arc<Policy>>,
     /// Names of policies for everybody (`None`) or for a namespace.
     policies_by_scope: HashMap<Option<String>, HashSet<String>>,
-    verdict_changes: u64,
+    decision_changes: u64,
 }
 
 impl Snapshot {
@@ -136,9 +136,9 @@ impl Snapshot {
     }
 
     /// Counts up with every change of a policy and of what cannot be read: of what may turn a
-    /// verdict although the destination's own resource stays as it is.
-    pub fn verdict_changes(&self) -> u64 {
-        self.verdict_changes
+    /// effect although the destination's own resource stays as it is.
+    pub fn decision_changes(&self) -> u64 {
+        self.decision_changes
     }
 
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
@@ -222,7 +222,7 @@ impl Snapshot {
 
     /// In place of the version before, whose addresses it may still have.
     fn insert_unreadable(&mut self, unreadable: Unreadable) {
-        self.verdict_changes += 1;
+        self.decision_changes += 1;
         let name = unreadable.name().to_owned();
         let unreadable = unreadable.after(self.claims(&name));
         self.remove_address(&name);
@@ -258,7 +258,7 @@ impl Snapshot {
     }
 
     fn insert_policy(&mut self, policy: Policy) {
-        self.verdict_changes += 1;
+        self.decision_changes += 1;
         self.remove_policy(&policy.name);
         if let Some(scope) = scope_key(&policy) {
             self.policies_by_scope
@@ -273,7 +273,7 @@ impl Snapshot {
         let Some(policy) = self.policies.remove(name) else {
             return;
         };
-        self.verdict_changes += 1;
+        self.decision_changes += 1;
         if let Some(scope) = scope_key(&policy)
             && let Some(names) = self.policies_by_scope.get_mut(&scope)
         {

@@ -40,16 +40,16 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        let ground = Self {
+        let fixture = Self {
             state: MeshState::default(),
             metrics: Metrics::new(),
             server: workload("server", "server"),
             service: service(),
         };
-        ground.comes(&ground.server);
-        let service = Change::Service(Box::new(ground.service.as_ref().clone()));
-        ground.state.apply([service]);
-        ground
+        fixture.comes(&fixture.server);
+        let service = Change::Service(Box::new(fixture.service.as_ref().clone()));
+        fixture.state.apply([service]);
+        fixture
     }
 
     fn comes(&self, client: &Workload) {
@@ -92,55 +92,55 @@ impl Ground {
 
 #[tokio::test(start_paused = true)]
 async fn r39_a_million_connections_of_ever_new_pods_leave_no_more_series_than_there_are_pods() {
-    let ground = Ground::new();
+    let fixture = Ground::new();
     let (mut most, mut last) = (0, None);
     for number in 0..1000 {
         let name = format!("job-{number}");
         let client = workload(&name, &name);
-        ground.comes(&client);
+        fixture.comes(&client);
         for _ in 0..1000 {
-            ground.connect(&client).close(Ok(()));
+            fixture.connect(&client).close(Ok(()));
         }
         if let Some(before) = last.replace(client) {
-            ground.goes(&before);
+            fixture.goes(&before);
         }
-        ground.pass(Duration::from_secs(30)).await;
-        most = most.max(ground.metrics.traffic.read().len());
+        fixture.pass(Duration::from_secs(30)).await;
+        most = most.max(fixture.metrics.traffic.read().len());
     }
     // A pod every 30 s, each kept for 300 s after it is gone.
     assert!(most <= 13, "{most}");
-    assert_eq!(ground.opened(), ground.metrics.traffic.read().len());
+    assert_eq!(fixture.opened(), fixture.metrics.traffic.read().len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn r39_what_was_counted_last_is_scraped_before_it_is_dropped() {
-    let ground = Ground::new();
+    let fixture = Ground::new();
     let client = workload("a", "a");
-    ground.comes(&client);
-    let record = ground.connect(&client);
-    ground.goes(&client);
-    ground.pass(KEPT * 2).await;
-    assert_eq!(ground.opened(), 1, "its connection is open");
+    fixture.comes(&client);
+    let record = fixture.connect(&client);
+    fixture.goes(&client);
+    fixture.pass(KEPT * 2).await;
+    assert_eq!(fixture.opened(), 1, "its connection is open");
     record.traffic.response.total.inc_by(7);
     record.close(Ok(()));
-    ground.pass(KEPT - Duration::from_secs(1)).await;
-    let sent = ground.series("istio_tcp_sent_bytes_total{");
+    fixture.pass(KEPT - Duration::from_secs(1)).await;
+    let sent = fixture.series("istio_tcp_sent_bytes_total{");
     assert!(sent[0].ends_with("} 7"), "{sent:?}");
-    let closed = ground.series("istio_tcp_connections_closed_total{");
+    let closed = fixture.series("istio_tcp_connections_closed_total{");
     assert!(closed[0].ends_with("} 1"), "{closed:?}");
-    ground.pass(Duration::from_secs(1)).await;
-    assert_eq!(ground.opened(), 0);
+    fixture.pass(Duration::from_secs(1)).await;
+    assert_eq!(fixture.opened(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_series_of_a_pod_that_is_there_goes_on_however_long_it_is_idle() {
-    let ground = Ground::new();
+    let fixture = Ground::new();
     let client = workload("a", "a");
-    ground.comes(&client);
-    ground.connect(&client).close(Ok(()));
-    ground.pass(KEPT * 100).await;
-    ground.connect(&client).close(Ok(()));
-    let opened = ground.series("istio_tcp_connections_opened_total{");
+    fixture.comes(&client);
+    fixture.connect(&client).close(Ok(()));
+    fixture.pass(KEPT * 100).await;
+    fixture.connect(&client).close(Ok(()));
+    let opened = fixture.series("istio_tcp_connections_opened_total{");
     assert!(
         opened.len() == 1 && opened[0].ends_with("} 2"),
         "{opened:?}"
@@ -149,26 +149,26 @@ async fn the_series_of_a_pod_that_is_there_goes_on_however_long_it_is_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn r39_a_pod_that_changes_its_labels_has_one_series_in_the_end() {
-    let ground = Ground::new();
+    let fixture = Ground::new();
     for number in 0..50 {
         let client = workload("a", &format!("name-{number}"));
-        ground.comes(&client);
-        ground.connect(&client).close(Ok(()));
+        fixture.comes(&client);
+        fixture.connect(&client).close(Ok(()));
     }
-    assert_eq!(ground.opened(), 50);
-    ground.pass(KEPT).await;
-    assert_eq!(ground.opened(), 1);
+    assert_eq!(fixture.opened(), 50);
+    fixture.pass(KEPT).await;
+    assert_eq!(fixture.opened(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn r39_beyond_the_most_series_connections_are_counted_without_names() {
-    let ground = Ground::new();
+    let fixture = Ground::new();
     for number in 0..MOST + 500 {
         let name = format!("job-{number}");
-        ground.connect(&workload(&name, &name)).close(Ok(()));
+        fixture.connect(&workload(&name, &name)).close(Ok(()));
     }
-    assert_eq!(ground.metrics.traffic.read().len(), MOST + 1);
-    let opened = ground.series("istio_tcp_connections_opened_total{");
+    assert_eq!(fixture.metrics.traffic.read().len(), MOST + 1);
+    let opened = fixture.series("istio_tcp_connections_opened_total{");
     let of_anybody = opened
         .iter()
         .find(|line| line.contains("source_workload=\"unknown\""));
@@ -177,7 +177,7 @@ async fn r39_beyond_the_most_series_connections_are_counted_without_names() {
 
 #[tokio::test(start_paused = true)]
 async fn r39_counters_of_policies_that_are_gone_are_dropped() {
-    let ground = Ground::new();
+    let fixture = Ground::new();
     let there = Policy {
         name: "shop/there".into(),
         namespace: "shop".into(),
@@ -187,16 +187,16 @@ async fn r39_counters_of_policies_that_are_gone_are_dropped() {
         rules: vec![],
         unreadable: None,
     };
-    ground.state.apply([Change::Policy(Box::new(there))]);
+    fixture.state.apply([Change::Policy(Box::new(there))]);
     for policy in [Some("shop/there"), Some("shop/gone"), None] {
-        ground.metrics.denied(policy);
-        ground.metrics.would_deny(policy);
+        fixture.metrics.denied(policy);
+        fixture.metrics.would_deny(policy);
     }
-    ground.pass(KEPT - Duration::from_secs(1)).await;
-    assert_eq!(ground.series("tulle_proxy_policy_denied_total").len(), 3);
-    ground.pass(Duration::from_secs(1)).await;
+    fixture.pass(KEPT - Duration::from_secs(1)).await;
+    assert_eq!(fixture.series("tulle_proxy_policy_denied_total").len(), 3);
+    fixture.pass(Duration::from_secs(1)).await;
     for metric in ["policy_denied", "policy_dry_run_denied"] {
-        let left = ground.series(&format!("tulle_proxy_{metric}_total"));
+        let left = fixture.series(&format!("tulle_proxy_{metric}_total"));
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left.iter().all(|line| !line.contains("gone")));
     }

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use tulle_agent::netns::Netns;
 use tulle_names::PROXY_MARK;
 
-use crate::ground::forge::{bare_ack, connect_from, connect_marked};
+use crate::fixture::forge::{bare_ack, connect_from, connect_marked};
 use crate::harness::app::refused;
 use crate::harness::network::Ns;
 use crate::node::{addresses, on_a_node};

@@ -2,8 +2,8 @@
 //! the API server and the control plane are played. Needs root, `nft` and `ip`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../../agent/tests/ground/mod.rs"]
-mod ground;
+#[path = "../../../agent/tests/fixture/mod.rs"]
+mod fixture;
 #[path = "../mesh/harness/mod.rs"]
 #[allow(dead_code, reason = "the mesh tests use the rest")]
 mod harness;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tulle_agent::cluster::PodView;
 
-use crate::ground::node::{TestNode, mesh};
+use crate::fixture::node::{TestNode, mesh};
 use crate::harness::authority::Authority;
 use crate::harness::control::Control;
 use crate::harness::http::get_port;

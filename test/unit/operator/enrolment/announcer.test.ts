@@ -25,7 +25,7 @@ describe('what a namespace is told of its enrolment', () => {
         state,
         reason: state === 'Failed' ? 'PortInUse' : '',
         message: '',
-        olderConnections: 0,
+        existingConnections: 0,
         since: '2026-01-01T00:00:00Z',
       })),
     );

@@ -17,7 +17,7 @@ function pod(name: string, state: PodState): MeshNodePod {
     state,
     reason: state === 'Secured' ? '' : 'Reason',
     message: '',
-    olderConnections: 0,
+    existingConnections: 0,
     since: '2026-01-01T00:00:00Z',
   };
 }

@@ -24,7 +24,7 @@ describe('R40 what a namespace is told of pods that opt out', () => {
         state: name === 'web' ? ('Secured' as const) : ('OptedOut' as const),
         reason: name === 'web' ? '' : 'PodLabel',
         message: '',
-        olderConnections: 0,
+        existingConnections: 0,
         since: '2026-01-01T00:00:00Z',
       })),
     );

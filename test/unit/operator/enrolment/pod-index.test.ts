@@ -14,7 +14,7 @@ function pod(namespace: string, state: PodState, name = 'web'): MeshNodePod {
     state,
     reason,
     message: '',
-    olderConnections: 0,
+    existingConnections: 0,
     since: '2026-01-01T00:00:00Z',
   };
 }

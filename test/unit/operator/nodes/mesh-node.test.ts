@@ -10,7 +10,7 @@ function said(...pods: readonly (readonly [uid: string, captured: boolean])[]): 
     uid,
     captured,
     state: 'Secured' as const,
-    olderConnections: 0,
+    existingConnections: 0,
     since: '2026-01-01T00:00:00Z',
   }));
   return {

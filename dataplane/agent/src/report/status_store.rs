@@ -18,37 +18,37 @@ pub struct PodReport {
     pub service_account: String,
     pub ips: Vec<IpAddr>,
     pub captured: bool,
-    pub standing: Standing,
+    pub condition: PodCondition,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct PodCondition {
     pub state: PodState,
     pub reason: String,
     pub message: String,
-    pub older_connections: usize,
+    pub existing_connections: usize,
 }
 
 impl PodReport {
-    pub fn new(pod: &PodView, captured: bool, standing: Standing) -> Self {
+    pub fn new(pod: &PodView, captured: bool, condition: PodCondition) -> Self {
         Self {
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
             service_account: pod.service_account.clone(),
             ips: pod.ips.clone(),
             captured,
-            standing,
+            condition,
         }
     }
 }
 
-impl Standing {
+impl PodCondition {
     pub fn failed(reason: &str, message: impl Into<String>) -> Self {
         Self {
             state: PodState::Failed,
             reason: reason.to_owned(),
             message: message.into(),
-            older_connections: 0,
+            existing_connections: 0,
         }
     }
 
@@ -81,7 +81,7 @@ pub struct NotWritten;
 
 /// The node's status as it should be stored. Whoever has something to say
 /// changes it; the writer (`writer.rs`) stores the newest whole.
-pub struct Board {
+pub struct StatusStore {
     content: Mutex<Content>,
     revision: watch::Sender<u64>,
     written: watch::Sender<Written>,
@@ -99,7 +99,7 @@ struct Content {
     pods: BTreeMap<String, PodStatus>,
 }
 
-impl Board {
+impl StatusStore {
     pub fn new(version: &str) -> Self {
         let agent = Some(AgentStatus {
             version: version.to_owned(),
@@ -133,7 +133,7 @@ impl Board {
     pub fn set_pod(&self, uid: &str, report: PodReport) -> u64 {
         self.change(|content| {
             let since = match content.pods.get(uid) {
-                Some(before) if before.state == report.standing.state => before.since.clone(),
+                Some(before) if before.state == report.condition.state => before.since.clone(),
                 _ => now(),
             };
             content
@@ -261,10 +261,10 @@ fn entry(uid: &str, report: PodReport, since: String) -> PodStatus {
         service_account: report.service_account,
         ips: report.ips,
         captured: report.captured,
-        state: report.standing.state,
-        reason: report.standing.reason,
-        message: report.standing.message,
-        older_connections: report.standing.older_connections,
+        state: report.condition.state,
+        reason: report.condition.reason,
+        message: report.condition.message,
+        existing_connections: report.condition.existing_connections,
         since,
     }
 }
@@ -273,63 +273,66 @@ fn entry(uid: &str, report: PodReport, since: String) -> PodStatus {
 mod tests {
     use super::*;
 
-    fn report(captured: bool, standing: Standing) -> PodReport {
+    fn report(captured: bool, condition: PodCondition) -> PodReport {
         PodReport::new(
             &PodView {
                 name: "cart".into(),
                 ..PodView::default()
             },
             captured,
-            standing,
+            condition,
         )
     }
 
     #[test]
     fn since_moves_with_the_state_only() {
-        let board = Board::new("1");
+        let store = StatusStore::new("1");
         let long_ago = "2020-01-01T00:00:00Z";
-        board.set_pod("a", report(true, Standing::pending("Captured", "")));
-        let mut before = board.status().1;
+        store.set_pod("a", report(true, PodCondition::pending("Captured", "")));
+        let mut before = store.status().1;
         before.pods[0].since = long_ago.into();
-        board.resume(before);
-        board.set_pod(
+        store.resume(before);
+        store.set_pod(
             "a",
-            report(true, Standing::pending("OlderConnections", "2 connections")),
+            report(
+                true,
+                PodCondition::pending("ExistingConnections", "2 connections"),
+            ),
         );
-        assert_eq!(board.pod("a").unwrap().since, long_ago);
-        board.set_pod("a", report(true, Standing::secured()));
-        assert_ne!(board.pod("a").unwrap().since, long_ago);
+        assert_eq!(store.pod("a").unwrap().since, long_ago);
+        store.set_pod("a", report(true, PodCondition::secured()));
+        assert_ne!(store.pod("a").unwrap().since, long_ago);
     }
 
     #[test]
     fn a_conditions_time_moves_with_its_status_only() {
-        let board = Board::new("1");
-        board.set_condition("Ready", false, "NoProxy", "");
-        let mut before = board.status().1;
+        let store = StatusStore::new("1");
+        store.set_condition("Ready", false, "NoProxy", "");
+        let mut before = store.status().1;
         before.conditions[0].last_transition_time = "2020-01-01T00:00:00Z".into();
-        board.resume(before);
-        board.set_condition("Ready", false, "CniNotInstalled", "");
+        store.resume(before);
+        store.set_condition("Ready", false, "CniNotInstalled", "");
         assert_eq!(
-            board.status().1.conditions[0].last_transition_time,
+            store.status().1.conditions[0].last_transition_time,
             "2020-01-01T00:00:00Z"
         );
-        board.set_condition("Ready", true, "Ready", "");
+        store.set_condition("Ready", true, "Ready", "");
         assert_ne!(
-            board.status().1.conditions[0].last_transition_time,
+            store.status().1.conditions[0].last_transition_time,
             "2020-01-01T00:00:00Z"
         );
     }
 
     #[test]
     fn the_status_counts_by_state_and_keeps_the_limits_of_its_kind() {
-        let board = Board::new("1");
-        board.set_pod("a", report(true, Standing::secured()));
-        board.set_pod(
+        let store = StatusStore::new("1");
+        store.set_pod("a", report(true, PodCondition::secured()));
+        store.set_pod(
             "b",
-            report(false, Standing::failed("NoProxy", "x".repeat(5000))),
+            report(false, PodCondition::failed("NoProxy", "x".repeat(5000))),
         );
-        board.set_pod("c", report(false, Standing::opted_out("PodLabel", "")));
-        let status = board.status().1;
+        store.set_pod("c", report(false, PodCondition::opted_out("PodLabel", "")));
+        let status = store.status().1;
         let counts = serde_json::to_value(status.counts).unwrap();
         let expected =
             serde_json::json!({ "secured": 1, "pending": 0, "failed": 1, "optedOut": 1 });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tulle_proxy_status::WorkloadState;
 
-use crate::report::Standing;
+use crate::report::PodCondition;
 use crate::sockets::Policy;
 
 /// A quiet moment of a connection that a proxy carries.
@@ -15,12 +15,12 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Connections that pass by the proxy.
-    pub older: usize,
-    /// Two looks have agreed on `older`.
+    pub existing: usize,
+    /// Two looks have agreed on `existing`.
     pub sure: bool,
     /// What proxies see of the pod; none until one has said.
-    pub sighting: Option<WorkloadState>,
-    /// Since when proxies have carried older connections.
+    pub observation: Option<WorkloadState>,
+    /// Since when proxies have carried existing connections.
     pub carried_since: Option<Instant>,
 }
 
@@ -34,39 +34,39 @@ pub(super) fn order(elapsed: Duration, policy: Policy) -> Option<Option<Duration
     }
 }
 
-pub(super) fn carried(sighting: Option<WorkloadState>) -> usize {
-    sighting.map_or(0, |sighting| sighting.existing_connections)
+pub(super) fn carried(observation: Option<WorkloadState>) -> usize {
+    observation.map_or(0, |observation| observation.existing_connections)
 }
 
 /// How a captured pod stands after a look; `None`: as before, because one
 /// look alone is not believed, and silence is no news.
-pub(super) fn standing(seen: &Seen, policy: Policy, was_secured: bool) -> Option<Standing> {
-    let carried = carried(seen.sighting);
-    match seen.older + carried {
-        0 => match seen.sighting.map(|sighting| sighting.announced) {
-            Some(true) if seen.sure => Some(Standing::secured()),
+pub(super) fn condition(seen: &Seen, policy: Policy, was_secured: bool) -> Option<PodCondition> {
+    let carried = carried(seen.observation);
+    match seen.existing + carried {
+        0 => match seen.observation.map(|observation| observation.announced) {
+            Some(true) if seen.sure => Some(PodCondition::secured()),
             Some(true) | None if was_secured => None,
-            Some(true) => Some(Standing::pending(
+            Some(true) => Some(PodCondition::pending(
                 "Captured",
-                "looking for connections from before enrolment",
+                "looking for existing connections",
             )),
-            Some(false) | None => Some(Standing::pending(
+            Some(false) | None => Some(PodCondition::pending(
                 "Announcing",
                 "waiting for tulle-control to tell peers to use mutual TLS",
             )),
         },
-        count => Some(Standing {
-            older_connections: count,
-            ..Standing::pending("OlderConnections", message(count, carried, policy))
+        count => Some(PodCondition {
+            existing_connections: count,
+            ..PodCondition::pending("ExistingConnections", message(count, carried, policy))
         }),
     }
 }
 
 fn message(count: usize, carried: usize, policy: Policy) -> String {
     let plural = if count == 1 {
-        "connection"
+        "existing connection"
     } else {
-        "connections"
+        "existing connections"
     };
     let (whose, then) = if carried == 0 {
         ("", "the capture")
@@ -81,7 +81,7 @@ fn message(count: usize, carried: usize, policy: Policy) -> String {
             "kept, as the Mesh says (spec.enrolment.existingConnections.policy)".to_owned()
         }
     };
-    format!("{count} {plural} from before enrolment{whose}; {prospect}")
+    format!("{count} {plural}{whose}; {prospect}")
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
     fn a_secured_pod_is_pending_again_when_a_peer_joins_whom_it_talks_to_in_plaintext() {
         let seen = Seen {
             sure: true,
-            sighting: Some(WorkloadState {
+            observation: Some(WorkloadState {
                 announced: true,
                 existing_connections: 1,
                 draining: false,
@@ -115,21 +115,21 @@ mod tests {
             }),
             ..Seen::default()
         };
-        let standing = standing(&seen, END, true).unwrap();
+        let condition = condition(&seen, END, true).unwrap();
         assert_eq!(
-            (standing.state, standing.older_connections),
+            (condition.state, condition.existing_connections),
             (PodState::Pending, 1)
         );
         assert_eq!(
-            standing.message,
-            "1 connection from before enrolment of the pod or of a peer; what is left 30 s after that is ended"
+            condition.message,
+            "1 existing connection of the pod or of a peer; what is left 30 s after that is ended"
         );
     }
 
     #[test]
     fn a_pod_is_secured_once_two_looks_agree_and_peers_are_told() {
         let stands = |sure, announced: Option<bool>, was_secured| {
-            let sighting = announced.map(|announced| WorkloadState {
+            let observation = announced.map(|announced| WorkloadState {
                 announced,
                 existing_connections: 0,
                 draining: false,
@@ -137,10 +137,10 @@ mod tests {
             });
             let seen = Seen {
                 sure,
-                sighting,
+                observation,
                 ..Seen::default()
             };
-            standing(&seen, END, was_secured).map(|standing| standing.reason)
+            condition(&seen, END, was_secured).map(|condition| condition.reason)
         };
         let reason = |text: &str| Some(text.to_owned());
         assert_eq!(stands(true, Some(true), false), reason("Secured"));
@@ -155,8 +155,8 @@ mod tests {
     #[test]
     fn both_kinds_are_counted_together() {
         let seen = Seen {
-            older: 2,
-            sighting: Some(WorkloadState {
+            existing: 2,
+            observation: Some(WorkloadState {
                 announced: true,
                 existing_connections: 1,
                 draining: false,
@@ -164,8 +164,8 @@ mod tests {
             }),
             ..Seen::default()
         };
-        let standing = standing(&seen, Policy::Keep, false).unwrap();
-        assert_eq!(standing.older_connections, 3);
-        assert!(standing.message.contains("kept, as the Mesh says"));
+        let condition = condition(&seen, Policy::Keep, false).unwrap();
+        assert_eq!(condition.existing_connections, 3);
+        assert!(condition.message.contains("kept, as the Mesh says"));
     }
 }

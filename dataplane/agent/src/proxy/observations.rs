@@ -11,14 +11,14 @@ use super::Question;
 pub type Seen = HashMap<String, WorkloadState>;
 
 /// What the node's proxies say of their pods.
-pub struct Sightings {
+pub struct ProxyObservations {
     directory: PathBuf,
     /// By proxy, as each said last.
     seen: watch::Sender<HashMap<String, Seen>>,
     hurry: Notify,
 }
 
-impl Sightings {
+impl ProxyObservations {
     /// Proxies serve in `directory`.
     pub fn new(directory: PathBuf) -> Self {
         Self {
@@ -117,38 +117,38 @@ mod tests {
     use super::*;
 
     fn seen(announced: bool, existing_connections: usize, draining: bool) -> Option<Seen> {
-        let sighting = WorkloadState {
+        let observation = WorkloadState {
             announced,
             enrolling: None,
             existing_connections,
             draining,
         };
-        Some(Seen::from([("pod".to_owned(), sighting)]))
+        Some(Seen::from([("pod".to_owned(), observation)]))
     }
 
-    fn sightings() -> Sightings {
-        Sightings::new(PathBuf::new())
+    fn observations() -> ProxyObservations {
+        ProxyObservations::new(PathBuf::new())
     }
 
     #[test]
     fn r34_a_draining_proxy_is_counted_and_has_no_say_in_what_is_announced() {
-        let sightings = sightings();
-        sightings.said([
+        let observations = observations();
+        observations.said([
             ("old".to_owned(), seen(false, 2, true)),
             ("new".to_owned(), seen(true, 1, false)),
         ]);
-        let pod = sightings.of("pod").unwrap();
+        let pod = observations.of("pod").unwrap();
         assert_eq!((pod.announced, pod.existing_connections), (true, 3));
-        assert!(!sightings.awaited());
+        assert!(!observations.awaited());
     }
 
     #[test]
     fn a_proxy_that_does_not_answer_is_believed_as_before_until_it_is_gone() {
-        let sightings = sightings();
-        sightings.said([("old".to_owned(), seen(true, 2, true))]);
-        sightings.said([("old".to_owned(), None)]);
-        assert_eq!(sightings.of("pod").unwrap().existing_connections, 2);
-        sightings.said([]);
-        assert_eq!(sightings.of("pod"), None);
+        let observations = observations();
+        observations.said([("old".to_owned(), seen(true, 2, true))]);
+        observations.said([("old".to_owned(), None)]);
+        assert_eq!(observations.of("pod").unwrap().existing_connections, 2);
+        observations.said([]);
+        assert_eq!(observations.of("pod"), None);
     }
 }

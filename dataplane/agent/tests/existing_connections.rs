@@ -1,14 +1,14 @@
 //! Connections older than the label, in real network namespaces with a naive proxy. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ground::node::{UID, mesh, running_pod, server};
-use ground::proxy::Proxy;
-use ground::{OUTSIDE_IP, connect, connect_from, echo_server, echoes, eventually, on_a_node};
+use fixture::node::{UID, mesh, running_pod, server};
+use fixture::proxy::Proxy;
+use fixture::{OUTSIDE_IP, connect, connect_from, echo_server, echoes, eventually, on_a_node};
 use tulle_agent::cluster::MeshView;
 use tulle_agent::sockets::Policy;
 
@@ -27,11 +27,11 @@ fn connections_older_than_the_label_flow_on_are_counted_and_ended_after_the_grac
         eventually("they are counted", || {
             node.cluster
                 .stored_pod(UID)
-                .is_some_and(|pod| pod.older_connections == 2)
+                .is_some_and(|pod| pod.existing_connections == 2)
         })
         .await;
         assert!(
-            node.is("Pending/OlderConnections", true),
+            node.is("Pending/ExistingConnections", true),
             "{:?}",
             node.state()
         );
@@ -40,7 +40,7 @@ fn connections_older_than_the_label_flow_on_are_counted_and_ended_after_the_grac
                 .stored_pod(UID)
                 .unwrap()
                 .message
-                .starts_with("2 connections from before enrolment")
+                .starts_with("2 existing connections")
         );
         assert!(echoes(&out) && echoes(&inward), "they flow on");
         assert_eq!(
@@ -54,12 +54,15 @@ fn connections_older_than_the_label_flow_on_are_counted_and_ended_after_the_grac
         eventually("they are ended", || node.is("Secured/Secured", true)).await;
         assert!(!echoes(&out) && !echoes(&inward), "they are ended");
         assert!(echoes(&newer), "what goes through the proxy is left alone");
-        assert_eq!(node.cluster.stored_pod(UID).unwrap().older_connections, 0);
+        assert_eq!(
+            node.cluster.stored_pod(UID).unwrap().existing_connections,
+            0
+        );
     });
 }
 
 #[test]
-fn with_policy_keep_older_connections_are_counted_and_never_ended() {
+fn with_policy_keep_existing_connections_are_counted_and_never_ended() {
     on_a_node(async {
         let keep = MeshView {
             existing_connections: Policy::Keep,
@@ -70,7 +73,7 @@ fn with_policy_keep_older_connections_are_counted_and_never_ended() {
         let _proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("it is counted", || {
-            node.is("Pending/OlderConnections", true)
+            node.is("Pending/ExistingConnections", true)
         })
         .await;
         assert!(echoes(&out));
@@ -91,7 +94,7 @@ fn proxied_connections_that_share_a_local_port_are_not_taken_for_older_ones() {
         let _proxy = Proxy::connect(&node).await;
         node.cluster.label("shop", Some("ambient"));
         eventually("the older one is counted", || {
-            node.is("Pending/OlderConnections", true)
+            node.is("Pending/ExistingConnections", true)
         })
         .await;
         // The redirect gives the second one another source port on its way to the proxy.

@@ -2,14 +2,14 @@
 //! and connections that are carried in plaintext all the same. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ground;
+mod fixture;
 
 use std::time::Duration;
 
-use ground::node::{TestNode, UID, mesh, running_pod};
-use ground::proxy::Proxy;
-use ground::status::Status;
-use ground::{PodNet, eventually, on_a_node};
+use fixture::node::{TestNode, UID, mesh, running_pod};
+use fixture::proxy::Proxy;
+use fixture::status::Status;
+use fixture::{PodNet, eventually, on_a_node};
 use tulle_agent::cluster::MeshView;
 use tulle_agent::sockets::Policy;
 
@@ -31,11 +31,11 @@ fn a_secured_pod_is_pending_while_a_proxy_carries_what_is_older_than_a_peers_joi
         let (node, _net, _proxy, status) = secured(mesh(LONG)).await;
         status.carries(2);
         eventually("it is pending", || {
-            node.is("Pending/OlderConnections", true)
+            node.is("Pending/ExistingConnections", true)
         })
         .await;
         let pod = node.cluster.stored_pod(UID).unwrap();
-        assert_eq!(pod.older_connections, 2);
+        assert_eq!(pod.existing_connections, 2);
         assert!(pod.message.starts_with("2 connections"), "{}", pod.message);
         assert!(status.orders().is_empty(), "within the grace");
         status.carries(0);
@@ -85,7 +85,7 @@ fn with_policy_keep_they_are_reported_and_left() {
         let (node, _net, _proxy, status) = secured(keep).await;
         status.carries(1);
         eventually("it is pending", || {
-            node.is("Pending/OlderConnections", true)
+            node.is("Pending/ExistingConnections", true)
         })
         .await;
         let message = node.cluster.stored_pod(UID).unwrap().message;
@@ -139,10 +139,13 @@ fn r34_what_a_draining_proxy_carries_keeps_the_pod_pending_until_it_has_ended() 
         older.drain();
         status.carries(2);
         eventually("it is pending", || {
-            node.is("Pending/OlderConnections", true)
+            node.is("Pending/ExistingConnections", true)
         })
         .await;
-        assert_eq!(node.cluster.stored_pod(UID).unwrap().older_connections, 2);
+        assert_eq!(
+            node.cluster.stored_pod(UID).unwrap().existing_connections,
+            2
+        );
 
         // An agent that has never been connected to it asks it too.
         node.restart().await;
@@ -150,7 +153,7 @@ fn r34_what_a_draining_proxy_carries_keeps_the_pod_pending_until_it_has_ended() 
         let asked = status.asked();
         eventually("it is asked", || status.asked() > asked + 3).await;
         assert!(
-            node.is("Pending/OlderConnections", true),
+            node.is("Pending/ExistingConnections", true),
             "{:?}",
             node.state()
         );

@@ -26,7 +26,7 @@ const SETTLED: Duration = Duration::from_secs(20);
 
 /// What one pod's dumps have shown so far.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct ConnectionTracker {
     looks: u32,
     /// Connections (by cookie) seen without a mirror in the last dump.
     suspected: HashSet<u64>,
@@ -37,10 +37,10 @@ pub struct Ledger {
 
 /// What follows from a dump.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Findings {
     /// Open connections that are older than the capture.
-    pub older: usize,
-    /// Two looks have agreed: `older` can be believed.
+    pub existing: usize,
+    /// Two looks have agreed: `existing` can be believed.
     pub sure: bool,
     /// Connections to end now.
     pub end: Vec<SocketId>,
@@ -48,14 +48,14 @@ pub struct Verdict {
     pub next_look: Duration,
 }
 
-impl Ledger {
+impl ConnectionTracker {
     /// Takes in a dump made `since_capture` after the rules were written.
     pub fn look(
         &mut self,
         seen: &Connections<'_>,
         since_capture: Duration,
         policy: Policy,
-    ) -> Verdict {
+    ) -> Findings {
         self.looks = self.looks.saturating_add(1);
         self.remember_proxied(seen);
         let suspects: Vec<&TcpSocket> = seen
@@ -64,24 +64,24 @@ impl Ledger {
             .copied()
             .filter(|socket| !self.proxied.contains(&socket.id.cookie()))
             .collect();
-        let older: Vec<&TcpSocket> = suspects
+        let existing: Vec<&TcpSocket> = suspects
             .iter()
             .copied()
             .filter(|socket| self.suspected.contains(&socket.id.cookie()))
             .collect();
         self.suspected = suspects.iter().map(|socket| socket.id.cookie()).collect();
-        let sure = self.looks > 1 && older.len() == suspects.len();
-        Verdict {
-            older: older.len(),
+        let sure = self.looks > 1 && existing.len() == suspects.len();
+        Findings {
+            existing: existing.len(),
             sure,
-            end: older
+            end: existing
                 .iter()
                 .filter(|socket| is_due(socket, since_capture, policy))
                 .map(|socket| socket.id)
                 .collect(),
             next_look: match (self.looks, policy) {
                 (1, _) => SECOND_LOOK,
-                _ if sure && older.is_empty() => SETTLED,
+                _ if sure && existing.is_empty() => SETTLED,
                 (_, Policy::Keep) if sure => KEEPING,
                 _ => WATCHING,
             },
@@ -151,15 +151,15 @@ mod tests {
 
     #[test]
     fn two_looks_must_agree() {
-        let (mut ledger, older) = (Ledger::default(), [open(1, 0)]);
-        let first = ledger.look(&past(&older), seconds(0), END);
-        assert_eq!((first.older, first.sure), (0, false));
-        let second = ledger.look(&past(&older), seconds(1), END);
-        assert_eq!((second.older, second.sure), (1, true));
+        let (mut tracker, existing) = (ConnectionTracker::default(), [open(1, 0)]);
+        let first = tracker.look(&past(&existing), seconds(0), END);
+        assert_eq!((first.existing, first.sure), (0, false));
+        let second = tracker.look(&past(&existing), seconds(1), END);
+        assert_eq!((second.existing, second.sure), (1, true));
         let another = [open(2, 0)];
-        let third = ledger.look(&past(&another), seconds(2), END);
+        let third = tracker.look(&past(&another), seconds(2), END);
         assert_eq!(
-            (third.older, third.sure),
+            (third.existing, third.sure),
             (0, false),
             "a connection seen once is not believed"
         );
@@ -167,26 +167,26 @@ mod tests {
 
     #[test]
     fn nothing_seen_twice_is_secured_and_looked_at_seldom() {
-        let mut ledger = Ledger::default();
-        ledger.look(&past(&[]), seconds(0), END);
-        let verdict = ledger.look(&past(&[]), seconds(1), END);
-        assert!(verdict.sure && verdict.older == 0 && verdict.next_look == SETTLED);
+        let mut tracker = ConnectionTracker::default();
+        tracker.look(&past(&[]), seconds(0), END);
+        let findings = tracker.look(&past(&[]), seconds(1), END);
+        assert!(findings.sure && findings.existing == 0 && findings.next_look == SETTLED);
     }
 
     #[test]
     fn a_connection_once_seen_through_the_proxy_is_never_older() {
-        let (mut ledger, left) = (
-            Ledger::default(),
+        let (mut tracker, left) = (
+            ConnectionTracker::default(),
             [TcpSocket {
                 state: State::HalfClosed,
                 ..open(1, 0)
             }],
         );
-        ledger.look(&through(&[1]), seconds(0), END);
+        tracker.look(&through(&[1]), seconds(0), END);
         for second in 1..5 {
-            let verdict = ledger.look(&past(&left), seconds(second), END);
+            let findings = tracker.look(&past(&left), seconds(second), END);
             assert_eq!(
-                (verdict.older, verdict.sure),
+                (findings.existing, findings.sure),
                 (0, true),
                 "its mirror closed first"
             );
@@ -194,17 +194,21 @@ mod tests {
     }
 
     #[test]
-    fn older_connections_are_ended_in_a_quiet_moment_after_the_grace_and_by_force_after_two() {
+    fn existing_connections_are_ended_in_a_quiet_moment_after_the_grace_and_by_force_after_two() {
         let busy = TcpSocket {
             queued: 7,
             ..open(2, 5000)
         };
         let sockets = [open(1, 1000), busy, open(3, 999)];
         let end = |since| {
-            let mut ledger = Ledger::default();
-            ledger.look(&past(&sockets), since, END);
-            let verdict = ledger.look(&past(&sockets), since, END);
-            verdict.end.iter().map(SocketId::cookie).collect::<Vec<_>>()
+            let mut tracker = ConnectionTracker::default();
+            tracker.look(&past(&sockets), since, END);
+            let findings = tracker.look(&past(&sockets), since, END);
+            findings
+                .end
+                .iter()
+                .map(SocketId::cookie)
+                .collect::<Vec<_>>()
         };
         assert!(end(seconds(29)).is_empty());
         assert_eq!(end(seconds(30)), [1]);
@@ -213,19 +217,19 @@ mod tests {
 
     #[test]
     fn kept_connections_are_never_ended() {
-        let (mut ledger, older) = (Ledger::default(), [open(1, 60_000)]);
-        ledger.look(&past(&older), seconds(0), Policy::Keep);
-        let verdict = ledger.look(&past(&older), seconds(9999), Policy::Keep);
-        assert!(verdict.older == 1 && verdict.end.is_empty());
+        let (mut tracker, existing) = (ConnectionTracker::default(), [open(1, 60_000)]);
+        tracker.look(&past(&existing), seconds(0), Policy::Keep);
+        let findings = tracker.look(&past(&existing), seconds(9999), Policy::Keep);
+        assert!(findings.existing == 1 && findings.end.is_empty());
     }
 
     #[test]
     fn without_grace_they_are_ended_at_once() {
-        let (mut ledger, older) = (Ledger::default(), [open(1, 0)]);
+        let (mut tracker, existing) = (ConnectionTracker::default(), [open(1, 0)]);
         let now = Policy::End {
             grace: Duration::ZERO,
         };
-        ledger.look(&past(&older), seconds(0), now);
-        assert_eq!(ledger.look(&past(&older), seconds(0), now).end.len(), 1);
+        tracker.look(&past(&existing), seconds(0), now);
+        assert_eq!(tracker.look(&past(&existing), seconds(0), now).end.len(), 1);
     }
 }

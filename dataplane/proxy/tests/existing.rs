@@ -29,7 +29,7 @@ async fn ended(mut stream: TcpStream) -> bool {
     matches!(read, Ok(0))
 }
 
-/// Orders the first proxy to end a pod's older connections; answers how many it ended.
+/// Orders the first proxy to end a pod's existing connections; answers how many it ended.
 fn end(mesh: &Mesh, pod: &Pod, quiet_milliseconds: Option<u64>) -> u64 {
     let order = serde_json::json!({ "uid": pod.uid(), "quietMilliseconds": quiet_milliseconds });
     let (status, answer) = post(mesh, &order.to_string());

@@ -16,7 +16,7 @@ use crate::report::CniStatus;
 /// How often the node's CNI configuration is compared with what it should be.
 const EVERY: Duration = Duration::from_secs(2);
 
-pub struct Presence {
+pub struct NodeSetup {
     pub node: Arc<Node>,
     pub enroller: Arc<Enroller>,
     pub installer: Installer,
@@ -25,7 +25,7 @@ pub struct Presence {
     pub released: watch::Sender<bool>,
 }
 
-impl Presence {
+impl NodeSetup {
     /// Follows the Mesh for ever.
     pub async fn follow(self) {
         let mut view = self.node.view.clone();
@@ -59,7 +59,7 @@ impl Presence {
             message: error.to_string(),
             ..CniStatus::default()
         });
-        self.node.board.set_cni(status);
+        self.node.store.set_cni(status);
     }
 
     fn write_enrolled(&self, view: &View, written: &mut Option<EnrolledNamespaces>) {
@@ -88,13 +88,13 @@ impl Presence {
         let uninstalled = tokio::task::spawn_blocking(move || installer.uninstall()).await;
         if let Ok(Err(error)) = &uninstalled {
             error!(err = %error, "cannot remove the CNI plugin");
-            self.node.board.set_cni(CniStatus {
+            self.node.store.set_cni(CniStatus {
                 message: error.to_string(),
                 ..CniStatus::default()
             });
             return;
         }
-        self.node.board.set_cni(CniStatus {
+        self.node.store.set_cni(CniStatus {
             message: "the Mesh is gone".to_owned(),
             ..CniStatus::default()
         });
@@ -119,12 +119,12 @@ impl Presence {
     fn set_released(&self, released: bool, reason: &str, message: &str) {
         self.released.send_replace(released);
         self.node
-            .board
+            .store
             .set_condition("Released", released, reason, message);
     }
 
     fn report_ready(&self) {
-        let (_, status) = self.node.board.status();
+        let (_, status) = self.node.store.status();
         let installed = status.cni.as_ref().is_some_and(|cni| cni.installed);
         let message = status.cni.map(|cni| cni.message).unwrap_or_default();
         let (ready, reason, message) = if *self.released.borrow() {
@@ -145,7 +145,7 @@ impl Presence {
             )
         };
         self.node
-            .board
+            .store
             .set_condition("Ready", ready, reason, &message);
     }
 }
