@@ -241,15 +241,18 @@ export abstract class KubeOperator extends pkg.default {
   /**
    * Applies the part of a status that is this operator's, or that of one `writer` within it, where it is not so already. What a
    * writer leaves out that it gave before is taken away.
-   * @returns undefined when nothing had to be written
+   * @returns null when nothing had to be written
+   * @throws Error for an object of a resource that is not watched
    */
   protected override async setResourceStatus(
     meta: ResourceMeta,
     part: StatusPart<WithStatus>,
     writer?: string,
   ): Promise<ResourceMeta | null> {
-    const reflector = this.#reflectorOf(collectionOf(meta));
-    const object = reflector?.store.get(objectKey({ metadata: meta }));
+    const { namespace: _, ...ofAll } = meta;
+    const reflector = this.#reflectorOf(collectionOf(meta)) ?? this.#reflectorOf(collectionOf(ofAll));
+    if (reflector === undefined) throw new Error(`${meta.id} is not watched: its status cannot be compared`);
+    const object = reflector.store.get(objectKey({ metadata: meta }));
     const change = object && statusChange<WithStatus>(object, part, systemClock.now());
     if (change === undefined) return null;
     const { fieldManager } = this.#options;
