@@ -36,7 +36,11 @@ fn a_secured_pod_is_pending_while_a_proxy_carries_what_is_older_than_a_peers_joi
         .await;
         let pod = node.cluster.stored_pod(UID).unwrap();
         assert_eq!(pod.existing_connections, 2);
-        assert!(pod.message.starts_with("2 existing connections"), "{}", pod.message);
+        assert!(
+            pod.message.starts_with("2 existing connections"),
+            "{}",
+            pod.message
+        );
         assert!(status.orders().is_empty(), "within the grace");
         status.carries(0);
         eventually("they ended by themselves", || {
